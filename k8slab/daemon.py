@@ -1,0 +1,83 @@
+"""What every daemon of ours does the same way: flags, log lines, readiness, a clean end on SIGTERM.
+
+Flags take the originals' forms: ``--name=value``, ``--name value``, ``-name=value``, ``--bool`` and ``--no-bool``.
+Readiness is s6's: the supervisor names a file descriptor in ``READY_FD`` and the daemon writes one newline to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+READY_FD = "READY_FD"
+
+
+class FlagParser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong in one line and exits with 2, as the originals do."""
+
+    def error(self, message: str) -> None:  # type: ignore[override]
+        print(f"{self.prog}: {message} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+    def flag(self, name: str, help: str, *, default: str | None = None, required: bool = False) -> None:
+        """A string flag, reachable as ``-name`` too, in dashes and in underscores."""
+        self.add_argument(*_spellings(name), help=help, default=default, required=required, metavar="VALUE")
+
+    def switch(self, name: str, help: str, *, default: bool = False) -> None:
+        """A boolean flag: ``--name``, ``--no-name``, ``--name=true|false``."""
+        self.add_argument(
+            *_spellings(name), help=help, default=default, nargs="?", const=True, type=_boolean, metavar="BOOL"
+        )
+        dest = name.replace("-", "_")
+        self.add_argument(f"--no-{name}", dest=dest, action="store_false", help=argparse.SUPPRESS)
+
+
+def _spellings(name: str) -> list[str]:
+    names = dict.fromkeys([name, name.replace("-", "_"), name.replace("_", "-")])
+    return [dash + spelling for spelling in names for dash in ("--", "-")]
+
+
+def _boolean(text: str) -> bool:
+    match text.lower():
+        case "true" | "1" | "t":
+            return True
+        case "false" | "0" | "f":
+            return False
+    raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+
+
+def notify_ready() -> None:
+    """Tell the supervisor, once, that this daemon serves; does nothing when nobody asked to be told."""
+    descriptor = os.environ.pop(READY_FD, "")
+    if descriptor:
+        os.write(int(descriptor), b"\n")
+        os.close(int(descriptor))
+
+
+def configure_logging(verbosity: int = 0) -> None:
+    """Log lines to stderr in one form for all daemons: time, level, module, message."""
+    logging.basicConfig(
+        level=logging.DEBUG if verbosity > 0 else logging.INFO,
+        format="%(asctime)s.%(msecs)03d %(levelname).1s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+
+
+def run(serve: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
+    """Run ``serve(stop)`` until it returns; SIGTERM and SIGINT set ``stop``. Returns the exit code."""
+    import uvloop
+
+    async def supervise() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        return await serve(stop) or 0
+
+    return uvloop.run(supervise())
