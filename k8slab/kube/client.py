@@ -1,0 +1,351 @@
+"""A Kubernetes client for the daemons: plain dictionaries in, plain dictionaries out, over aiohttp.
+
+Several servers may be given; a request goes to the one that answered last and moves on when it cannot be reached.
+
+    ApiError            the server answered with a Status of failure (``code``, ``reason``, ``message``)
+    ApiUnavailable      no server could be reached, or the connection broke
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import aiohttp
+import orjson
+
+Object = dict[str, Any]
+
+JSON: Final = "application/json"
+MERGE_PATCH: Final = "application/merge-patch+json"
+STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
+JSON_PATCH: Final = "application/json-patch+json"
+
+REQUEST_TIMEOUT: Final = 30.0
+CONNECT_TIMEOUT: Final = 3.0
+# The server sends a bookmark about every minute: a stream silent for longer is a dead one.
+WATCH_SILENCE: Final = 150.0
+
+
+@dataclass(frozen=True)
+class ResourcePath:
+    """Where a resource lives: ``prefix`` such as "/api/v1"; ``api_version`` and ``kind`` as written in its objects."""
+
+    prefix: str
+    api_version: str
+    kind: str
+    namespaced: bool
+
+
+def _core(kind: str, *, namespaced: bool = True) -> ResourcePath:
+    return ResourcePath("/api/v1", "v1", kind, namespaced)
+
+
+def _group(api_version: str, kind: str, *, namespaced: bool = True) -> ResourcePath:
+    return ResourcePath(f"/apis/{api_version}", api_version, kind, namespaced)
+
+
+RESOURCES: Final[Mapping[str, ResourcePath]] = {
+    "bindings": _core("Binding"),
+    "configmaps": _core("ConfigMap"),
+    "endpoints": _core("Endpoints"),
+    "events": _core("Event"),
+    "namespaces": _core("Namespace", namespaced=False),
+    "nodes": _core("Node", namespaced=False),
+    "pods": _core("Pod"),
+    "replicationcontrollers": _core("ReplicationController"),
+    "secrets": _core("Secret"),
+    "serviceaccounts": _core("ServiceAccount"),
+    "services": _core("Service"),
+    "leases": _group("coordination.k8s.io/v1", "Lease"),
+}
+
+
+class ApiUnavailable(Exception):
+    """No server answered."""
+
+
+class ApiError(Exception):
+    """A Status of failure. ``code`` is the HTTP code, ``reason`` the machine word ("NotFound"), maybe empty."""
+
+    def __init__(self, code: int, reason: str, message: str) -> None:
+        super().__init__(f"{code} {reason}: {message}" if reason else f"{code}: {message}")
+        self.code = code
+        self.reason = reason
+        self.message = message
+
+    @property
+    def is_not_found(self) -> bool:
+        return self.code == 404
+
+    @property
+    def is_already_exists(self) -> bool:
+        return self.code == 409 and self.reason == "AlreadyExists"
+
+    @property
+    def is_conflict(self) -> bool:
+        return self.code == 409 and self.reason != "AlreadyExists"
+
+    @property
+    def is_expired(self) -> bool:
+        return self.code == 410
+
+
+@dataclass(frozen=True)
+class ObjectList:
+    items: list[Object]
+    resource_version: str
+
+
+@dataclass(frozen=True)
+class WatchEvent:
+    """``type`` is ADDED, MODIFIED, DELETED, or BOOKMARK when bookmarks were asked for."""
+
+    type: str
+    object: Object
+
+
+class KubeClient:
+    """``server``: "http://172.17.1.7:8080", or several with commas between them."""
+
+    def __init__(self, server: str) -> None:
+        self._servers = [url.strip().rstrip("/") for url in server.split(",") if url.strip()]
+        if not self._servers:
+            raise ValueError("a client needs the address of a server")
+        self._current = 0
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def get(self, resource: str, name: str, namespace: str | None = None) -> Object:
+        return await self._call("GET", _path(resource, namespace, name))
+
+    async def list(
+        self, resource: str, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
+    ) -> ObjectList:
+        """All objects, of one namespace or of all; each with its kind and apiVersion."""
+        query = _selectors(label_selector, field_selector)
+        answer = await self._call("GET", _path(resource, namespace), query=query)
+        where = RESOURCES[resource]
+        items = [{"kind": where.kind, "apiVersion": where.api_version, **item} for item in answer.get("items") or ()]
+        return ObjectList(items, answer["metadata"]["resourceVersion"])
+
+    async def create(self, resource: str, obj: Mapping[str, Any], namespace: str | None = None) -> Object:
+        namespace = namespace or obj.get("metadata", {}).get("namespace")
+        return await self._call("POST", _path(resource, namespace, creating=True), body=_typed(resource, obj))
+
+    async def update(self, resource: str, obj: Mapping[str, Any], *, subresource: str = "") -> Object:
+        meta = obj["metadata"]
+        path = _path(resource, meta.get("namespace"), meta["name"], subresource)
+        return await self._call("PUT", path, body=_typed(resource, obj))
+
+    async def patch(
+        self,
+        resource: str,
+        name: str,
+        patch: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        namespace: str | None = None,
+        *,
+        subresource: str = "",
+        content_type: str = MERGE_PATCH,
+    ) -> Object:
+        path = _path(resource, namespace, name, subresource)
+        return await self._call("PATCH", path, body=patch, content_type=content_type)
+
+    async def delete(
+        self,
+        resource: str,
+        name: str,
+        namespace: str | None = None,
+        *,
+        grace_period_seconds: int | None = None,
+        uid: str | None = None,
+    ) -> Object:
+        """Ask for deletion; ``uid`` makes it fail with a conflict when another object has taken the name."""
+        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        if grace_period_seconds is not None:
+            options["gracePeriodSeconds"] = grace_period_seconds
+        if uid is not None:
+            options["preconditions"] = {"uid": uid}
+        return await self._call("DELETE", _path(resource, namespace, name), body=options)
+
+    async def bind(self, namespace: str, pod: str, node: str, annotations: Mapping[str, str] | None = None) -> Object:
+        """Assign a pod to a node; the annotations go onto the pod in the same write. Conflict when it has a node."""
+        metadata: Object = {"name": pod, "namespace": namespace}
+        if annotations:
+            metadata["annotations"] = dict(annotations)
+        binding = {
+            "kind": "Binding",
+            "apiVersion": "v1",
+            "metadata": metadata,
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        }
+        return await self._call("POST", _path("pods", namespace, pod, "binding"), body=binding)
+
+    async def watch(
+        self,
+        resource: str,
+        namespace: str | None = None,
+        *,
+        resource_version: str,
+        label_selector: str = "",
+        field_selector: str = "",
+        timeout_seconds: int | None = None,
+        bookmarks: bool = False,
+    ) -> AsyncIterator[WatchEvent]:
+        """Changes after ``resource_version`` until the server ends the stream.
+
+        Raises ApiError (``is_expired`` when the version is too old to be watched from) and ApiUnavailable.
+        """
+        query = {**_selectors(label_selector, field_selector), "watch": "true", "resourceVersion": resource_version}
+        query["allowWatchBookmarks"] = "true"
+        if timeout_seconds is not None:
+            query["timeoutSeconds"] = str(timeout_seconds)
+        timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT, sock_read=WATCH_SILENCE)
+        response = await self._request("GET", _path(resource, namespace), query=query, timeout=timeout)
+        try:
+            async for line in _lines(response):
+                event = orjson.loads(line)
+                if event["type"] == "ERROR":
+                    raise _error(event["object"])
+                if event["type"] != "BOOKMARK" or bookmarks:
+                    yield WatchEvent(event["type"], event["object"])
+        except (aiohttp.ClientError, TimeoutError, OSError) as trouble:
+            raise ApiUnavailable(f"the watch of {resource} broke: {_reason(trouble)}") from trouble
+        finally:
+            response.close()
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = JSON,
+    ) -> Object:
+        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT, sock_connect=CONNECT_TIMEOUT)
+        data = None if body is None else orjson.dumps(body)
+        response = await self._request(method, path, query=query, data=data, content_type=content_type, timeout=timeout)
+        try:
+            raw = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as trouble:
+            raise ApiUnavailable(f"{method} {path}: {_reason(trouble)}") from trouble
+        finally:
+            response.release()
+        answer: Object = orjson.loads(raw)
+        return answer
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None,
+        timeout: aiohttp.ClientTimeout,
+        data: bytes | None = None,
+        content_type: str = JSON,
+    ) -> aiohttp.ClientResponse:
+        headers = {"Content-Type": content_type} if data is not None else {}
+        trouble: Exception | None = None
+        for _ in self._servers:
+            server = self._servers[self._current]
+            try:
+                response = await self._connected().request(
+                    method, server + path, params=query, data=data, headers=headers, timeout=timeout
+                )
+            except (aiohttp.ClientConnectionError, TimeoutError, OSError) as error:
+                trouble = error
+                self._current = (self._current + 1) % len(self._servers)
+                # Whether a write that broke half-way was done is unknown: only one that never left may go elsewhere.
+                if method != "GET" and not isinstance(error, aiohttp.ClientConnectorError):
+                    break
+                continue
+            if response.status >= 400:
+                raw = await response.read()
+                raise _failure(response.status, raw)
+            return response
+        raise ApiUnavailable(f"{method} {path}: {_reason(trouble)}") from trouble
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0, socket_factory=_socket)
+            self._session = aiohttp.ClientSession(connector=connector, headers={"Accept": JSON}, auto_decompress=True)
+        return self._session
+
+
+def _socket(info: Any) -> socket.socket:
+    """A socket that notices within twenty seconds that its peer's machine is gone."""
+    family, kind, proto, _, _ = info
+    made = socket.socket(family=family, type=kind, proto=proto)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 8)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 4)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 20_000)
+    return made
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    pending = b""
+    async for chunk in response.content.iter_any():
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            if line:
+                yield line
+
+
+def _path(
+    resource: str, namespace: str | None, name: str = "", subresource: str = "", *, creating: bool = False
+) -> str:
+    where = RESOURCES[resource]
+    parts = [where.prefix]
+    if where.namespaced and (namespace or name or creating):
+        parts += ["namespaces", quote(namespace or "default", safe="")]
+    parts.append(resource)
+    parts += [quote(part, safe="") for part in (name, subresource) if part]
+    return "/".join(parts)
+
+
+def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:
+    both = {"labelSelector": label_selector, "fieldSelector": field_selector}
+    return {key: text for key, text in both.items() if text}
+
+
+def _typed(resource: str, obj: Mapping[str, Any]) -> Object:
+    where = RESOURCES[resource]
+    return {"kind": where.kind, "apiVersion": where.api_version, **obj}
+
+
+def _failure(code: int, raw: bytes) -> ApiError:
+    try:
+        status = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return ApiError(code, "", raw.decode(errors="replace").strip() or f"HTTP {code}")
+    return _error({"code": code, **status} if isinstance(status, dict) else {"code": code})
+
+
+def _error(status: Mapping[str, Any]) -> ApiError:
+    return ApiError(int(status.get("code") or 500), status.get("reason") or "", status.get("message") or "")
+
+
+def _reason(trouble: BaseException | None) -> str:
+    if isinstance(trouble, asyncio.TimeoutError):
+        return "no answer in time"
+    return str(trouble) or type(trouble).__name__
