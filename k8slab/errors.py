@@ -77,7 +77,7 @@ class DaemonFailed(StepFailed):
         super().__init__(
             f"{daemon} on {node} did not come up.",
             why=why,
-            remedy=f"Read its whole log with `k8slab logs {node}/{daemon}`; then `k8slab run` goes on where it stopped.",
+            remedy=f"Read its whole log with `k8slab logs {node}/{daemon}`; `k8slab run` then goes on where it stopped.",
             output=log,
         )
 
@@ -158,7 +158,7 @@ class SubnetTaken(PreconditionMissing):
         super().__init__(
             f"The lab's subnet {subnet} overlaps a route of this machine.",
             why=f"{route} is reached through {device}; two networks cannot share addresses.",
-            remedy="Choose another: `k8slab run --set network.subnet=172.30.0.0/16 --set …first=…`, or edit the topology.",
+            remedy="Choose another subnet, and addresses in it, in the topology (or with `--set network.subnet=…`).",
         )
 
 

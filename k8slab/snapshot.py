@@ -6,7 +6,7 @@ The JSON form carries ``schema`` so that scripts can tell when a field changes i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class DaemonStatus:
-    """One supervised process. ``since`` is seconds since the epoch of the last state change, None when never started."""
+    """One supervised process. ``since`` is the epoch second of its last change, None when it never started."""
 
     name: str
     alias: str
@@ -79,7 +79,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Change:
-    """One thing ``run``, ``start``, ``kill`` or ``rm`` did: verb ("created", "wired", "started"), what it was done to."""
+    """One thing a command did: verb ("created", "wired", "started"), what it was done to, and why."""
 
     verb: str
     subject: str
@@ -87,20 +87,25 @@ class Change:
     seconds: float = field(default=0.0, compare=False)
 
 
-def as_json(snapshot: Snapshot, timings: Timings | None = None, changes: tuple[Change, ...] | None = None) -> dict[str, Any]:
+def as_json(
+    snapshot: Snapshot, timings: Timings | None = None, changes: tuple[Change, ...] | None = None
+) -> dict[str, Any]:
     """The documented JSON form: ``{"schema", "lab", "topology", "ready", "nodes", "requirements"}`` and, for ``run``,
     ``"timings"`` and ``"changes"``."""
-    form: dict[str, Any] = {"schema": SCHEMA, **_plain(snapshot)}
+    form: dict[str, Any] = {"schema": SCHEMA, **plain(snapshot)}
     if timings is not None:
-        form["timings"] = _plain(timings)
+        form["timings"] = plain(timings)
     if changes is not None:
-        form["changes"] = [_plain(change) for change in changes]
+        form["changes"] = [plain(change) for change in changes]
     return form
 
 
-def _plain(record: Any) -> dict[str, Any]:
-    return asdict(record, dict_factory=lambda pairs: {key: _unfrozen(value) for key, value in pairs})
-
-
-def _unfrozen(value: Any) -> Any:
-    return {key: _unfrozen(item) for key, item in value.items()} if isinstance(value, Mapping) else value
+def plain(value: Any) -> Any:
+    """A frozen record as JSON knows it: objects, arrays and scalars."""
+    if is_dataclass(value):
+        return {item.name: plain(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list | frozenset | set):
+        return [plain(item) for item in value]
+    return value

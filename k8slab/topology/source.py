@@ -1,0 +1,82 @@
+"""YAML with a memory of where each value stood, so that every problem can name its line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from k8slab.errors import InvalidTopology, Problem
+
+Location = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A parsed file: its ``value`` and the line (from 1) of every key and item, by its path from the root."""
+
+    file: str
+    value: Any
+    lines: Mapping[Location, int]
+
+    def line(self, location: Sequence[str | int]) -> int:
+        """The line of ``location`` or of the nearest thing around it that the file does have."""
+        path = tuple(location)
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, 0)
+
+    def problem(self, location: Sequence[str | int], what: str, remedy: str = "") -> Problem:
+        return Problem(self.file, self.line(location), what, remedy)
+
+
+class _OnceOnlyLoader(yaml.SafeLoader):
+    """YAML lets a key come twice and keeps the last; a topology that does so has a mistake in it."""
+
+
+def parse(text: str, file: str) -> Source:
+    """Parse one YAML document. Raises InvalidTopology with the parser's own words and line."""
+    try:
+        root = yaml.compose(text, Loader=_OnceOnlyLoader)
+        value = yaml.load(text, Loader=_OnceOnlyLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = f"not YAML: {error.problem or error.context}."
+        raise InvalidTopology(file, [Problem(file, mark.line + 1 if mark else 0, what)]) from error
+    except yaml.YAMLError as error:
+        raise InvalidTopology(file, [Problem(file, 0, f"not YAML: {error}.")]) from error
+    lines: dict[Location, int] = {}
+    twice: list[Problem] = []
+    if root is not None:
+        _walk(root, (), file, lines, twice)
+    if twice:
+        raise InvalidTopology(file, twice)
+    return Source(file, value, lines)
+
+
+def read(path: Path) -> Source:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidTopology(str(path), [Problem(str(path), 0, f"not UTF-8 text: {error.reason}.")]) from error
+    except OSError as error:
+        raise InvalidTopology(str(path), [Problem(str(path), 0, f"cannot be read: {error.strerror}.")]) from error
+    return parse(text, str(path))
+
+
+def _walk(node: yaml.Node, path: Location, file: str, lines: dict[Location, int], twice: list[Problem]) -> None:
+    lines.setdefault(path, node.start_mark.line + 1)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            place = (*path, str(key.value))
+            if place in lines:
+                what = f"the key {key.value!r} stands here for the second time (first in line {lines[place]})."
+                twice.append(Problem(file, key.start_mark.line + 1, what, "Keep one of the two."))
+            lines[place] = key.start_mark.line + 1
+            _walk(value, place, file, lines, twice)
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            _walk(value, (*path, index), file, lines, twice)
