@@ -1,0 +1,186 @@
+"""The node's Docker Engine, as far as a kubelet needs it. Nothing else of the kubelet talks to it.
+
+EngineError            the engine answered with a failure (``status``: its HTTP status)
+EngineUnavailable      the engine does not answer
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import aiodocker
+import aiohttp
+import orjson
+from yarl import URL
+
+T = TypeVar("T")
+
+_UNREACHABLE: Final = 900
+_CHUNK: Final = 1 << 20
+
+
+class EngineUnavailable(Exception):
+    pass
+
+
+class EngineError(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Engine:
+    """``endpoint``: "unix:///var/run/docker.sock" or "tcp://host:port". Create it inside a running event loop."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._docker = aiodocker.Docker(url=endpoint)
+
+    async def close(self) -> None:
+        await self._docker.close()
+
+    async def version(self) -> dict[str, Any]:
+        return await _answer(self._docker.version())
+
+    async def containers(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Summaries (Id, Names, Labels, State, …) of all containers with these labels, dead ones too."""
+        found = await _answer(self._docker.containers.list(all="1", filters=_label_filter(labels)))
+        return [container._container for container in found]
+
+    async def inspect(self, container: str) -> dict[str, Any] | None:
+        try:
+            return await _answer(self._docker.containers.container(container).show())
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def create(self, name: str, config: Mapping[str, Any]) -> str:
+        """The new container's id. A status of 409 means that the name is taken, 404 that the image is not there."""
+        return (await _answer(self._docker.containers.create(dict(config), name=name))).id
+
+    async def start(self, container: str) -> None:
+        await _answer(self._docker.containers.container(container).start())
+
+    async def stop(self, container: str, grace: int) -> None:
+        """Ask it to end, kill it after ``grace`` seconds; one that is gone already is fine."""
+        try:
+            await _answer(self._docker.containers.container(container).stop(t=grace))
+        except EngineError as error:
+            if error.status not in (304, 404):
+                raise
+
+    async def remove(self, container: str) -> None:
+        """Kill and remove it with its anonymous volumes; one that is gone already is fine."""
+        try:
+            await _answer(self._docker.containers.container(container).delete(force=True, v=True))
+        except EngineError as error:
+            # 409: its removal is under way already.
+            if error.status not in (404, 409):
+                raise
+
+    async def image_id(self, reference: str) -> str | None:
+        """ "sha256:…" of an image the engine has, or None."""
+        try:
+            return str((await _answer(self._docker.images.inspect(reference)))["Id"])
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def load(self, archive: Path) -> None:
+        """Load a docker-archive tar; its tags move to what it holds."""
+        async for message in self._progress("images/load", data=_chunks(archive)):
+            _raise_if_failed(message)
+
+    async def pull(self, reference: str) -> None:
+        tagged = ":" in reference.rpartition("/")[2] or "@" in reference
+        parameters = {"fromImage": reference} | ({} if tagged else {"tag": "latest"})
+        async for message in self._progress("images/create", params=parameters):
+            _raise_if_failed(message)
+
+    async def events(self, labels: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+        """What happens to containers with these labels from now on; first an empty one when the stream stands."""
+        filters = orjson.dumps({"type": ["container"], "label": _pairs(labels)}).decode()
+        async with self._request("GET", "events", params={"filters": filters}) as response:
+            yield {}
+            async for line in response.content:
+                yield orjson.loads(line)
+
+    async def logs(self, container: str, options: Mapping[str, str]) -> AsyncIterator[tuple[int, bytes]]:
+        """Pieces of output as (1 for stdout or 2 for stderr, bytes); ``options`` are the engine's query parameters."""
+        shown = await self.inspect(container)
+        if shown is None:
+            raise EngineError(404, f"no such container: {container}")
+        parameters = {"stdout": "1", "stderr": "1", **options}
+        async with self._request("GET", f"containers/{container}/logs", params=parameters) as response:
+            if shown["Config"]["Tty"]:
+                async for piece in response.content.iter_any():
+                    yield 1, piece
+                return
+            while header := await response.content.read(8):
+                while len(header) < 8:
+                    header += await response.content.readexactly(8 - len(header))
+                yield header[0], await response.content.readexactly(int.from_bytes(header[4:8]))
+
+    async def _progress(self, path: str, **arguments: Any) -> AsyncIterator[dict[str, Any]]:
+        async with self._request("POST", path, **arguments) as response:
+            async for line in response.content:
+                if line.strip():
+                    yield orjson.loads(line)
+
+    @asynccontextmanager
+    async def _request(self, method: str, path: str, **arguments: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        # aiodocker decodes streams as text and swallows the end of the event stream: these are read as they come.
+        docker = self._docker
+        if docker.api_version == "auto":
+            docker.api_version = f"v{(await self.version())['ApiVersion']}"
+        url = URL(f"{docker.docker_host.replace('tcp://', 'http://')}/{docker.api_version}/{path}")
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        try:
+            async with docker.session.request(method, url, timeout=timeout, **arguments) as response:
+                if response.status >= 400:
+                    raise EngineError(response.status, _message(await response.read()))
+                yield response
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise EngineUnavailable(str(error) or type(error).__name__) from error
+
+
+async def _answer(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except aiodocker.DockerError as error:
+        if error.status == _UNREACHABLE:
+            raise EngineUnavailable(error.message) from error
+        raise EngineError(error.status, error.message) from error
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        raise EngineUnavailable(str(error) or type(error).__name__) from error
+
+
+def _raise_if_failed(message: Mapping[str, Any]) -> None:
+    if "error" in message:
+        raise EngineError(500, str(message["error"]))
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(orjson.loads(body)["message"])
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return body.decode(errors="replace").strip()
+
+
+def _label_filter(labels: Mapping[str, str]) -> str:
+    return orjson.dumps({"label": _pairs(labels)}).decode()
+
+
+def _pairs(labels: Mapping[str, str]) -> list[str]:
+    return [f"{key}={value}" for key, value in labels.items()]
+
+
+async def _chunks(path: Path) -> AsyncIterator[bytes]:
+    # Read in pieces of a size that blocks the loop for well under a millisecond.
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            yield chunk

@@ -1,0 +1,164 @@
+"""Runs the pods it is given in the node's Docker Engine. Where pods come from is its owner's business.
+
+add(pod)            run it; one that the engine has already is taken over as it is
+update(pod)         the API's newer view of a pod
+kill(uid, grace)    end it and remove every trace of it
+collect(wanted)     end the containers of pods that are neither known here nor wanted
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from k8slab.kube.client import ApiUnavailable, KubeClient, Object
+from k8slab.kube.events import EventRecorder
+from k8slab.kube.kubelet import naming
+from k8slab.kube.kubelet.containers import DnsConfig
+from k8slab.kube.kubelet.context import INFRA_IMAGE, ROOT, Context, Pod
+from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
+from k8slab.kube.kubelet.images import Images
+from k8slab.kube.kubelet.worker import PodWorker
+from k8slab.kube.kubelet.writer import StatusWriter
+
+log = logging.getLogger(__name__)
+
+_RECONNECT: Final = 0.5
+_ENDS: Final = frozenset({"die", "destroy", "oom", "pause", "unpause"})
+
+StatusListener = Callable[[Pod, Object], None]
+
+
+class Kubelet:
+    def __init__(
+        self,
+        client: KubeClient,
+        engine: Engine,
+        *,
+        node: str,
+        address: str,
+        image_store: Path,
+        infra_image: str = INFRA_IMAGE,
+        root: Path = ROOT,
+        dns: DnsConfig | None = None,
+        on_status: StatusListener | None = None,
+    ) -> None:
+        self._client = client
+        self._engine = engine
+        self._recorder = EventRecorder(client, "kubelet", host=node)
+        self._writer = StatusWriter(client)
+        self._services: list[Object] | None = None
+        self._listener = on_status
+        self._workers: dict[str, PodWorker] = {}
+        self._context = Context(
+            engine=engine,
+            images=Images(engine, image_store),
+            recorder=self._recorder,
+            node=node,
+            address=address,
+            services=self._list_services,
+            publish=self._publish,
+            root=root,
+            infra_image=infra_image,
+            dns=dns or DnsConfig(),
+        )
+
+    @property
+    def workers(self) -> Mapping[str, PodWorker]:
+        """By uid."""
+        return MappingProxyType(self._workers)
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    async def run(self) -> None:
+        """Follow the engine and write statuses and events until cancelled; pods then go on without a kubelet."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._follow_engine(), name="engine events")
+                group.create_task(self._writer.run(), name="pod statuses")
+                group.create_task(self._recorder.run(), name="events")
+        finally:
+            await asyncio.gather(*(worker.stop_watching() for worker in self._workers.values()))
+
+    def add(self, pod: Pod) -> None:
+        uid = pod["metadata"]["uid"]
+        if uid in self._workers:
+            self._workers[uid].update(pod)
+            return
+        self._workers[uid] = PodWorker(self._context, pod)
+        self._workers[uid].start()
+
+    def update(self, pod: Pod) -> None:
+        if worker := self._workers.get(pod["metadata"]["uid"]):
+            worker.update(pod)
+
+    async def kill(self, uid: str, grace: int) -> None:
+        """Returns when no container of it is left. Killing again, with less grace, hurries the first call up."""
+        worker = self._workers.get(uid)
+        if worker is None:
+            return
+        await worker.kill(grace)
+        self._writer.forget(uid)
+        if self._workers.get(uid) is worker:
+            del self._workers[uid]
+
+    async def collect(self, wanted: set[str]) -> None:
+        """Remove the containers of this node's pods that nobody wants any more. Raises EngineUnavailable."""
+        for summary in await self._engine.containers({naming.LABEL_NODE: self._context.node}):
+            labels = summary["Labels"]
+            uid = labels.get(naming.LABEL_UID, "")
+            if uid in wanted or uid in self._workers:
+                continue
+            pod = f"{labels.get(naming.LABEL_NAMESPACE)}/{labels.get(naming.LABEL_POD)}"
+            log.info("removing container %s of pod %s, which is no more", labels.get(naming.LABEL_CONTAINER), pod)
+            try:
+                await self._engine.remove(summary["Id"])
+            except EngineError as error:
+                log.warning("container %s not removed: %s", summary["Id"][:12], error)
+
+    async def flush(self, seconds: float) -> None:
+        """Wait, at most so long, until the statuses and events are written."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._writer.flushed()
+        except TimeoutError:
+            log.warning("some pod statuses were not written in time")
+        await self._recorder.drain(seconds)
+
+    def _publish(self, pod: Pod, status: Object) -> None:
+        self._writer.publish(pod, status)
+        if self._listener is not None:
+            self._listener(pod, status)
+
+    async def _list_services(self) -> list[Object]:
+        try:
+            self._services = (await self._client.list("services")).items
+        except ApiUnavailable:
+            # A container that crashed while the API is away must come back: with the services last known.
+            if self._services is None:
+                raise
+        return self._services
+
+    async def _follow_engine(self) -> None:
+        labels = {naming.LABEL_NODE: self._context.node}
+        while True:
+            try:
+                async for event in self._engine.events(labels):
+                    if not event:
+                        # The stream stands anew: whatever happened before it did is found by looking.
+                        for worker in self._workers.values():
+                            worker.poke()
+                    elif event.get("Action", event.get("status")) in _ENDS:
+                        uid = event["Actor"]["Attributes"].get(naming.LABEL_UID, "")
+                        if uid in self._workers:
+                            self._workers[uid].poke()
+                log.info("the engine ended its event stream; connecting again")
+            except (EngineUnavailable, EngineError) as trouble:
+                log.info("the engine's events are away: %s", trouble)
+            await asyncio.sleep(_RECONNECT)

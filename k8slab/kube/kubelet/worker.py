@@ -1,0 +1,324 @@
+"""One pod on its node, from first sight to last container: looks, decides, acts, reports; again whenever poked.
+
+All its knowledge is in the engine, so that a new kubelet carries on where another one ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from k8slab.kube.client import ApiError, ApiUnavailable, Object
+from k8slab.kube.events import NORMAL, WARNING
+from k8slab.kube.kubelet import containers, naming, status
+from k8slab.kube.kubelet.backoff import BackOff
+from k8slab.kube.kubelet.context import Context, Pod
+from k8slab.kube.kubelet.decision import Decision, decide
+from k8slab.kube.kubelet.engine import EngineError, EngineUnavailable
+from k8slab.kube.kubelet.environment import container_environment, service_environment
+from k8slab.kube.kubelet.images import ImageError, policy_of
+from k8slab.kube.kubelet.observation import Observed, Seen, arranged, observe
+from k8slab.kube.kubelet.status import Waiting
+from k8slab.kube.kubelet.support import unsupported
+from k8slab.kube.kubelet.volumes import PodDirectory, VolumeError
+
+log = logging.getLogger(__name__)
+
+RESYNC: Final = 20.0
+RETRY: Final = 2.0
+DEFAULT_GRACE: Final = 30
+
+
+class PodWorker:
+    def __init__(self, context: Context, pod: Pod) -> None:
+        self._context = context
+        self._pod: Object = dict(pod)
+        self._directory = PodDirectory(context.root, self.uid)
+        self._waiting: dict[str, Waiting] = {}
+        self._retry_at: dict[str, float] = {}
+        self._failures = BackOff(initial=1.0, longest=30.0)
+        self._poked = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.finished = False
+
+    @property
+    def pod(self) -> Pod:
+        """The pod as it was last told, with the status last computed here."""
+        return self._pod
+
+    @property
+    def uid(self) -> str:
+        return str(self._pod["metadata"]["uid"])
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name=f"pod {naming.display_name(self._pod)}")
+
+    def poke(self) -> None:
+        """Something happened to its containers: look again."""
+        self._poked.set()
+
+    def update(self, pod: Pod) -> None:
+        """Take over the API's newer view of the pod; the status is this worker's own."""
+        self._pod = {**pod, "status": self._pod.get("status") or pod.get("status") or {}}
+
+    async def stop_watching(self) -> None:
+        """Leave the pod alone, running."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def kill(self, grace: int) -> None:
+        """End all containers within ``grace`` seconds and remove every trace. May be called again with less grace."""
+        await self.stop_watching()
+        while True:
+            try:
+                observed = await observe(self._context.engine, self.uid)
+                if not observed.everything:
+                    break
+                running = [seen for attempts in observed.containers.values() for seen in attempts if seen.running]
+                await asyncio.gather(*(self._end(seen, grace) for seen in running))
+                for seen in observed.everything:
+                    await self._context.engine.remove(seen.id)
+            except (EngineError, EngineUnavailable) as error:
+                log.warning("ending pod %s: %s", naming.display_name(self._pod), error)
+                await asyncio.sleep(RETRY)
+        await self._directory.remove()
+        for container in self._pod["spec"]["containers"]:
+            self._context.restarts.forget(self._key(container["name"]))
+        self.finished = True
+
+    async def _end(self, seen: Seen, grace: int) -> None:
+        self._say(NORMAL, "Killing", f"Stopping container {seen.container}", seen.container)
+        await self._context.engine.stop(seen.id, grace)
+
+    async def _run(self) -> None:
+        if problems := unsupported(self._pod):
+            self._refuse("; ".join(problems))
+            return
+        while not self.finished:
+            self._poked.clear()
+            try:
+                pause = await self._sync()
+            except (EngineError, EngineUnavailable, ApiError, ApiUnavailable) as error:
+                log.warning("pod %s: %s; trying again", naming.display_name(self._pod), error)
+                pause = RETRY
+            if not self.finished:
+                try:
+                    await asyncio.wait_for(self._poked.wait(), pause)
+                except TimeoutError:
+                    continue
+
+    def _refuse(self, message: str) -> None:
+        self._say(WARNING, "Failed", f"Pod refused: {message}")
+        refused = status.refused_status(
+            self._pod, reason="UnsupportedPodSpec", message=message, host_ip=self._context.address, now=_now()
+        )
+        self._tell(refused)
+        self.finished = True
+
+    async def _sync(self) -> float:
+        """Bring the pod one step nearer to what it wants to be; seconds until the next look, unless poked."""
+        observed = await self._observe()
+        decision = decide(self._pod, observed, self._delay)
+        await self._remove(decision)
+        if decision.finished:
+            self._report(observed)
+            self.finished = True
+            return RESYNC
+        if decision.sandbox is not None:
+            self._report(observed)
+            if self._held(naming.SANDBOX) or not await self._make_sandbox(decision.sandbox):
+                return self._pause(decision)
+        if start := [(name, attempt) for name, attempt in decision.start if not self._held(name)]:
+            if decision.sandbox is not None or decision.remove:
+                observed = await self._observe()
+            for name, attempt in start:
+                await self._start(name, attempt, observed)
+            observed = await self._observe()
+        for name, seconds in decision.wait:
+            self._await_restart(name, seconds)
+        self._report(observed)
+        return self._pause(decision)
+
+    def _pause(self, decision: Decision) -> float:
+        now = time.monotonic()
+        held = (at - now for at in self._retry_at.values() if at > now)
+        return min([RESYNC, *held, *(seconds for _, seconds in decision.wait)])
+
+    async def _observe(self) -> Observed:
+        observed = await observe(self._context.engine, self.uid)
+        if all(seen.running for seen in observed.everything):
+            return observed
+        return arranged(
+            dataclasses.replace(seen, message=self._directory.message(seen.container, seen.attempt))
+            for seen in observed.everything
+        )
+
+    async def _remove(self, decision: Decision) -> None:
+        for seen in decision.remove:
+            if seen.running and seen.container != naming.SANDBOX:
+                await self._end(seen, self._grace())
+            await self._context.engine.remove(seen.id)
+
+    async def _make_sandbox(self, attempt: int) -> bool:
+        context = self._context
+        try:
+            await context.images.ensure(context.infra_image, "IfNotPresent")
+            config = containers.sandbox_config(
+                self._pod, image=context.infra_image, node=context.node, attempt=attempt, dns=context.dns
+            )
+            name = naming.container_name(self._pod, naming.SANDBOX, attempt)
+            await context.engine.start(await context.engine.create(str(name), config))
+        except (ImageError, EngineError) as error:
+            self._say(WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
+            self._retry_later(naming.SANDBOX)
+            return False
+        self._forgive(naming.SANDBOX)
+        return True
+
+    async def _start(self, name: str, attempt: int, observed: Observed) -> None:
+        """Start one container; what stands in its way becomes its reason for waiting and sets when to try again."""
+        container = next(one for one in self._pod["spec"]["containers"] if one["name"] == name)
+        if attempt > 0 and name not in self._retry_at:
+            self._context.restarts.failed(self._key(name), _now().timestamp())
+        try:
+            await self._create_and_start(container, attempt, observed)
+        except ImageError as error:
+            self._waiting[name] = Waiting(error.reason, error.message)
+            self._retry_at[name] = time.monotonic() + error.retry
+        except VolumeError as error:
+            self._say(WARNING, "FailedMount", str(error), name)
+            self._waiting[name] = Waiting("ContainerCreating", str(error))
+            self._retry_later(name)
+        except EngineError as error:
+            self._say(WARNING, "Failed", f"Error: {error}", name)
+            self._waiting[name] = Waiting("CreateContainerError", str(error))
+            self._retry_later(name)
+
+    async def _create_and_start(self, container: Mapping[str, Any], attempt: int, observed: Observed) -> None:
+        context, name = self._context, container["name"]
+        image = await self._image(container)
+        if observed.sandbox is None:
+            raise EngineError(404, "the pod's sandbox is gone")
+        environment = await self._environment(container, observed)
+        config = containers.container_config(
+            self._pod,
+            container,
+            image=image,
+            node=context.node,
+            attempt=attempt,
+            sandbox=observed.sandbox.id,
+            environment=environment,
+            binds=containers.binds(
+                container,
+                await self._directory.prepare(self._pod),
+                environment,
+                self._directory.message_file(name, attempt),
+            ),
+        )
+        made = await context.engine.create(str(naming.container_name(self._pod, name, attempt)), config)
+        self._say(NORMAL, "Created", f"Created container {name}", name)
+        try:
+            await context.engine.start(made)
+        except EngineError as error:
+            # The engine keeps the error with the container, where the next look finds it as a failed attempt.
+            self._say(WARNING, "Failed", f"Error: failed to start container {name}: {error}", name)
+            self.poke()
+            return
+        self._waiting.pop(name, None)
+        self._forgive(name)
+        self._say(NORMAL, "Started", f"Started container {name}", name)
+
+    async def _image(self, container: Mapping[str, Any]) -> str:
+        name, reference = container["name"], str(container["image"])
+        try:
+            found = await self._context.images.ensure(reference, policy_of(container))
+        except ImageError as error:
+            kind, reason = (NORMAL, "BackOff") if error.reason == "ImagePullBackOff" else (WARNING, "Failed")
+            self._say(kind, reason, error.message, name)
+            raise
+        self._say(NORMAL, "Pulled", found.how, name)
+        return reference
+
+    async def _environment(self, container: Mapping[str, Any], observed: Observed) -> dict[str, str]:
+        spec, namespace = self._pod["spec"], self._pod["metadata"]["namespace"]
+        services = service_environment(
+            await self._context.services(), namespace, links=spec.get("enableServiceLinks") is not False
+        )
+        addresses = {"podIP": self._pod_ip(observed), "hostIP": self._context.address}
+        pod = {
+            **self._pod,
+            "spec": {**spec, "nodeName": self._context.node},
+            "status": {**(self._pod.get("status") or {}), **addresses},
+        }
+        return container_environment(pod, container, services)
+
+    def _delay(self, dead: Seen) -> float:
+        moment = dead.finished or dead.created or _now()
+        return self._context.restarts.remaining(self._key(dead.container), moment.timestamp(), _now().timestamp())
+
+    def _await_restart(self, name: str, seconds: float) -> None:
+        delay = self._context.restarts.delay(self._key(name))
+        message = (
+            f"back-off {delay:.0f}s restarting failed container={name} pod={naming.full_name(self._pod)}({self.uid})"
+        )
+        if self._waiting.get(name) != Waiting("CrashLoopBackOff", message):
+            self._waiting[name] = Waiting("CrashLoopBackOff", message)
+            self._say(WARNING, "BackOff", f"Back-off restarting failed container {name}", name)
+
+    def _held(self, name: str) -> bool:
+        """Whether it failed lately and must wait, however often the engine's events wake this worker."""
+        return self._retry_at.get(name, 0.0) > time.monotonic()
+
+    def _retry_later(self, name: str) -> None:
+        now = time.monotonic()
+        self._retry_at[name] = now + self._failures.failed(name, now)
+
+    def _forgive(self, name: str) -> None:
+        self._failures.forget(name)
+        self._retry_at.pop(name, None)
+
+    def _report(self, observed: Observed) -> None:
+        self._tell(
+            status.pod_status(
+                self._pod,
+                observed,
+                waiting=self._waiting,
+                host_ip=self._context.address,
+                pod_ip=self._pod_ip(observed),
+                now=_now(),
+            )
+        )
+
+    def _tell(self, computed: Object) -> None:
+        if computed != self._pod.get("status"):
+            self._pod = {**self._pod, "status": computed}
+            self._context.publish(self._pod, computed)
+
+    def _pod_ip(self, observed: Observed) -> str:
+        if self._pod["spec"].get("hostNetwork"):
+            return self._context.address
+        sandbox = observed.sandbox
+        if sandbox is not None and sandbox.running:
+            return sandbox.address
+        return str((self._pod.get("status") or {}).get("podIP") or "")
+
+    def _grace(self) -> int:
+        grace = self._pod["spec"].get("terminationGracePeriodSeconds")
+        return DEFAULT_GRACE if grace is None else int(grace)
+
+    def _key(self, container: str) -> str:
+        return f"{self.uid}/{container}"
+
+    def _say(self, kind: str, reason: str, message: str, container: str = "") -> None:
+        self._context.recorder.say(self._pod, kind, reason, message, container=container)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
