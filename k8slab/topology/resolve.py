@@ -216,7 +216,8 @@ class _Resolver:
         self.templates = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 
     def topology(self) -> Topology:
-        return Topology(self.file.name, self.lab, self.network, tuple(map(self._node, self.machines)))
+        source = self.file.model_dump_json(exclude_unset=True)
+        return Topology(self.file.name, self.lab, source, self.network, tuple(map(self._node, self.machines)))
 
     def _machines(self) -> tuple[Machine, ...]:
         free_pods = self.file.network.pods.subnets(new_prefix=24)

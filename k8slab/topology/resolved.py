@@ -73,10 +73,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Topology:
-    """A lab as it should be. ``lab`` is the name everything it owns carries; ``name`` is the topology's own."""
+    """A lab as it should be. ``lab`` is the name everything it owns carries; ``name`` is the topology's own.
+
+    ``source`` is the file it was resolved from, settings included, as JSON: enough to resolve it again anywhere.
+    """
 
     name: str
     lab: str
+    source: str
     network: Network
     nodes: tuple[Node, ...]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -52,6 +53,11 @@ def find(name: str) -> Path:
 def load(name: str = DEFAULT, *, lab: str = "", settings: Sequence[str] = ()) -> Topology:
     """The resolved topology ``name`` with ``settings`` over it. Raises UnknownTopology, InvalidTopology, UsageError."""
     return resolve(with_settings(read(find(name)), settings), lab=lab)
+
+
+def restored(text: str, *, lab: str) -> Topology:
+    """The topology whose ``source`` is ``text``, as a lab called ``lab`` keeps it."""
+    return resolve(Source(f"lab {lab}", json.loads(text), {}), lab=lab)
 
 
 def with_settings(source: Source, settings: Sequence[str]) -> Source:

@@ -1,0 +1,255 @@
+"""A lab: observe it, plan what it needs, carry that out. The one object that the command line talks to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from k8slab.errors import NoSuchLab, TimedOut, UsageError
+from k8slab.lab import checks, labels, observe, perform, remove, specs
+from k8slab.lab.apply import Event, Listener, Outcome, carry_out
+from k8slab.lab.lock import locked
+from k8slab.lab.plan import Observed, plan, plan_kill, plan_power, plan_start
+from k8slab.lab.probes.truths import truths
+from k8slab.lab.requirements import requirements
+from k8slab.lab.runtime.base import Runtime
+from k8slab.lab.steps import Step
+from k8slab.snapshot import Change, NodeState, NodeStatus, Phase, Snapshot, Timings
+from k8slab.topology import store, targets
+from k8slab.topology.resolved import Daemon, Node, Topology
+
+# How long another command on the same lab is waited for, and how long the truths may take once all daemons are up.
+LOCK_PATIENCE = 120.0
+TRUTH_PATIENCE = 60.0
+LOOK_EVERY = 0.1
+
+PowerVerb = Literal["stop", "start", "restart", "pause", "unpause"]
+Asker = Callable[[Topology, Sequence[Daemon]], Mapping[str, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    snapshot: Snapshot
+    changes: tuple[Change, ...]
+    timings: Timings
+
+
+def state_directory() -> Path:
+    """Where lab folders are: ``$XDG_STATE_HOME/k8slab``."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "k8slab"
+
+
+def open_engine() -> Runtime:
+    """The engine of this machine. Raises EngineUnreachable or EngineForbidden."""
+    from k8slab.lab.runtime.engine import DockerRuntime, connect
+
+    return DockerRuntime(connect())
+
+
+def existing(runtime: Runtime) -> dict[str, str]:
+    """The labs of which anything is left on the engine: name of the lab to name of its topology ("" if unknown)."""
+    found: dict[str, str] = {}
+    marks = [one.labels for one in runtime.machines()] + [one.labels for one in runtime.volumes()]
+    for mark in marks:
+        lab = mark.get(labels.LAB)
+        if lab:
+            found[lab] = found.get(lab) or mark.get(labels.TOPOLOGY, "")
+    return found
+
+
+def open_lab(runtime: Runtime, name: str = "") -> Lab:
+    """The lab called ``name``, or the only one there is. Raises NoSuchLab."""
+    labs = existing(runtime)
+    if not name:
+        if len(labs) != 1:
+            raise NoSuchLab("", labs)
+        name = next(iter(labs))
+    if name not in labs:
+        raise NoSuchLab(name, labs)
+    return Lab(runtime, _remembered(runtime, name, labs[name]))
+
+
+def _remembered(runtime: Runtime, lab: str, topology: str) -> Topology:
+    """What the lab was last run as: its switch knows, else its folder, else the topology it was made from."""
+    for machine in observe.machines_of(runtime, lab).values():
+        if labels.SOURCE in machine.labels:
+            return store.restored(machine.labels[labels.SOURCE], lab=lab)
+    kept = state_directory() / lab / perform.TOPOLOGY_FILE
+    if kept.is_file():
+        return store.restored(kept.read_text(), lab=lab)
+    return store.load(topology or lab, lab=lab, settings=store.environment_settings(os.environ))
+
+
+class Lab:
+    """``ask`` gets the role truths; everything else goes through ``runtime``."""
+
+    def __init__(self, runtime: Runtime, topology: Topology, *, ask: Asker = truths) -> None:
+        self.runtime = runtime
+        self.topology = topology
+        self.name = topology.lab
+        self.directory = state_directory() / topology.lab
+        self._ask = ask
+
+    def plan(self, *, daemons: bool = True, timeout: float | None = None) -> list[Step]:
+        """What ``run`` would do now. Creates nothing, needs no lock."""
+        info = checks.demand(self.runtime, self.topology)
+        observed = observe.observe(self.runtime, self.topology)
+        return plan(self.topology, observed, socket=info.socket, daemons=daemons, timeout=timeout)
+
+    def run(self, *, listener: Listener, start: bool = True, timeout: float | None = None) -> RunResult:
+        """Bring everything up, or back up. Raises the first failing check, failed step, or TimedOut."""
+        begin = time.monotonic()
+        with self._locked(listener):
+            steps = self.plan(daemons=start, timeout=timeout)
+            checked = time.monotonic()
+            perform.write_lab_folder(self.directory, self.topology)
+            outcome = self._carry_out(steps, listener)
+            snapshot = self._await_truths(timeout or TRUTH_PATIENCE, bool(steps)) if start else self.snapshot()
+            total = time.monotonic() - begin
+            phases = {"checks": checked - begin, **{phase.name: phase.seconds for phase in outcome.phases}}
+            if "daemons" in phases:
+                # Ready means the truths hold: what they take beyond the last daemon's own readiness counts.
+                phases["daemons"] += max(0.0, total - outcome.elapsed - (checked - begin))
+            rounded = tuple(Phase(name, round(seconds, 3)) for name, seconds in phases.items())
+            return RunResult(snapshot, outcome.changes, Timings(rounded, round(total, 3)))
+
+    def start(self, wanted: Sequence[str], *, listener: Listener, timeout: float | None = None) -> tuple[Change, ...]:
+        chosen = targets.daemons(self.topology, wanted)
+        with self._locked(listener):
+            observed = observe.observe(self.runtime, self.topology)
+            self._demand_running(observed, chosen)
+            return self._carry_out(plan_start(self.topology, chosen, observed, timeout=timeout), listener).changes
+
+    def kill(self, wanted: Sequence[str], *, listener: Listener, signal: str = "") -> tuple[Change, ...]:
+        chosen = targets.daemons(self.topology, wanted)
+        with self._locked(listener):
+            observed = observe.observe(self.runtime, self.topology)
+            return self._carry_out(plan_kill(self.topology, chosen, observed, signal=signal), listener).changes
+
+    def power(self, verb: PowerVerb, wanted: Sequence[str], *, listener: Listener) -> tuple[Change, ...]:
+        """Press a button of machines; those that come back are waited for until they are wired."""
+        chosen = targets.nodes(self.topology, wanted)
+        with self._locked(listener):
+            observed = observe.observe(self.runtime, self.topology)
+            nodes = [self.topology.node(name) for name in chosen]
+            self._demand_there(observed, nodes)
+            return self._carry_out(plan_power(self.topology, verb, nodes, observed), listener).changes
+
+    def manual(self, wanted: Sequence[str]) -> tuple[tuple[Daemon, str], ...]:
+        chosen = targets.daemons(self.topology, wanted or [targets.ALL])
+        return tuple((daemon, specs.manual_lines(daemon)) for daemon in chosen)
+
+    def snapshot(self) -> Snapshot:
+        observed = observe.observe(self.runtime, self.topology)
+        ready = [daemon for daemon in self.topology.daemons if _is_up(observed, daemon)]
+        answers = self._ask(self.topology, ready)
+        nodes = tuple(_node_status(self.topology, node, observed, answers) for node in self.topology.nodes)
+        met = requirements(self.topology, nodes)
+        everything_up = all(node.wired and node.state == "running" for node in nodes) and all(
+            daemon.state == "ready" for node in nodes for daemon in node.daemons
+        )
+        ready_now = everything_up and all(one.holds for one in met)
+        return Snapshot(self.name, self.topology.name, ready_now, nodes, met)
+
+    def remove(self, *, listener: Listener) -> tuple[Change, ...]:
+        """Everything the lab owns, whatever is left of it. A second call finds nothing."""
+        with self._locked(listener):
+            changes = remove.everything(self.runtime, self.name, listener)
+        if self.directory.exists():
+            shutil.rmtree(self.directory, ignore_errors=True)
+        return changes
+
+    def environment(self) -> dict[str, str]:
+        """Variables that point the real clients at this lab."""
+        perform.write_lab_folder(self.directory, self.topology)
+        return perform.client_environment(self.directory, self.topology)
+
+    def _carry_out(self, steps: Sequence[Step], listener: Listener) -> Outcome:
+        return carry_out(steps, perform.Performer(self.runtime, self.topology).perform, listener)
+
+    def _await_truths(self, patience: float, changed: bool) -> Snapshot:
+        """A lab in which nothing was changed has no reason to become more ready than it is: a short look is enough."""
+        deadline = time.monotonic() + (patience if changed else min(patience, 15.0))
+        while True:
+            snapshot = self.snapshot()
+            if snapshot.ready:
+                return snapshot
+            if time.monotonic() > deadline:
+                raise _not_ready(snapshot, patience)
+            perform.pause(LOOK_EVERY)
+
+    def _demand_there(self, observed: Observed, nodes: Sequence[Node]) -> None:
+        missing = [node.name for node in nodes if node.container not in observed.machines]
+        if missing:
+            raise UsageError(f"Not there: {', '.join(missing)}.", remedy="`k8slab run` makes what is missing.")
+
+    def _demand_running(self, observed: Observed, chosen: Sequence[Daemon]) -> None:
+        nodes = dict.fromkeys(daemon.node for daemon in chosen)
+        off = [
+            name for name in nodes if not observe.is_running(observed.machines.get(self.topology.node(name).container))
+        ]
+        if off:
+            names = ", ".join(off)
+            raise UsageError(
+                f"No daemon can start on {names}: not running.",
+                remedy=f"`k8slab node start {off[0]}`, or `k8slab run` for everything.",
+            )
+
+    @contextmanager
+    def _locked(self, listener: Listener) -> Iterator[None]:
+        there = self.directory.exists()
+        with locked(self.directory, self.name, wait=LOCK_PATIENCE, say=lambda text: listener(Event("note", text=text))):
+            try:
+                yield
+            finally:
+                only_lock = [entry.name for entry in self.directory.iterdir()] == ["lock"]
+                # What failed before anything was made leaves nothing behind, not even an empty folder.
+                if not there and only_lock and not observe.machines_of(self.runtime, self.name):
+                    shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _is_up(observed: Observed, daemon: Daemon) -> bool:
+    status = observed.daemons.get(daemon.target)
+    return status is not None and status.state in ("ready", "up")
+
+
+def _node_status(
+    topology: Topology, node: Node, observed: Observed, answers: Mapping[str, Mapping[str, Any]]
+) -> NodeStatus:
+    machine = observed.machines.get(node.container)
+    state: NodeState = "missing"
+    if machine is not None:
+        state = "stopped" if machine.state == "created" else machine.state
+    wired = node.name in observed.wired and state in ("running", "paused")
+    return NodeStatus(
+        name=node.name,
+        role=node.role,
+        address=str(node.address),
+        mac=node.mac,
+        state=state,
+        wired=wired,
+        daemons=tuple(observe.with_truth(observed, daemon, answers) for daemon in node.daemons),
+        problem="" if wired else observed.problems.get(node.name, ""),
+    )
+
+
+def _not_ready(snapshot: Snapshot, seconds: float) -> TimedOut:
+    missing = [f"{one.name}: {one.seen}" for one in snapshot.requirements if not one.holds]
+    unready = [
+        f"{node.name}/{one.name} is {one.state}"
+        for node in snapshot.nodes
+        for one in node.daemons
+        if one.state != "ready"
+    ]
+    return TimedOut(
+        f"The daemons are up, but the lab is not whole after {seconds:g} s.",
+        why="; ".join(missing or unready),
+        remedy="`k8slab status` shows each daemon's own view, `k8slab logs TARGET` its log.",
+    )

@@ -1,0 +1,198 @@
+"""Steps as data: what a lab still needs, each with its reason, its order and the commands a person would type.
+
+The dry run, the explanation, the timings and the real run all consume the same list.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from k8slab.lab import labels, specs
+from k8slab.lab.runtime.base import MachineSpec
+from k8slab.topology.resolved import Daemon, Node
+
+PhaseName = Literal["nodes", "wires", "daemons"]
+Button = Literal["kill", "pause", "unpause"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """``key`` names the step within its plan, ``after`` the keys that must be done before it begins."""
+
+    phase: ClassVar[PhaseName]
+    verb: ClassVar[str]
+    doing: ClassVar[str]
+
+    subject: str
+    reason: str = ""
+    after: frozenset[str] = frozenset()
+
+    @property
+    def key(self) -> str:
+        return f"{type(self).__name__}:{self.subject}"
+
+    @property
+    def did(self) -> str:
+        """The verb for a report of what was done."""
+        return self.verb
+
+    def explain(self) -> tuple[str, ...]:
+        """The docker, ip and s6 command lines that do the same by hand."""
+        raise AssertionError(f"{type(self).__name__} explains nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveMachine(Step):
+    phase, verb, doing = "nodes", "removed", "remove"
+    container: str
+
+    def explain(self) -> tuple[str, ...]:
+        return (f"docker rm -f {self.container}",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartSwitch(Step):
+    """Create (if ``spec`` is given) and start the lab's switch."""
+
+    phase, verb, doing = "nodes", "started", "start"
+    container: str
+    spec: MachineSpec | None
+
+    def explain(self) -> tuple[str, ...]:
+        create = (docker_create(self.spec),) if self.spec else ()
+        return (*create, f"docker start {self.container}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreateNode(Step):
+    phase, verb, doing = "nodes", "created", "create"
+    node: Node
+    spec: MachineSpec
+
+    def explain(self) -> tuple[str, ...]:
+        services = " ".join(f"{specs.SERVICES}/{daemon.name}" for daemon in self.node.daemons)
+        copy = (f"# its services are put in place: {services}",) if services else ()
+        return (docker_create(self.spec), *copy, f"docker start {self.node.container}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartNode(Step):
+    phase, verb, doing = "nodes", "started", "start"
+    node: Node
+
+    def explain(self) -> tuple[str, ...]:
+        return (f"docker start {self.node.container}",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnpauseNode(Step):
+    phase, verb, doing = "nodes", "unpaused", "unpause"
+    node: Node
+
+    def explain(self) -> tuple[str, ...]:
+        return (f"docker unpause {self.node.container}",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PressButton(Step):
+    """Cut the power (kill), stop the clock (pause), let it go on (unpause)."""
+
+    phase, verb, doing = "nodes", "switched", "switch"
+    node: Node
+    button: Button
+    outcome: str
+
+    @property
+    def did(self) -> str:
+        return self.outcome
+
+    @property
+    def key(self) -> str:
+        return f"PressButton:{self.subject}:{self.button}"
+
+    def explain(self) -> tuple[str, ...]:
+        return (f"docker {self.button} {self.node.container}",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlugWire(Step):
+    """Wait until the switch has wired the node and a packet has reached it; ``again`` asks it to look anew."""
+
+    phase, verb, doing = "wires", "wired", "wire"
+    node: Node
+    gateway: str
+    again: bool
+
+    def explain(self) -> tuple[str, ...]:
+        node = self.node
+        enter = f"nsenter --net=/proc/$(docker inspect -f '{{{{.State.Pid}}}}' {node.container})/ns/net"
+        return (
+            f"PID=$(docker inspect -f '{{{{.State.Pid}}}}' {node.container})",
+            "ip link add HOST_END master BRIDGE up type veth peer name eth0 "
+            f"address {node.mac} netns $PID   # the bridge that has {self.gateway}",
+            f"{enter} ip address add {node.address}/{node.prefix} dev eth0",
+            f"{enter} ip link set eth0 up",
+            *(f"{enter} ip route add {route.to} via {route.via}" for route in node.routes),
+            f"{enter} arping -c 1 -A -I eth0 {node.address}",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartDaemon(Step):
+    phase, verb, doing = "daemons", "started", "start"
+    node: Node
+    daemon: Daemon
+    timeout: float
+
+    def explain(self) -> tuple[str, ...]:
+        service = f"{specs.SERVICES}/{self.daemon.name}"
+        return (
+            f"docker exec {self.node.container} s6-svc -U -wU -T {int(self.timeout * 1000)} {service}",
+            *(f"#   {line}" for line in specs.manual_lines(self.daemon).splitlines()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopDaemon(Step):
+    phase, verb, doing = "daemons", "killed", "kill"
+    node: Node
+    daemon: Daemon
+    signal: str
+
+    def explain(self) -> tuple[str, ...]:
+        service = f"{specs.SERVICES}/{self.daemon.name}"
+        enter = f"docker exec {self.node.container}"
+        if self.signal:
+            return (
+                f"{enter} s6-svc -O {service}; {enter} touch {service}/down",
+                f"{enter} sh -c 'kill -{self.signal} $(s6-svstat -o pid {service})'",
+            )
+        return (f"{enter} s6-svc -D -wD {service}",)
+
+
+def docker_create(spec: MachineSpec) -> str:
+    """``docker create`` with every option that ``spec`` stands for."""
+    options: list[str] = [f"--name={spec.name}"]
+    if spec.sharing_host:
+        options += ["--network=host", "--pid=host", "--userns=host", "--security-opt=apparmor=unconfined"]
+    else:
+        options += [f"--hostname={spec.hostname}", "--network=none", "--cgroupns=private"]
+    options += ["--restart=unless-stopped"]
+    options += ["--cap-drop=ALL"] if spec.drop_other_capabilities else []
+    options += [f"--cap-add={name}" for name in spec.capabilities]
+    options += ["--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined"] if spec.unconfined else []
+    options += [f"--sysctl={name}={value}" for name, value in spec.sysctls.items()]
+    options += [f"--tmpfs={path}" for path in spec.tmpfs]
+    options += [f"--volume={mount.source}:{mount.target}" for mount in spec.mounts]
+    options += [f"--add-host={name}:{address}" for name, address in spec.hosts.items()]
+    options += [f"--dns={server}" for server in spec.dns]
+    options += _pairs("--env", spec.environment)
+    options += _pairs("--label", {name: text for name, text in spec.labels.items() if name != labels.SPEC})
+    return " ".join(["docker create", *options, spec.image, *map(shlex.quote, spec.command)])
+
+
+def _pairs(option: str, values: Mapping[str, str]) -> list[str]:
+    return [f"{option}={shlex.quote(f'{name}={value}')}" for name, value in values.items()]
