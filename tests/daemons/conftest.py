@@ -1,0 +1,60 @@
+"""Fixtures every daemon's tests share. Session-wide parts are kept apart by path or prefix, never by order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.daemons.processes import Etcd, Supervisor, ZooKeeper, start_etcd, start_zookeeper
+
+REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    item.stash.setdefault(REPORTS, {})[report.when] = report
+    return report  # noqa: B901
+
+
+@pytest.fixture
+def supervisor(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Supervisor]:
+    """Starts daemons for this test, ends them after it, and shows their logs when it failed."""
+    owned = Supervisor(tmp_path)
+    yield owned
+    owned.close()
+    if any(report.failed for report in request.node.stash.get(REPORTS, {}).values()):
+        print(owned.logs())
+
+
+@pytest.fixture(scope="session")
+def session_supervisor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Supervisor]:
+    owned = Supervisor(tmp_path_factory.mktemp("session"))
+    yield owned
+    owned.close()
+
+
+@pytest.fixture(scope="session")
+def etcd(session_supervisor: Supervisor) -> Etcd:
+    """One real etcd for the whole session: use keys of your own in it."""
+    return start_etcd(session_supervisor)
+
+
+@pytest.fixture
+def etcd_cluster(supervisor: Supervisor) -> Callable[[int], Etcd]:
+    """``etcd_cluster(members)``: a fresh real cluster that belongs to this test alone."""
+    return lambda members=1: start_etcd(supervisor, members=members)
+
+
+@pytest.fixture(scope="session")
+def zookeeper(session_supervisor: Supervisor) -> ZooKeeper:
+    """One real ZooKeeper for the whole session: use a path of your own in it."""
+    return start_zookeeper(session_supervisor)
+
+
+@pytest.fixture
+def zookeeper_ensemble(supervisor: Supervisor) -> Callable[[int], ZooKeeper]:
+    """``zookeeper_ensemble(members)``: a fresh real ensemble that belongs to this test alone."""
+    return lambda members=1: start_zookeeper(supervisor, members=members)
