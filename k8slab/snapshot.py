@@ -7,15 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from types import MappingProxyType
 from typing import Any, Literal
 
 SCHEMA = 1
 
 NodeState = Literal["running", "stopped", "missing", "paused"]
 DaemonState = Literal["ready", "up", "down", "failed"]
-
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -28,7 +25,7 @@ class DaemonStatus:
     pid: int | None = None
     since: float | None = None
     restarts: int = 0
-    truth: Mapping[str, Any] = NOTHING
+    truth: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from importlib.resources import files
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError
+from jinja2 import StrictUndefined, Template, TemplateError
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import ValidationError
 
@@ -81,6 +81,9 @@ def builtin_catalogue() -> CatalogueFile:
 
 
 def _validated(source: Source) -> TopologyFile:
+    if not isinstance(source.value, dict):
+        what = "this is not a topology: it has no `name`, `network` and `nodes`."
+        raise InvalidTopology(source.file, [source.problem((), what, "`k8slab topology new NAME` writes one.")])
     try:
         return TopologyFile.model_validate(source.value)
     except ValidationError as error:
@@ -214,6 +217,7 @@ class _Resolver:
         self.machines = self._machines()
         self.network = self._network()
         self.templates = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+        self.compiled: dict[str, Template] = {}
 
     def topology(self) -> Topology:
         source = self.file.model_dump_json(exclude_unset=True)
@@ -293,7 +297,9 @@ class _Resolver:
 
         context: dict[str, Any] = {"node": machine, "network": self.network, "lab": self.lab}
         try:
-            return self.templates.from_string(text).render(**context, members=members, addresses=addresses)
+            if text not in self.compiled:
+                self.compiled[text] = self.templates.from_string(text)
+            return self.compiled[text].render(**context, members=members, addresses=addresses)
         except (TemplateError, TypeError, IndexError, AttributeError) as error:
             what = f"daemon {daemon}: its {field} cannot be filled in for {machine.name}: {error}."
             place = ("daemons", daemon, *field.split(".", 1))
