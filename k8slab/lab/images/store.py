@@ -1,0 +1,122 @@
+"""The images that are already there, found by what they were made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import docker
+import docker.errors
+
+from k8slab.errors import StepFailed
+from k8slab.lab.images.recipes import catalogue
+from k8slab.lab.images.workshop import CONTENT, IMAGE, PARENT, Workshop
+
+
+class Store:
+    """What one engine holds of ours."""
+
+    def __init__(self, shop: Workshop, *, no_cache: bool) -> None:
+        self._shop, self._api, self._no_cache = shop, shop.api, no_cache
+        self._images: list[dict[str, Any]] = self._api.images(all=True, filters={"label": CONTENT})
+
+    def find(self, content: str, parent: str) -> str:
+        """The stage of this content upon this parent, or nothing.
+
+        What people make from our images inherits their labels: such an image has another parent, and is younger.
+        """
+        return self._oldest(
+            image
+            for image in self._images
+            if image["Labels"].get(CONTENT) == content
+            and image["Labels"].get(PARENT) == parent
+            and image.get("ParentId", "") in ("", parent)
+        )
+
+    def find_pod(self, content: str) -> str:
+        return self._oldest(
+            image for image in self._images if image["Labels"].get(CONTENT) == content and not image.get("ParentId", "")
+        )
+
+    def _oldest(self, images: Iterable[dict[str, Any]]) -> str:
+        found = () if self._no_cache else sorted(images, key=lambda image: int(image["Created"]))
+        return str(found[0]["Id"]) if found else ""
+
+    def label(self, image: str, key: str) -> str:
+        return str((self._shop.image(image)["Config"]["Labels"] or {}).get(key, ""))
+
+    def size(self, image: str) -> int:
+        return int(self._shop.image(image)["Size"])
+
+    def name(self, image: str, name: str) -> bool:
+        """Let the name stand for this image. False when it already did; what it stood for is removed if unused."""
+        before = self._id_of(name)
+        known = {found["Id"] for found in self._images}
+        if before == image:
+            return image not in known
+        repository, tag = split(name)
+        self._api.tag(image, repository, tag)
+        if before and before in known:
+            remove_unused(self._api, before)
+        return True
+
+    def _id_of(self, name: str) -> str:
+        try:
+            return self._shop.image_id(name)
+        except docker.errors.ImageNotFound:
+            return ""
+
+
+def split(name: str) -> tuple[str, str]:
+    """Repository and tag; a colon before the last slash belongs to a registry's port."""
+    folder, slash, last = name.rpartition("/")
+    last, _, tag = last.partition(":")
+    return folder + slash + last, tag or "latest"
+
+
+def missing(client: docker.DockerClient, names: Iterable[str]) -> list[str]:
+    """Those of the named images that the engine does not have, in the given order, each once."""
+    present = {tag for image in client.api.images() for tag in image["RepoTags"] or ()}
+    return [name for name in dict.fromkeys(names) if ":".join(split(name)) not in present]
+
+
+def remove(client: docker.DockerClient) -> list[str]:
+    """Remove every image that was built here, with the stages below; returns the names. What is not ours stays.
+
+    Raises ``StepFailed`` when containers still use some: everything else is gone by then.
+    """
+    api = client.api
+    removed: list[str] = []
+    used: list[str] = []
+    ours = {":".join(split(recipe.name)) for recipe in catalogue()}
+    for image in api.images(filters={"label": CONTENT}):
+        for tag in image["RepoTags"] or ():
+            if tag in ours or image["Labels"].get(IMAGE) == split(tag)[0]:
+                (removed if _removed(api, tag) else used).append(tag)
+    for image in api.images(all=True, filters={"label": CONTENT}):
+        if not [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"]:
+            remove_unused(api, image["Id"])
+    if used:
+        raise StepFailed(
+            f"Still used by containers: {', '.join(sorted(used))}.",
+            why="An image cannot go while a container is made from it.",
+            remedy="`k8slab rm` removes the lab's containers; `docker ps -a` shows the others. Then run this again.",
+        )
+    return sorted(removed)
+
+
+def _removed(api: docker.APIClient, name: str) -> bool:
+    try:
+        api.remove_image(name)
+    except docker.errors.ImageNotFound:
+        return False
+    except docker.errors.APIError as error:
+        if error.status_code == 409:
+            return False
+        raise
+    return True
+
+
+def remove_unused(api: docker.APIClient, image: str) -> bool:
+    """Remove an image without a name, unless a container or another image needs it."""
+    return _removed(api, image)
