@@ -16,7 +16,7 @@ REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     report = yield
     item.stash.setdefault(REPORTS, {})[report.when] = report
-    return report  # noqa: B901
+    return report
 
 
 @pytest.fixture

@@ -1,0 +1,76 @@
+"""Finding the leading master, by ZooKeeper (``zk://…``) or by address (``host:port``)."""
+
+from __future__ import annotations
+
+import asyncio
+
+from k8slab.mesos.zookeeper import Leadership, MasterGroup, ZooKeeperAddress, leader_address
+
+DEFAULT_PORT = 5050
+
+
+class MasterDetector:
+    """Knows the leading master's ``host:port`` and notices when it changes. Starts on its first use."""
+
+    def __init__(self, master: str, *, session_timeout: float = 10.0) -> None:
+        """Raises ValueError when ``master`` is neither ``zk://host:port,…/path`` nor ``host[:port]``."""
+        self._group: MasterGroup | None = None
+        self._leader: str | None = None
+        self._moved = asyncio.Event()
+        if master.startswith("zk://"):
+            address = ZooKeeperAddress.parse(master)
+            self._group = MasterGroup(address, session_timeout=session_timeout, on_change=self._changed)
+            self._started = False
+        else:
+            self._leader = with_port(master)
+            self._started = True
+
+    @property
+    def current(self) -> str | None:
+        """The leader as known now, None when there is none."""
+        return self._leader
+
+    async def leader(self) -> str:
+        """``host:port`` of the leader; waits until there is one."""
+        self._start()
+        while self._leader is None:
+            await self._moved.wait()
+        return self._leader
+
+    async def moved(self, known: str | None) -> None:
+        """Return once the leader is somebody else (or nobody) than ``known``."""
+        self._start()
+        while self._leader == known:
+            await self._moved.wait()
+
+    def redirect(self, location: str) -> None:
+        """Take a follower's word (``//host:port/path``) for who leads; ZooKeeper knows better where there is one."""
+        if self._group is None:
+            netloc = location.partition("//")[2] or location
+            self._lead(with_port(netloc.partition("/")[0]))
+
+    async def close(self) -> None:
+        if self._group is not None:
+            await self._group.close()
+
+    def _start(self) -> None:
+        if not self._started and self._group is not None:
+            self._started = True
+            self._group.start()
+
+    def _changed(self, leadership: Leadership) -> None:
+        self._lead(leader_address(leadership.info) if leadership.info else None)
+
+    def _lead(self, leader: str | None) -> None:
+        if leader != self._leader:
+            self._leader = leader
+            self._moved.set()
+            self._moved = asyncio.Event()
+
+
+def with_port(address: str) -> str:
+    """``host`` alone means the master's standard port. Raises ValueError for an empty host or a port that is none."""
+    host, colon, port = address.partition(":")
+    if not host or (colon and not port.isdigit()):
+        raise ValueError(f"expected zk://host:port,…/path or host:port, got {address!r}")
+    return f"{host}:{port or DEFAULT_PORT}"

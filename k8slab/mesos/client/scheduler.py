@@ -1,0 +1,218 @@
+"""A framework's side of the scheduler API: subscribe, be offered resources, launch, hear what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import aiohttp
+
+from k8slab.mesos.client.detector import MasterDetector
+from k8slab.mesos.client.errors import MesosError
+from k8slab.mesos.client.stream import Event, Moved, Subscription, encode_bytes
+
+log = logging.getLogger(__name__)
+
+SILENT_HEARTBEATS = 5
+DEFAULT_HEARTBEAT = 15.0
+
+Call = dict[str, Any]
+
+
+class SchedulerClient:
+    """Keeps one framework subscribed to whichever master leads.
+
+    ``framework_info`` is the v1 FrameworkInfo; with an ``id`` in it that framework is taken over. Events and calls are
+    v1 JSON as dicts. Calls need a live subscription and raise MesosError when refused or when there is none.
+    """
+
+    def __init__(
+        self,
+        master: str,
+        framework_info: Mapping[str, Any],
+        *,
+        backoff: float = 0.1,
+        max_backoff: float = 5.0,
+        session_timeout: float = 10.0,
+    ) -> None:
+        """``backoff``: seconds before the first retry, doubled up to ``max_backoff``."""
+        self.framework_info: dict[str, Any] = dict(framework_info)
+        self.framework_id: str | None = (framework_info.get("id") or {}).get("value")
+        self.master_info: dict[str, Any] = {}
+        self.detector = MasterDetector(master, session_timeout=session_timeout)
+        self._backoff, self._max_backoff = backoff, max_backoff
+        self._subscription: Subscription | None = None
+        self._subscribed = False
+        self._heartbeat = DEFAULT_HEARTBEAT
+        self._closed = asyncio.Event()
+
+    @property
+    def subscribed(self) -> bool:
+        return self._subscribed
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Every event but heartbeats, over all resubscriptions, and ``{"type": "DISCONNECTED"}`` when a stream ends.
+
+        Ends after an ERROR (and its DISCONNECTED) or ``close()``: an ERROR is the master's last word on this
+        subscription, such as "Framework has been removed". To begin anew, clear ``framework_id`` and call this again.
+        """
+        delay = self._backoff
+        while not self._closed.is_set():
+            leader = await self._or_closed(self.detector.leader())
+            if leader is None:
+                return
+            failed = False
+            async for event in self._stream(leader):
+                yield event
+                if event["type"] == "SUBSCRIBED":
+                    delay = self._backoff
+                failed = failed or event["type"] == "ERROR"
+            if failed:
+                return
+            # A random share of the delay keeps a class of frameworks from returning to a new master all at once.
+            await self._or_closed(asyncio.sleep(delay * random.uniform(0.5, 1.0)))
+            delay = min(delay * 2, self._max_backoff)
+
+    async def _stream(self, leader: str) -> AsyncIterator[Event]:
+        """One subscription, ended by the peer, by silence, by ``close()`` or because another master leads."""
+        subscription = self._subscription = Subscription(f"http://{leader}/api/v1/scheduler")
+        events = subscription.open(self._subscribe_call(), silence=self._heartbeat * SILENT_HEARTBEATS)
+        elsewhere = asyncio.create_task(self.detector.moved(leader))
+        closed = asyncio.create_task(self._closed.wait())
+        try:
+            while (event := await _next_unless(events, elsewhere, closed)) is not None:
+                if event["type"] == "SUBSCRIBED":
+                    self._note_subscribed(event["subscribed"])
+                if event["type"] != "HEARTBEAT":
+                    yield event
+        except Moved as moved:
+            log.info("%s does not lead, %s does", leader, moved.location)
+            self.detector.redirect(moved.location)
+        except (aiohttp.ClientError, TimeoutError, OSError, MesosError) as error:
+            log.warning("subscription at %s: %s %s", leader, type(error).__name__, error)
+        finally:
+            for task in (elsewhere, closed):
+                task.cancel()
+            was_subscribed, self._subscribed, self._subscription = self._subscribed, False, None
+            await subscription.close()
+        if was_subscribed:
+            yield {"type": "DISCONNECTED"}
+
+    def _subscribe_call(self) -> Call:
+        call: Call = {"type": "SUBSCRIBE", "subscribe": {"framework_info": dict(self.framework_info)}}
+        call["subscribe"]["framework_info"].pop("id", None)
+        if self.framework_id is not None:
+            call["framework_id"] = call["subscribe"]["framework_info"]["id"] = {"value": self.framework_id}
+        return call
+
+    def _note_subscribed(self, subscribed: Mapping[str, Any]) -> None:
+        self.framework_id = subscribed["framework_id"]["value"]
+        self.master_info = subscribed.get("master_info", {})
+        self._heartbeat = subscribed.get("heartbeat_interval_seconds", DEFAULT_HEARTBEAT)
+        self._subscribed = True
+
+    async def _or_closed(self, awaitable: Any) -> Any:
+        """The result of ``awaitable``; None when ``close()`` comes first."""
+        task = asyncio.ensure_future(awaitable)
+        closed = asyncio.create_task(self._closed.wait())
+        try:
+            await asyncio.wait({task, closed}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            task.cancel()
+            closed.cancel()
+
+    async def _call(self, type: str, payload: Mapping[str, Any] | None = None) -> None:
+        if self._subscription is None or not self._subscribed:
+            raise MesosError(0, f"{type}: not subscribed")
+        call: Call = {"type": type, "framework_id": {"value": self.framework_id}}
+        if payload is not None:
+            call[type.lower()] = payload
+        await self._subscription.call(call)
+
+    async def accept(
+        self, offer_ids: Sequence[str], operations: Sequence[Mapping[str, Any]], *, refuse_seconds: float | None = None
+    ) -> None:
+        """Use offers (of one agent) for ``operations``, such as ``launch([task_info, …])``; what is left returns."""
+        await self._call("ACCEPT", {**_offers(offer_ids, refuse_seconds), "operations": list(operations)})
+
+    async def decline(self, offer_ids: Sequence[str], *, refuse_seconds: float | None = None) -> None:
+        await self._call("DECLINE", _offers(offer_ids, refuse_seconds))
+
+    async def kill(self, task_id: str, agent_id: str | None = None, *, grace_seconds: float | None = None) -> None:
+        payload: dict[str, Any] = {"task_id": {"value": task_id}}
+        if agent_id is not None:
+            payload["agent_id"] = {"value": agent_id}
+        if grace_seconds is not None:
+            payload["kill_policy"] = {"grace_period": {"nanoseconds": int(grace_seconds * 1e9)}}
+        await self._call("KILL", payload)
+
+    async def acknowledge(self, status: Mapping[str, Any]) -> None:
+        """Confirm an UPDATE's status; one without uuid comes from the master itself and needs no confirmation."""
+        if status.get("uuid"):
+            await self._call("ACKNOWLEDGE", {key: status[key] for key in ("agent_id", "task_id", "uuid")})
+
+    async def reconcile(self, tasks: Sequence[tuple[str, str | None]] = ()) -> None:
+        """Ask for the latest state of ``(task id, agent id or None)``; of every task when there are none."""
+        wanted = [
+            {"task_id": {"value": task}, **({"agent_id": {"value": agent}} if agent else {})} for task, agent in tasks
+        ]
+        await self._call("RECONCILE", {"tasks": wanted})
+
+    async def revive(self) -> None:
+        await self._call("REVIVE")
+
+    async def suppress(self) -> None:
+        await self._call("SUPPRESS")
+
+    async def teardown(self) -> None:
+        """End the framework: all its tasks and executors are killed, its id can never be used again."""
+        await self._call("TEARDOWN")
+
+    async def shutdown(self, agent_id: str, executor_id: str) -> None:
+        await self._call("SHUTDOWN", {"agent_id": {"value": agent_id}, "executor_id": {"value": executor_id}})
+
+    async def message(self, agent_id: str, executor_id: str, data: bytes) -> None:
+        """Best effort: nobody tells when it got lost."""
+        await self._call(
+            "MESSAGE",
+            {"agent_id": {"value": agent_id}, "executor_id": {"value": executor_id}, "data": encode_bytes(data)},
+        )
+
+    async def close(self) -> None:
+        """Leave without teardown: the framework stays known for its ``failover_timeout``."""
+        self._closed.set()
+        if self._subscription is not None:
+            await self._subscription.close()
+        await self.detector.close()
+
+
+def launch(task_infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The operation that launches tasks."""
+    return {"type": "LAUNCH", "launch": {"task_infos": list(task_infos)}}
+
+
+def _offers(offer_ids: Sequence[str], refuse_seconds: float | None) -> dict[str, Any]:
+    payload: dict[str, Any] = {"offer_ids": [{"value": offer_id} for offer_id in offer_ids]}
+    if refuse_seconds is not None:
+        payload["filters"] = {"refuse_seconds": refuse_seconds}
+    return payload
+
+
+async def _next_unless(events: AsyncIterator[Event], *stops: asyncio.Task[Any]) -> Event | None:
+    """The next event; None at the end of the stream or as soon as one of ``stops`` is done."""
+    upcoming = asyncio.ensure_future(anext(events, None))
+    try:
+        await asyncio.wait({upcoming, *stops}, return_when=asyncio.FIRST_COMPLETED)
+        if upcoming.done():
+            return upcoming.result()
+        return None
+    finally:
+        if not upcoming.done():
+            upcoming.cancel()
+            with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, OSError):
+                await upcoming

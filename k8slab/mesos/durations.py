@@ -1,0 +1,34 @@
+"""Mesos' text form of a time span: ``10secs``, ``1.5mins``, ``250ms``."""
+
+from __future__ import annotations
+
+import re
+
+SECONDS = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "ms": 1e-3,
+    "secs": 1.0,
+    "mins": 60.0,
+    "hrs": 3600.0,
+    "days": 86400.0,
+    "weeks": 604800.0,
+}
+_FORM = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|secs|mins|hrs|days|weeks)")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds. Raises ValueError with a sentence that names the accepted units."""
+    found = _FORM.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"not a duration: {text!r} (a number and one of {', '.join(SECONDS)})")
+    return float(found[1]) * SECONDS[found[2]]
+
+
+def format_duration(seconds: float) -> str:
+    """The largest unit that needs no fraction, as the originals print it: 900 s is ``15mins``."""
+    for unit in ("weeks", "days", "hrs", "mins", "secs", "ms", "us"):
+        count = seconds / SECONDS[unit]
+        if count >= 1 and abs(count - round(count)) < 1e-9:
+            return f"{round(count)}{unit}"
+    return f"{round(seconds * 1e9)}ns"
