@@ -1,0 +1,3 @@
+from k8slab.lab.switch.main import main
+
+raise SystemExit(main())
