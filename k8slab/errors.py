@@ -196,7 +196,7 @@ class NoSuchLab(UsageError):
     def __init__(self, name: str, known: Iterable[str]) -> None:
         labs = sorted(known)
         super().__init__(
-            f"There is no lab {name!r}." if name else "There is no lab.",
+            f"There is no lab {name!r}." if name else "Which lab?" if labs else "There is no lab.",
             remedy=f"These are there: {', '.join(labs)} (`--lab NAME`)." if labs else "`k8slab run` brings one up.",
         )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from k8slab.errors import NoSuchLab, TimedOut, UsageError
-from k8slab.lab import checks, labels, observe, perform, remove, specs
+from k8slab.lab import checks, export, labels, observe, perform, remove, specs
 from k8slab.lab.apply import Event, Listener, Outcome, carry_out
 from k8slab.lab.lock import locked
 from k8slab.lab.plan import Observed, plan, plan_kill, plan_power, plan_start
@@ -65,12 +65,12 @@ def existing(runtime: Runtime) -> dict[str, str]:
 
 
 def open_lab(runtime: Runtime, name: str = "") -> Lab:
-    """The lab called ``name``, or the only one there is. Raises NoSuchLab."""
+    """The lab called ``name``; without a name the default topology's own, or the only one there is. Raises NoSuchLab."""
     labs = existing(runtime)
     if not name:
-        if len(labs) != 1:
+        if store.DEFAULT not in labs and len(labs) != 1:
             raise NoSuchLab("", labs)
-        name = next(iter(labs))
+        name = store.DEFAULT if store.DEFAULT in labs else next(iter(labs))
     if name not in labs:
         raise NoSuchLab(name, labs)
     return Lab(runtime, _remembered(runtime, name, labs[name]))
@@ -165,6 +165,23 @@ class Lab:
         if self.directory.exists():
             shutil.rmtree(self.directory, ignore_errors=True)
         return changes
+
+    def export(self, directory: Path) -> Path:
+        """Every log, state and version, for a bug report."""
+        return export.export(self.runtime, self.topology, self.snapshot(), directory)
+
+    def log_command(self, target: str, *, follow: bool, lines: int) -> tuple[str, tuple[str, ...]]:
+        """The container, and the command in it, that print the logs of what ``target`` means on one node."""
+        chosen = targets.daemons(self.topology, [target])
+        nodes = dict.fromkeys(daemon.node for daemon in chosen)
+        if len(nodes) > 1:
+            raise UsageError(
+                f"{target!r} runs on {len(nodes)} nodes; whose log?",
+                remedy=f"For example: `k8slab logs {chosen[0].target}`.",
+            )
+        files = [f"/var/log/{daemon.name}/current" for daemon in chosen]
+        # By name, so that a rotated log is followed into its new file.
+        return self.topology.node(chosen[0].node).container, ("tail", "-n", str(lines), *(["-F"] * follow), *files)
 
     def environment(self) -> dict[str, str]:
         """Variables that point the real clients at this lab."""

@@ -59,9 +59,10 @@ def wires(runtime: Runtime, lab: str, machines: Mapping[str, Machine]) -> tuple[
 
 def wire_report(runtime: Runtime, lab: str) -> dict[str, Any]:
     """What the switch has published: ``{"ready", "error", "bridge", "nodes": {name: {"wired", "problem", …}}}``."""
-    content = runtime.read(specs.switch_name(lab), WIRES_FILE)
-    report: dict[str, Any] = json.loads(content) if content else {}
-    return report
+    for content in runtime.read(specs.switch_name(lab), WIRES_FILE).values():
+        report: dict[str, Any] = json.loads(content)
+        return report
+    return {}
 
 
 def daemon_statuses(runtime: Runtime, node: Node) -> dict[str, DaemonStatus]:

@@ -46,7 +46,7 @@ class Performer:
     def perform(self, step: Step) -> None:
         match step:
             case RemoveMachine():
-                self.runtime.remove_machine(step.container)
+                self.runtime.remove("machine", step.container)
             case StartSwitch():
                 if step.spec is not None:
                     self.runtime.create(step.spec, {})

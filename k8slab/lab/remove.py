@@ -25,17 +25,17 @@ def everything(runtime: Runtime, lab: str, listener: Listener) -> tuple[Change, 
     if switch is not None or _is_marked_on_host(lab):
         changes += _clean_host(runtime, lab, switch, listener)
     if switch is not None:
-        runtime.remove_machine(switch.name)
+        runtime.remove("machine", switch.name)
         changes.append(Change("removed", "switch"))
     owned = [volume.name for volume in runtime.volumes() if volume.labels.get(labels.LAB) == lab]
-    in_parallel(runtime.remove_volume, owned)
+    in_parallel(lambda name: runtime.remove("volume", name), owned)
     changes += [Change("removed", f"volume {name}") for name in owned]
     return tuple(changes)
 
 
 def _remove_node(runtime: Runtime, machine: Machine, listener: Listener) -> Change:
     name = machine.labels.get(labels.NODE, machine.name)
-    runtime.remove_machine(machine.name)
+    runtime.remove("machine", machine.name)
     listener(Event("note", text=f"removed {name}"))
     return Change("removed", name)
 
@@ -58,7 +58,7 @@ def _cleaned(runtime: Runtime, name: str) -> list[Change]:
             output=executed.output,
         )
     report = json.loads(executed.output)
-    found = [Change("removed", f"wire {link}") for link in report.get("links", [])]
+    found = [Change("removed", f"wire {link['name']}") for link in report.get("links", [])]
     if report.get("bridge"):
         found.append(Change("removed", f"bridge {report['bridge']}"))
     return found + [Change("removed", f"firewall rule {rule}") for rule in report.get("rules", [])]
@@ -69,13 +69,13 @@ def _with_stand_in(runtime: Runtime, lab: str, use: Callable[[str], list[Change]
     if not runtime.image_ids([specs.SWITCH_IMAGE]):
         raise ImageMissing([specs.SWITCH_IMAGE])
     spec = specs.cleaner_spec(lab, socket=runtime.info().socket)
-    runtime.remove_machine(spec.name)
+    runtime.remove("machine", spec.name)
     runtime.create(spec, {})
     try:
         runtime.power(spec.name, "start")
         return use(spec.name)
     finally:
-        runtime.remove_machine(spec.name)
+        runtime.remove("machine", spec.name)
 
 
 def _is_marked_on_host(lab: str) -> bool:

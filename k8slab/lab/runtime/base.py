@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 MachineState = Literal["created", "running", "paused", "stopped"]
+Kind = Literal["machine", "volume"]
 Verb = Literal["start", "stop", "kill", "restart", "pause", "unpause", "hangup"]
 
 
@@ -111,16 +112,18 @@ class Runtime(Protocol):
     def power(self, name: str, verb: Verb) -> None:
         """Press one of a machine's buttons; one that has its effect already is not an error."""
 
-    def remove_machine(self, name: str) -> None:
-        """Kill and remove; a machine that is not there is not an error."""
-
-    def remove_volume(self, name: str) -> None: ...
+    def remove(self, kind: Kind, name: str) -> None:
+        """Kill and remove a machine, or remove a volume; one that is not there is not an error."""
 
     def execute(self, name: str, command: Sequence[str]) -> Executed:
         """Run ``command`` to its end in a running machine. Raises NodeFailed when it does not run."""
 
-    def read(self, name: str, path: str) -> bytes | None:
-        """A file of the machine's own file system (no tmpfs), running or not; None when there is none."""
+    def read(self, name: str, path: str) -> dict[str, bytes]:
+        """The files at or below ``path`` in the machine's own file system (no tmpfs), running or not, by their path
+        from the parent of ``path``; empty when there are none."""
+
+    def boot_log(self, name: str) -> str:
+        """The end of what the machine's first process has written."""
 
 
 class Console(Protocol):

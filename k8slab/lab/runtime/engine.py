@@ -7,6 +7,7 @@ import os
 import tarfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,11 +16,22 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 
 from k8slab.errors import EngineForbidden, EngineUnreachable, ImageMissing, LabError, NodeFailed
-from k8slab.lab.runtime.base import EngineInfo, Executed, FileContent, Machine, MachineSpec, MachineState, Verb, Volume
+from k8slab.lab.runtime.base import (
+    EngineInfo,
+    Executed,
+    FileContent,
+    Kind,
+    Machine,
+    MachineSpec,
+    MachineState,
+    Verb,
+    Volume,
+)
 
 # Longer than any call that does not wait for a process, so that a hung engine is told apart from a slow one.
 ENGINE_TIMEOUT = 120
 POOL = 32
+BOOT_LOG_LINES = 2000
 STATES: dict[str, MachineState] = {
     "running": "running",
     "paused": "paused",
@@ -149,7 +161,14 @@ class DockerRuntime:
                 raise
 
     @_clearly
-    def remove_machine(self, name: str) -> None:
+    def remove(self, kind: Kind, name: str) -> None:
+        if kind == "machine":
+            self._remove_machine(name)
+            return
+        with suppress(NotFound):
+            self.api.remove_volume(name, force=True)
+
+    def _remove_machine(self, name: str) -> None:
         """The engine may be removing it already, on somebody else's word: wait for that to be true."""
         deadline = time.monotonic() + ENGINE_TIMEOUT
         while True:
@@ -164,13 +183,6 @@ class DockerRuntime:
                 self.api.wait(name, condition="removed", timeout=ENGINE_TIMEOUT)
 
     @_clearly
-    def remove_volume(self, name: str) -> None:
-        try:
-            self.api.remove_volume(name, force=True)
-        except NotFound:
-            return
-
-    @_clearly
     def execute(self, name: str, command: Sequence[str]) -> Executed:
         execution = self.api.exec_create(name, list(command))["Id"]
         output = self.api.exec_start(execution)
@@ -178,15 +190,23 @@ class DockerRuntime:
         return Executed(-1 if code is None else code, output.decode(errors="replace"))
 
     @_clearly
-    def read(self, name: str, path: str) -> bytes | None:
+    def read(self, name: str, path: str) -> dict[str, bytes]:
         try:
             chunks, _ = self.api.get_archive(name, path)
         except NotFound:
-            return None
+            return {}
+        found = {}
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
-            member = archive.next()
-            content = archive.extractfile(member) if member else None
-            return content.read() if content else None
+            for member in archive:
+                content = archive.extractfile(member) if member.isfile() else None
+                if content is not None:
+                    found[member.name] = content.read()
+        return found
+
+    @_clearly
+    def boot_log(self, name: str) -> str:
+        text: bytes = self.api.logs(name, tail=BOOT_LOG_LINES)
+        return text.decode(errors="replace")
 
 
 def creation_config(spec: MachineSpec) -> dict[str, Any]:

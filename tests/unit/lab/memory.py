@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from k8slab.errors import NodeFailed
 from k8slab.lab import labels
-from k8slab.lab.runtime.base import EngineInfo, Executed, FileContent, Machine, MachineSpec, Verb, Volume
+from k8slab.lab.runtime.base import EngineInfo, Executed, FileContent, Kind, Machine, MachineSpec, Verb, Volume
 
 
 @dataclass
@@ -55,12 +55,15 @@ class MemoryRuntime:
         states = {"start": "running", "unpause": "running", "pause": "paused", "kill": "stopped", "stop": "stopped"}
         self.machines_by_name[name] = replace(self.machines_by_name[name], state=states[verb])
 
-    def remove_machine(self, name: str) -> None:
+    def remove(self, kind: Kind, name: str) -> None:
         self.calls.append(f"remove {name}")
-        self.machines_by_name.pop(name, None)
+        if kind == "machine":
+            self.machines_by_name.pop(name, None)
+        else:
+            self.volumes_by_name.pop(name, None)
 
-    def remove_volume(self, name: str) -> None:
-        self.volumes_by_name.pop(name, None)
+    def boot_log(self, name: str) -> str:
+        return f"{name} has booted\n"
 
     def execute(self, name: str, command: Sequence[str]) -> Executed:
         self.calls.append(f"{name}: {' '.join(command)}")
@@ -81,10 +84,10 @@ class MemoryRuntime:
             case ["tail", *_]:
                 return Executed(0, "the end of the log\n")
             case ["k8slab-switch", "clean"]:
-                return Executed(0, '{"links": ["v1"], "bridge": "", "rules": []}')
+                return Executed(0, '{"links": [{"name": "v1"}], "bridge": "", "rules": []}')
         return Executed(0, "")
 
-    def read(self, name: str, path: str) -> bytes | None:
+    def read(self, name: str, path: str) -> dict[str, bytes]:
         nodes = {
             machine.labels[labels.NODE]: {
                 "wired": machine.labels[labels.NODE] not in self.unwired,
@@ -94,7 +97,7 @@ class MemoryRuntime:
             for machine in self.machines_by_name.values()
             if labels.NODE in machine.labels and machine.state in ("running", "paused")
         }
-        return json.dumps({"ready": True, "nodes": nodes}).encode()
+        return {"wires.json": json.dumps({"ready": True, "nodes": nodes}).encode()}
 
 
 def _status(daemon: str, state: str) -> str:

@@ -98,7 +98,7 @@ def running(runtime: MemoryRuntime, topology: Topology) -> Lab:
 def test_each_kind_of_damage_is_repaired_and_nothing_else(topology: Topology) -> None:
     runtime = MemoryRuntime()
     lab = running(runtime, topology)
-    runtime.remove_machine("etcd-1")
+    runtime.remove("machine", "etcd-1")
     runtime.power("mesos-master-1", "kill")
     runtime.power("kubernetes-minion-2", "pause")
     runtime.unwired.add("etcd-2")

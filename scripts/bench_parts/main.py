@@ -1,0 +1,97 @@
+"""Medians of several rounds, ours beside the others in the same round: machines are noisy, ratios are not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import others
+
+HERE = Path(__file__).resolve().parent
+K8SLAB = Path(sys.executable).with_name("k8slab")
+LAB = "bench"
+
+
+def k8slab(*words: str) -> str:
+    done = subprocess.run([str(K8SLAB), *words], check=True, capture_output=True, text=True, env=os.environ)
+    return done.stdout
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begin = time.monotonic()
+    work()
+    return time.monotonic() - begin
+
+
+def measure_run(rounds: int) -> dict[str, list[float]]:
+    figures: dict[str, list[float]] = {}
+
+    def note(name: str, value: float) -> None:
+        figures.setdefault(name, []).append(value)
+        print(f"  {name:<58} {value:7.2f} s", file=sys.stderr)
+
+    for number in range(1, rounds + 1):
+        print(f"round {number} of {rounds}", file=sys.stderr)
+        note(
+            "k8slab run --no-start: 11 nodes created and wired",
+            seconds(lambda: k8slab("run", "--lab", LAB, "--no-start")),
+        )
+        note("k8slab rm: of bare nodes", seconds(lambda: k8slab("rm", "--lab", LAB)))
+        note("docker-compose up -d: 11 sleeping containers", seconds(others.compose_up))
+        note("docker-compose down", seconds(others.compose_down))
+        waits = others.pipework_up()
+        note("docker run + ip, one by one, without ARP waits", waits.without_arp)
+        note("docker run + ip, one by one, with ARP waits", waits.with_arp)
+        others.pipework_down()
+        begin = time.monotonic()
+        ready = json.loads(k8slab("run", "--lab", LAB, "-o", "json"))
+        note("k8slab run: everything ready (whole command)", time.monotonic() - begin)
+        assert ready["ready"]
+        for phase in ready["timings"]["phases"]:
+            note(f"  of which {phase['name']}", phase["seconds"])
+        note("  of which total by its own clock", ready["timings"]["total"])
+        note("k8slab status", seconds(lambda: k8slab("status", "--lab", LAB)))
+        note("k8slab rm: of the whole lab", seconds(lambda: k8slab("rm", "--lab", LAB)))
+    return figures
+
+
+def report(figures: dict[str, list[float]]) -> None:
+    medians = {name: statistics.median(values) for name, values in figures.items()}
+    print(f"\n{'':<58}  median    min    max   (seconds)")
+    for name, values in figures.items():
+        print(f"{name:<58} {medians[name]:7.2f} {min(values):6.2f} {max(values):6.2f}")
+    ours = medians["k8slab run --no-start: 11 nodes created and wired"]
+    print("\nratios for the same step, eleven machines with fixed addresses:")
+    for name in (
+        "docker-compose up -d: 11 sleeping containers",
+        "docker run + ip, one by one, without ARP waits",
+        "docker run + ip, one by one, with ARP waits",
+    ):
+        print(f"  {name:<56} {medians[name] / ours:5.1f} times ours")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("what", choices=["run", "wiring", "all"])
+    parser.add_argument("--runs", type=int, default=5)
+    given = parser.parse_args()
+    if given.what in ("wiring", "all"):
+        subprocess.run([sys.executable, str(HERE / "wiring.py")], check=True)
+    if given.what in ("run", "all"):
+        try:
+            report(measure_run(given.runs))
+        finally:
+            k8slab("rm", "--lab", LAB)
+            others.compose_down()
+            others.pipework_down()
+
+
+if __name__ == "__main__":
+    main()
