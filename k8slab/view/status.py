@@ -1,0 +1,127 @@
+"""The status of a lab: one row per node, and below it what makes the whole lab ready."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from k8slab.snapshot import DaemonStatus, NodeStatus, Requirement, Snapshot
+from k8slab.view.look import (
+    BAD,
+    DAEMON_STYLES,
+    GOOD,
+    LOUD,
+    MILD,
+    NODE_STYLES,
+    PLAIN,
+    QUIET,
+    Look,
+    Symbols,
+    daemon_symbol,
+)
+from k8slab.view.table import GAP, Row, node_table, plain_table
+from k8slab.view.truth import truth, truths
+from k8slab.view.words import age, count
+
+
+def status(snapshot: Snapshot, look: Look = PLAIN) -> RenderableType:
+    rows = [node_row(node, look.symbols) for node in snapshot.nodes]
+    return Group(title(snapshot, look.symbols), node_table(rows, look), footer(snapshot.requirements, look))
+
+
+def title(snapshot: Snapshot, symbols: Symbols, *, note: str = "") -> Text:
+    running = sum(node.state == "running" and node.wired for node in snapshot.nodes)
+    daemons = [daemon for node in snapshot.nodes for daemon in node.daemons]
+    ready = sum(daemon.state == "ready" for daemon in daemons)
+    line = Text()
+    line.append(snapshot.lab, LOUD)
+    if snapshot.topology != snapshot.lab:
+        line.append(f" ({snapshot.topology})", QUIET)
+    line.append("  ")
+    line.append(*((f"{symbols.ready} ready", GOOD) if snapshot.ready else (f"{symbols.failed} not ready", BAD)))
+    line.append("  ")
+    line.append(_of(running, len(snapshot.nodes), "node", "running"))
+    line.append(symbols.between)
+    line.append(_of(ready, len(daemons), "daemon", "ready"))
+    return line.append(f"  {note}", QUIET) if note else line
+
+
+def node_row(node: NodeStatus, symbols: Symbols) -> Row:
+    state = Text(node.state, NODE_STYLES[node.state])
+    cells = tuple(daemon_cell(daemon, symbols) for daemon in node.daemons)
+    said = [truth(daemon) if node.state == "running" else None for daemon in node.daemons]
+    told = [Text.assemble(cell, " ", one) if one else cell for cell, one in zip(cells, said, strict=True)]
+    plugged = node.state in ("running", "paused")
+    wire = Text(
+        "wired" if node.wired else "unwired" if plugged else "-", GOOD if node.wired else BAD if plugged else QUIET
+    )
+    return Row(
+        node=node.name,
+        role=node.role,
+        address=node.address,
+        state=state,
+        wire=wire,
+        condition=wire if plugged and not node.wired else state,
+        daemons=cells,
+        truth=truths(node),
+        told=(*([Text(node.problem, MILD)] if node.problem else []), *told),
+    )
+
+
+def daemon_cell(daemon: DaemonStatus, symbols: Symbols) -> Text:
+    """Sign and alias; the state in words too as soon as it is not the wished one."""
+    words = daemon.alias if daemon.state == "ready" else f"{daemon.alias} {daemon.state}"
+    cell = Text(f"{daemon_symbol(daemon.state, symbols)} {words}", DAEMON_STYLES[daemon.state])
+    return cell.append(f" {symbols.again}{daemon.restarts}", MILD) if daemon.restarts else cell
+
+
+def footer(requirements: Sequence[Requirement], look: Look) -> RenderableType:
+    """What does not hold, a line each, with what is seen instead; then what holds, side by side."""
+    good, bad = look.symbols.ready, look.symbols.failed
+    unmet = [Text.assemble((f"{bad} {one.name}", BAD), f": {one.seen}") for one in requirements if not one.holds]
+    met = [Text.assemble((good, GOOD), f" {one.name}") for one in requirements if one.holds]
+    return Group(*unmet, *([side_by_side(met, look)] if met else []))
+
+
+def side_by_side(texts: Sequence[Text], look: Look) -> RenderableType:
+    widest = max(text.cell_len for text in texts)
+    columns = max(1, min(len(texts), (look.width + GAP) // (widest + GAP))) if look.live else 1
+    grid = Table.grid(padding=(0, GAP, 0, 0))
+    for _ in range(columns):
+        grid.add_column(no_wrap=True)
+    lines = -(-len(texts) // columns)
+    for line in range(lines):
+        grid.add_row(*texts[line::lines])
+    return grid
+
+
+def wide(snapshot: Snapshot, look: Look = PLAIN, *, now: float) -> RenderableType:
+    """Every daemon on a line of its own, with what only wide paper has room for. ``now`` in epoch seconds."""
+    right = ("PID", "RESTARTS", "SINCE")
+    table = plain_table("NODE", "ROLE", "ADDRESS", "MAC", "STATE", "WIRE", "DAEMON", *right, "TRUTH", right=right)
+    for node in snapshot.nodes:
+        row = node_row(node, look.symbols)
+        cells = (Text(node.name), Text(node.role), Text(node.address), Text(node.mac), row.state, row.wire)
+        problem = Text(node.problem, MILD)
+        if not node.daemons:
+            table.add_row(*cells, "", "", "", "", problem)
+        for index, daemon in enumerate(node.daemons):
+            sign = daemon_symbol(daemon.state, look.symbols)
+            table.add_row(
+                *(cells if index == 0 else [""] * len(cells)),
+                Text(f"{sign} {daemon.name} {daemon.state}", DAEMON_STYLES[daemon.state]),
+                "-" if daemon.pid is None else str(daemon.pid),
+                str(daemon.restarts),
+                "-" if daemon.since is None else age(now - daemon.since),
+                truth(daemon) or (problem if index == 0 else Text("")),
+            )
+    return Group(title(snapshot, look.symbols), table, footer(snapshot.requirements, look))
+
+
+def _of(some: int, all_of_them: int, what: str, state: str) -> str:
+    if some == all_of_them:
+        return count(some, what)
+    return f"{some} of {count(all_of_them, what)} {state}"
