@@ -65,7 +65,7 @@ def existing(runtime: Runtime) -> dict[str, str]:
 
 
 def open_lab(runtime: Runtime, name: str = "") -> Lab:
-    """The lab called ``name``; without a name the default topology's own, or the only one there is. Raises NoSuchLab."""
+    """The lab called ``name``; without one the default topology's own, or the only one there is. Raises NoSuchLab."""
     labs = existing(runtime)
     if not name:
         if store.DEFAULT not in labs and len(labs) != 1:

@@ -1,0 +1,41 @@
+"""Whole labs on the real engine, up for as long as a module's tests need them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from driving import NGINX, is_running, k8slab, pod, status, until
+
+
+@pytest.fixture(scope="session")
+def hermetic() -> None:
+    """Labs of tests have no way out, whatever the caller's environment says."""
+    os.environ.setdefault("K8SLAB_SET", "egress=false")
+
+
+@pytest.fixture(scope="module")
+def lab(hermetic: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """The default lab, up and whole; removed when the module's tests are done."""
+    k8slab("rm", check=False)
+    try:
+        yield k8slab("run", "-o", "json").json
+    finally:
+        k8slab("rm")
+
+
+@pytest.fixture
+def whole(lab: dict[str, Any]) -> dict[str, Any]:
+    """The lab, made whole again if an earlier test left it otherwise."""
+    k8slab("run")
+    return status()
+
+
+@pytest.fixture
+def nginx(whole: dict[str, Any]) -> dict[str, Any]:
+    """The nginx pod, created with kubectl if it is not there, and running."""
+    if not pod():
+        k8slab("kubectl", "create", "-f", str(NGINX))
+    return until("nginx is Running", is_running, within=20)
