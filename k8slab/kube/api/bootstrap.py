@@ -1,0 +1,104 @@
+"""What the server makes for itself and keeps: the first namespaces, and the service by which pods find it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from k8slab.kube.api.errors import ApiFailure
+from k8slab.kube.api.kinds.namespace import NAMESPACE
+from k8slab.kube.api.kinds.service import ENDPOINTS, SERVICE
+from k8slab.kube.api.meta import Object
+from k8slab.kube.api.registry import Registry
+from k8slab.kube.api.storage.base import StorageUnavailable
+
+log = logging.getLogger(__name__)
+
+NAMESPACES: Final = ("default", "kube-public", "kube-system")
+SERVICE_NAME: Final = "kubernetes"
+SERVICE_PORT: Final = 443
+KEEP_EVERY: Final = 15.0
+FIRST_PAUSE: Final = 0.3
+LABELS: Final = {"component": "apiserver", "provider": "kubernetes"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the server is: the address and port that pods reach, and the first address of the service range."""
+
+    address: str
+    port: int
+    service_address: str
+
+
+async def prepare(registry: Registry, place: Place) -> None:
+    """Make what is missing."""
+    for name in NAMESPACES:
+        await _ensure(registry, name)
+    await _ensure_service(registry, place)
+    await _ensure_endpoints(registry, place)
+
+
+async def keep(registry: Registry, place: Place, *, ready: Callable[[], None]) -> None:
+    """Call ``ready`` when everything is there, and repair for ever what somebody removes or changes."""
+    await registry.cache.loaded.wait()
+    pause = FIRST_PAUSE
+    told = False
+    while True:
+        try:
+            await prepare(registry, place)
+            pause = KEEP_EVERY
+            if not told:
+                told = True
+                ready()
+        except (ApiFailure, StorageUnavailable) as trouble:
+            log.warning("keeping the %s service: %s", SERVICE_NAME, trouble)
+        await asyncio.sleep(pause)
+
+
+async def _ensure(registry: Registry, name: str) -> None:
+    if NAMESPACE.key("", name) not in registry.cache.of(NAMESPACE).entries:
+        await _create(registry, NAMESPACE, "", {"metadata": {"name": name}})
+
+
+async def _ensure_service(registry: Registry, place: Place) -> None:
+    if SERVICE.key("default", SERVICE_NAME) in registry.cache.of(SERVICE).entries:
+        return
+    ports = [{"name": "https", "port": SERVICE_PORT, "protocol": "TCP", "targetPort": place.port}]
+    spec = {"type": "ClusterIP", "clusterIP": place.service_address, "ports": ports, "sessionAffinity": "None"}
+    await _create(
+        registry, SERVICE, "default", {"metadata": {"name": SERVICE_NAME, "labels": dict(LABELS)}, "spec": spec}
+    )
+
+
+async def _ensure_endpoints(registry: Registry, place: Place) -> None:
+    """Our address among the endpoints; those of other servers on the same etcd stay."""
+
+    def mutate(old: Object) -> Object:
+        subsets = old.get("subsets") or [{"addresses": [], "ports": []}]
+        addresses = [one["ip"] for one in subsets[0].get("addresses") or ()]
+        wanted = sorted({*addresses, place.address})
+        old["subsets"] = [{"addresses": [{"ip": ip} for ip in wanted], "ports": _ports(place.port)}]
+        return old
+
+    entry = registry.cache.of(ENDPOINTS).entries.get(ENDPOINTS.key("default", SERVICE_NAME))
+    if entry is None:
+        subsets = [{"addresses": [{"ip": place.address}], "ports": _ports(place.port)}]
+        await _create(registry, ENDPOINTS, "default", {"metadata": {"name": SERVICE_NAME}, "subsets": subsets})
+    elif mutate({**entry.obj}) != entry.obj:
+        await registry.change(ENDPOINTS, "default", SERVICE_NAME, mutate)
+
+
+def _ports(port: int) -> list[dict[str, Any]]:
+    return [{"name": "https", "port": port, "protocol": "TCP"}]
+
+
+async def _create(registry: Registry, kind: Any, namespace: str, obj: Object) -> None:
+    try:
+        await registry.create(kind, namespace, obj)
+    except ApiFailure as failure:
+        if failure.reason != "AlreadyExists":
+            raise

@@ -1,0 +1,218 @@
+"""What the server knows without asking: the newest state of every kind and the last changes, fed by one etcd watch.
+
+One watch over the whole registry, shared out by kind: changes of all kinds arrive in the order of their revisions, so
+that the point reached is one number, true for every kind, and a bookmark can carry it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from k8slab.kube.api.kind import REGISTRY, Kind
+from k8slab.kube.api.meta import Object
+from k8slab.kube.api.storage.base import Change, Compacted, Storage, StorageUnavailable
+
+log = logging.getLogger(__name__)
+
+WINDOW: Final = 4096
+PAGE: Final = 5000
+
+
+class Entry:
+    """An object as stored; decoded when somebody needs to look inside. The decoded object must not be changed."""
+
+    __slots__ = ("_obj", "key", "kind", "revision", "value")
+
+    def __init__(self, kind: Kind, key: str, value: bytes, revision: int) -> None:
+        self.kind = kind
+        self.key = key
+        self.value = value
+        self.revision = revision
+        self._obj: Object | None = None
+
+    @property
+    def obj(self) -> Object:
+        if self._obj is None:
+            self._obj = self.kind.decode(self.value, self.revision)
+        return self._obj
+
+
+@dataclass(slots=True)
+class Event:
+    """One change of one object. ``lines`` keeps what was made of it for watchers, so that it is made once."""
+
+    revision: int
+    entry: Entry | None
+    before: Entry | None
+    lines: dict[tuple[str, str], bytes] = field(default_factory=dict)
+
+
+class Watcher:
+    """Receives the events of a kind. Closed by the cache when its reader falls hopelessly behind."""
+
+    def __init__(self, longest: int) -> None:
+        self.events: deque[Event] = deque()
+        self.closed = False
+        self._longest = longest
+        self._woken = asyncio.Event()
+
+    def push(self, event: Event) -> None:
+        self.events.append(event)
+        if len(self.events) > self._longest:
+            self.close()
+        self._woken.set()
+
+    def close(self) -> None:
+        self.closed = True
+        self._woken.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Until there is something to read, or the time is over."""
+        if not self.events and not self.closed:
+            self._woken.clear()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._woken.wait()
+            except TimeoutError:
+                return
+
+
+class KindCache:
+    """The newest objects of one kind, and its changes after ``oldest``."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.entries: dict[str, Entry] = {}
+        self.oldest = 0
+        self._window: deque[Event] = deque()
+        self._watchers: set[Watcher] = set()
+        self._sorted: list[str] | None = None
+
+    def scan(self, scope: str) -> Iterable[Entry]:
+        """The objects below a prefix, in key order."""
+        if self._sorted is None:
+            self._sorted = sorted(self.entries)
+        keys = self._sorted
+        for index in range(bisect_right(keys, scope), len(keys)):
+            if not keys[index].startswith(scope):
+                return
+            yield self.entries[keys[index]]
+
+    def since(self, revision: int) -> Sequence[Event]:
+        """The changes after a revision. Raises Compacted when some of them are forgotten."""
+        if revision < self.oldest:
+            raise Compacted(self.oldest)
+        return [event for event in self._window if event.revision > revision]
+
+    def join(self, watcher: Watcher) -> None:
+        self._watchers.add(watcher)
+
+    def leave(self, watcher: Watcher) -> None:
+        self._watchers.discard(watcher)
+
+    def reset(self, entries: dict[str, Entry], revision: int) -> None:
+        """Start anew: watchers must list again, for what happened in between is not known."""
+        self.entries = entries
+        self.oldest = revision
+        self._window.clear()
+        self._sorted = None
+        for watcher in self._watchers:
+            watcher.close()
+
+    def apply(self, change: Change) -> None:
+        before = self.entries.get(change.key)
+        value = None if change.value is None else self.kind.stored_form(change.key, change.value)
+        entry = None if value is None else Entry(self.kind, change.key, value, change.revision)
+        if entry is not None:
+            self.entries[change.key] = entry
+            if before is None:
+                self._sorted = None
+        elif before is not None:
+            del self.entries[change.key]
+            self._sorted = None
+        else:
+            return
+        event = Event(change.revision, entry, before)
+        if len(self._window) >= WINDOW:
+            self.oldest = self._window.popleft().revision
+        self._window.append(event)
+        for watcher in self._watchers:
+            watcher.push(event)
+
+
+class Cache:
+    """All kinds. ``run`` keeps it going; it is of use once ``loaded`` is set."""
+
+    def __init__(self, storage: Storage, kinds: Iterable[Kind]) -> None:
+        self._storage = storage
+        self._kinds = {kind.prefix: KindCache(kind) for kind in kinds}
+        self.revision = 0
+        self.loaded = asyncio.Event()
+        self._advanced = asyncio.Event()
+
+    def of(self, kind: Kind) -> KindCache:
+        return self._kinds[kind.prefix]
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self._load()
+                async for batch in self._storage.watch(REGISTRY, after=self.revision):
+                    for change in batch.changes:
+                        if (held := self._holder(change.key)) is not None:
+                            held.apply(change)
+                    self._reached(batch.revision)
+            except Compacted as gone:
+                log.warning("etcd has forgotten what came after %d (%s): reading everything anew", self.revision, gone)
+            except StorageUnavailable as trouble:
+                log.warning("reading the registry: %s; trying again", trouble)
+                await asyncio.sleep(0.2)
+
+    async def wait_for(self, revision: int, seconds: float) -> bool:
+        """Whether everything up to the revision is known, within the time."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self.revision < revision:
+                    self._advanced.clear()
+                    await self._advanced.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def close_watchers(self) -> None:
+        for held in self._kinds.values():
+            for watcher in held._watchers:
+                watcher.close()
+
+    async def _load(self) -> None:
+        found: dict[str, dict[str, Entry]] = {prefix: {} for prefix in self._kinds}
+        after, revision, more = "", 0, True
+        while more:
+            page = await self._storage.page(REGISTRY, after=after, limit=PAGE, revision=revision)
+            revision = page.revision
+            for record in page.records:
+                held = self._holder(record.key)
+                value = held and held.kind.stored_form(record.key, record.value)
+                if held is not None and value:
+                    found[held.kind.prefix][record.key] = Entry(held.kind, record.key, value, record.revision)
+            more = page.remaining > 0
+            after = page.records[-1].key if page.records else ""
+        for prefix, held in self._kinds.items():
+            held.reset(found[prefix], revision)
+        self._reached(revision)
+        self.loaded.set()
+
+    def _holder(self, key: str) -> KindCache | None:
+        end = key.find("/", len(REGISTRY))
+        return self._kinds.get(key[: end + 1]) if end > 0 else None
+
+    def _reached(self, revision: int) -> None:
+        if revision > self.revision:
+            self.revision = revision
+            self._advanced.set()

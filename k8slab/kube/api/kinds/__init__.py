@@ -1,0 +1,26 @@
+"""The kinds that are served, one declaration each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from k8slab.kube.api.kind import Kind
+from k8slab.kube.api.kinds.event import EVENT
+from k8slab.kube.api.kinds.namespace import NAMESPACE
+from k8slab.kube.api.kinds.node import NODE
+from k8slab.kube.api.kinds.pod import POD
+from k8slab.kube.api.kinds.service import ENDPOINTS, SERVICE
+from k8slab.kube.api.kinds.small import CONFIG_MAP, LEASE, SECRET, SERVICE_ACCOUNT
+
+KINDS: Final[tuple[Kind, ...]] = (
+    CONFIG_MAP,
+    ENDPOINTS,
+    EVENT,
+    NAMESPACE,
+    NODE,
+    POD,
+    SECRET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    LEASE,
+)

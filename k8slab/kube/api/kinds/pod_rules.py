@@ -1,0 +1,203 @@
+"""What a pod must be like, with the original's sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from k8slab.kube.api import validation
+from k8slab.kube.api.errors import FieldProblem
+from k8slab.kube.api.meta import Object, parse_quantity
+
+RESTART: Final = ("Always", "Never", "OnFailure")
+DNS: Final = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
+PULL: Final = ("Always", "IfNotPresent", "Never")
+MESSAGES: Final = ("FallbackToLogsOnError", "File")
+PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
+HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "grpc")
+
+UPDATE_RULE: Final = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
+
+def pod_problems(new: Object, old: Object | None) -> list[FieldProblem]:
+    found = spec_problems(new["spec"], "spec")
+    if old is not None and _frozen(new["spec"], old["spec"]) != _frozen(old["spec"], old["spec"]):
+        found.append(validation.forbidden("spec", UPDATE_RULE))
+    return found
+
+
+def _frozen(spec: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec with what an update may change set back to what it was."""
+    shown = dict(spec)
+    for field in ("containers", "initContainers"):
+        if field in shown:
+            shown[field] = [{key: value for key, value in one.items() if key != "image"} for one in shown[field]]
+    shown.pop("activeDeadlineSeconds", None)
+    was = old.get("tolerations") or []
+    shown["tolerations"] = [one for one in was if one in (shown.get("tolerations") or ())]
+    if old.get("terminationGracePeriodSeconds", 0) < 0 and shown.get("terminationGracePeriodSeconds") == 1:
+        shown["terminationGracePeriodSeconds"] = old["terminationGracePeriodSeconds"]
+    if old.get("schedulingGates"):
+        shown["schedulingGates"] = None
+    return shown
+
+
+def spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
+    volumes = spec.get("volumes") or ()
+    found, volume_names = _volumes(volumes, f"{path}.volumes")
+    seen: set[str] = set()
+    if not spec.get("containers"):
+        found.append(validation.required(f"{path}.containers"))
+    for field in ("containers", "initContainers"):
+        for index, container in enumerate(spec.get(field) or ()):
+            found += _container(container, f"{path}.{field}[{index}]", seen, volume_names)
+    found += validation.one_of(f"{path}.restartPolicy", spec["restartPolicy"], RESTART)
+    found += validation.one_of(f"{path}.dnsPolicy", spec["dnsPolicy"], DNS)
+    found += validation.labels(f"{path}.nodeSelector", spec.get("nodeSelector"))
+    for field, check in (
+        ("serviceAccountName", validation.subdomain),
+        ("nodeName", validation.subdomain),
+        ("hostname", validation.label),
+        ("subdomain", validation.label),
+    ):
+        if spec.get(field):
+            found += [validation.invalid(f"{path}.{field}", spec[field], why) for why in check(spec[field])]
+    deadline = spec.get("activeDeadlineSeconds")
+    if deadline is not None and not 0 < deadline < 2**31:
+        found.append(
+            validation.invalid(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive")
+        )
+    return found
+
+
+def _volumes(volumes: Sequence[Mapping[str, Any]], path: str) -> tuple[list[FieldProblem], set[str]]:
+    found: list[FieldProblem] = []
+    names: set[str] = set()
+    for index, volume in enumerate(volumes):
+        name = volume.get("name") or ""
+        if not name:
+            found.append(validation.required(f"{path}[{index}].name"))
+        elif wrong := validation.label(name):
+            found += [validation.invalid(f"{path}[{index}].name", name, why) for why in wrong]
+        elif name in names:
+            found.append(validation.duplicate(f"{path}[{index}].name", name))
+        names.add(name)
+        sources = [key for key in volume if key != "name"]
+        if len(sources) > 1:
+            found.append(
+                validation.forbidden(f"{path}[{index}].{sources[1]}", "may not specify more than 1 volume type")
+            )
+        if "hostPath" in volume and not volume["hostPath"].get("path"):
+            found.append(validation.required(f"{path}[{index}].hostPath.path"))
+    return found, names
+
+
+def _container(container: Mapping[str, Any], path: str, seen: set[str], volumes: set[str]) -> list[FieldProblem]:
+    found: list[FieldProblem] = []
+    name = container.get("name") or ""
+    if not name:
+        found.append(validation.required(f"{path}.name"))
+    elif wrong := validation.label(name):
+        found += [validation.invalid(f"{path}.name", name, why) for why in wrong]
+    elif name in seen:
+        found.append(validation.duplicate(f"{path}.name", name))
+    seen.add(name)
+    image = container.get("image") or ""
+    if not image:
+        found.append(validation.required(f"{path}.image"))
+    elif image.strip() != image:
+        found.append(validation.invalid(f"{path}.image", image, "must not have leading or trailing whitespace"))
+    if container.get("imagePullPolicy"):
+        found += validation.one_of(f"{path}.imagePullPolicy", container["imagePullPolicy"], PULL)
+    found += validation.one_of(f"{path}.terminationMessagePolicy", container["terminationMessagePolicy"], MESSAGES)
+    found += _ports(container.get("ports") or (), f"{path}.ports")
+    for index, variable in enumerate(container.get("env") or ()):
+        where = f"{path}.env[{index}]"
+        if not variable.get("name"):
+            found.append(validation.required(f"{where}.name"))
+        if variable.get("value") and variable.get("valueFrom"):
+            found.append(validation.invalid(f"{where}.valueFrom", "", "may not be specified when `value` is not empty"))
+    mounted: set[str] = set()
+    for index, mount in enumerate(container.get("volumeMounts") or ()):
+        where = f"{path}.volumeMounts[{index}]"
+        if not mount.get("name"):
+            found.append(validation.required(f"{where}.name"))
+        elif mount["name"] not in volumes:
+            found.append(validation.missing(f"{where}.name", mount["name"]))
+        if not mount.get("mountPath"):
+            found.append(validation.required(f"{where}.mountPath"))
+        elif mount["mountPath"] in mounted:
+            found.append(validation.invalid(f"{where}.mountPath", mount["mountPath"], "must be unique"))
+        mounted.add(mount.get("mountPath") or "")
+    found += _resources(container.get("resources") or {}, f"{path}.resources")
+    for field in ("livenessProbe", "readinessProbe", "startupProbe"):
+        if container.get(field) is not None:
+            found += _probe(container[field], f"{path}.{field}", readiness=field == "readinessProbe")
+    return found
+
+
+def _ports(ports: Sequence[Mapping[str, Any]], path: str) -> list[FieldProblem]:
+    found: list[FieldProblem] = []
+    names: set[str] = set()
+    for index, port in enumerate(ports):
+        where = f"{path}[{index}]"
+        name = port.get("name")
+        if name:
+            if wrong := validation.port_name(f"{where}.name", name):
+                found += wrong
+            elif name in names:
+                found.append(validation.duplicate(f"{where}.name", name))
+            names.add(name)
+        if not port.get("containerPort"):
+            found.append(validation.required(f"{where}.containerPort"))
+        else:
+            found += validation.port(f"{where}.containerPort", port["containerPort"])
+        if port.get("hostPort"):
+            found += validation.port(f"{where}.hostPort", port["hostPort"])
+        found += validation.one_of(f"{where}.protocol", port["protocol"], PROTOCOLS)
+    return found
+
+
+def _resources(resources: Mapping[str, Any], path: str) -> list[FieldProblem]:
+    found: list[FieldProblem] = []
+    amounts: dict[tuple[str, str], Any] = {}
+    for field in ("limits", "requests"):
+        for name, value in (resources.get(field) or {}).items():
+            amount = amounts[field, name] = parse_quantity(value)
+            if amount is None:
+                rule = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+                found.append(validation.invalid(f"{path}.{field}[{name}]", value, rule))
+            elif amount < 0:
+                found.append(validation.invalid(f"{path}.{field}[{name}]", value, "must be greater than or equal to 0"))
+    for name, value in (resources.get("requests") or {}).items():
+        request, limit = amounts.get(("requests", name)), amounts.get(("limits", name))
+        if request is not None and limit is not None and request > limit:
+            why = f"must be less than or equal to {name} limit of {(resources.get('limits') or {})[name]}"
+            found.append(validation.invalid(f"{path}.requests", value, why))
+    return found
+
+
+def _probe(probe: Mapping[str, Any], path: str, *, readiness: bool) -> list[FieldProblem]:
+    found: list[FieldProblem] = []
+    handlers = [name for name in HANDLERS if probe.get(name) is not None]
+    if not handlers:
+        found.append(validation.required(path, "must specify a handler type"))
+    for extra in handlers[1:]:
+        found.append(validation.forbidden(f"{path}.{extra}", "may not specify more than 1 handler type"))
+    for field in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
+        if probe.get(field, 0) < 0:
+            found.append(validation.invalid(f"{path}.{field}", probe[field], "must be greater than or equal to 0"))
+    if not readiness and probe.get("successThreshold", 1) != 1:
+        found.append(validation.invalid(f"{path}.successThreshold", probe["successThreshold"], "must be 1"))
+    if probe.get("exec") is not None and not probe["exec"].get("command"):
+        found.append(validation.required(f"{path}.exec.command"))
+    for handler in ("httpGet", "tcpSocket"):
+        if probe.get(handler) is not None:
+            port = probe[handler].get("port", 0)
+            where = f"{path}.{handler}.port"
+            found += validation.port(where, port) if isinstance(port, int) else validation.port_name(where, port)
+    return found

@@ -1,0 +1,135 @@
+"""ConfigMap, Secret, ServiceAccount and Lease."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Final
+
+from k8slab.kube.api import validation
+from k8slab.kube.api.errors import FieldProblem
+from k8slab.kube.api.kind import AGE, NAME, Column, Kind, field_reader
+from k8slab.kube.api.meta import Object, dig
+
+_KEY: Final = re.compile(r"^[-._a-zA-Z0-9]+$")
+_KEY_RULE: Final = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+    "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
+)
+LARGEST: Final = 1024 * 1024
+
+
+def _data_problems(obj: Object, fields: tuple[str, ...]) -> list[FieldProblem]:
+    found, size = [], 0
+    for field in fields:
+        for key, value in (obj.get(field) or {}).items():
+            size += len(value)
+            if not _KEY.match(key):
+                found.append(validation.invalid(f"{field}[{key}]", key, _KEY_RULE))
+            if len(key) > 253:
+                found.append(validation.invalid(f"{field}[{key}]", key, "must be no more than 253 characters"))
+    if size > LARGEST:
+        found.append(FieldProblem("", "FieldValueTooLong", f"Too long: may not be more than {LARGEST} bytes"))
+    return found
+
+
+def _unchanged(new: Object, old: Object | None, fields: tuple[str, ...]) -> list[FieldProblem]:
+    if old is None or not old.get("immutable"):
+        return []
+    found = []
+    if not new.get("immutable"):
+        found.append(validation.forbidden("immutable", "field is immutable when `immutable` is set"))
+    return found + [
+        validation.forbidden(field, "field is immutable when `immutable` is set")
+        for field in fields
+        if new.get(field) != old.get(field)
+    ]
+
+
+def _config_map_problems(new: Object, old: Object | None) -> list[FieldProblem]:
+    found = _data_problems(new, ("data", "binaryData"))
+    for key in (new.get("data") or {}).keys() & (new.get("binaryData") or {}).keys():
+        found.append(validation.invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
+    return found + _unchanged(new, old, ("data", "binaryData"))
+
+
+def _secret_defaults(obj: Object) -> None:
+    obj.setdefault("type", "Opaque")
+    written = obj.pop("stringData", None)
+    if written:
+        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in written.items()}
+        obj["data"] = {**(obj.get("data") or {}), **encoded}
+
+
+def _secret_problems(new: Object, old: Object | None) -> list[FieldProblem]:
+    found = _data_problems(new, ("data",))
+    for key, value in (new.get("data") or {}).items():
+        try:
+            base64.b64decode(value, validate=True)
+        except binascii.Error:
+            found.append(validation.invalid(f"data[{key}]", "<redacted>", "must be base64"))
+    if old is not None and new.get("type") != old.get("type"):
+        found.append(validation.immutable("type", new.get("type")))
+    return found + _unchanged(new, old, ("data",))
+
+
+def _lease_problems(new: Object, old: Object | None) -> list[FieldProblem]:
+    spec = new.get("spec") or {}
+    found = []
+    for field in ("leaseDurationSeconds", "leaseTransitions"):
+        value = spec.get(field)
+        least = 1 if field == "leaseDurationSeconds" else 0
+        if value is not None and value < least:
+            why = "must be greater than 0" if least else "must be greater than or equal to 0"
+            found.append(validation.invalid(f"spec.{field}", value, why))
+    return found
+
+
+CONFIG_MAP: Final = Kind(
+    kind="ConfigMap",
+    plural="configmaps",
+    singular="configmap",
+    short_names=("cm",),
+    columns=(
+        NAME,
+        Column("Data", lambda obj: len(obj.get("data") or {}) + len(obj.get("binaryData") or {})),
+        AGE,
+    ),
+    validate=_config_map_problems,
+)
+
+SECRET: Final = Kind(
+    kind="Secret",
+    plural="secrets",
+    singular="secret",
+    columns=(
+        NAME,
+        Column("Type", lambda obj: obj.get("type") or ""),
+        Column("Data", lambda obj: len(obj.get("data") or {})),
+        AGE,
+    ),
+    fields={"type": field_reader("type")},
+    default=_secret_defaults,
+    validate=_secret_problems,
+)
+
+SERVICE_ACCOUNT: Final = Kind(
+    kind="ServiceAccount",
+    plural="serviceaccounts",
+    singular="serviceaccount",
+    short_names=("sa",),
+    columns=(NAME, Column("Secrets", lambda obj: len(obj.get("secrets") or ())), AGE),
+    returns_deleted=True,
+)
+
+LEASE: Final = Kind(
+    kind="Lease",
+    plural="leases",
+    singular="lease",
+    group="coordination.k8s.io",
+    columns=(NAME, Column("Holder", lambda obj: dig(obj, "spec", "holderIdentity") or ""), AGE),
+    validate=_lease_problems,
+    creates_on_update=True,
+    unconditional_update=False,
+)

@@ -1,0 +1,253 @@
+"""Creating and changing objects: the one path that every kind's writes take.
+
+A change is a function from the newest object to the wanted one. It is tried on what the cache holds, because that is
+nearly always the newest, and tried again on what the storage says when the transaction is refused; what would be told
+to a client (an error, "nothing changed") is never told on the cache's word alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from k8slab.kube.api import errors, validation
+from k8slab.kube.api.allocation import Allocator, Claims
+from k8slab.kube.api.cache import Cache
+from k8slab.kube.api.errors import ApiFailure
+from k8slab.kube.api.kind import Kind
+from k8slab.kube.api.kinds.namespace import NAMESPACE
+from k8slab.kube.api.kinds.service import SERVICE
+from k8slab.kube.api.meta import Object, dig, generated_name, new_uid, now
+from k8slab.kube.api.storage.base import Check, Record, Refused, Storage, Write
+
+TRIES: Final = 8
+SYSTEM_FIELDS: Final = (
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "generateName",
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The object as stored after a write; ``revision`` 0 when nothing was written (dry run)."""
+
+    value: bytes
+    revision: int
+    created: bool = False
+    deleted: bool = False
+
+
+class Registry:
+    def __init__(self, storage: Storage, cache: Cache, allocator: Allocator) -> None:
+        self.storage = storage
+        self.cache = cache
+        self.allocator = allocator
+
+    async def get(self, kind: Kind, namespace: str, name: str) -> Record:
+        """The newest record, read from the storage. Raises NotFound."""
+        key = kind.key(namespace, name)
+        record, _ = await self.storage.get(key)
+        value = record and kind.stored_form(key, record.value)
+        if record is None or not value:
+            raise errors.not_found(kind.group, kind.plural, name)
+        return record if value is record.value else Record(key, value, record.revision)
+
+    async def create(self, kind: Kind, namespace: str, obj: Object, *, dry_run: bool = False) -> Outcome:
+        meta = obj["metadata"]
+        if meta.pop("resourceVersion", ""):
+            raise errors.bad_request("resourceVersion should not be set on objects to be created")
+        for field in (*SYSTEM_FIELDS[:-1], "selfLink", "managedFields"):
+            meta.pop(field, None)
+        if kind.namespaced:
+            meta["namespace"] = namespace
+        else:
+            meta.pop("namespace", None)
+        meta.update(uid=new_uid(), creationTimestamp=now())
+        if kind.generation:
+            meta["generation"] = 1
+        generated = not meta.get("name") and bool(meta.get("generateName"))
+        attempt = 0
+        while True:
+            attempt += 1
+            if generated:
+                meta["name"] = generated_name(meta["generateName"])
+            if attempt == 1:
+                kind.default(obj)
+                kind.prepare(obj, None)
+                self._judge(kind, obj, None)
+                if kind.namespaced:
+                    await self._open_namespace(kind, namespace, meta["name"])
+            claims = await self._claims(kind, obj, None, attempt)
+            key, value = kind.key(namespace, meta["name"]), kind.encode(obj)
+            if dry_run:
+                await self._free(kind, key, meta["name"])
+                return Outcome(value, 0, created=True)
+            try:
+                revision = await self.storage.commit(
+                    (Check(key, 0), *claims.checks), (Write(key, value, kind.ttl), *claims.writes)
+                )
+                return Outcome(value, revision, created=True)
+            except Refused as refused:
+                if refused.found.get(key) is not None and not (generated and attempt < TRIES):
+                    raise errors.already_exists(kind.group, kind.plural, meta["name"]) from None
+                self._give_back(kind, obj, claims, refused, attempt)
+
+    async def change(
+        self,
+        kind: Kind,
+        namespace: str,
+        name: str,
+        mutate: Callable[[Object], Object],
+        *,
+        dry_run: bool = False,
+        start: Record | None = None,
+    ) -> Outcome:
+        """Replace the object by ``mutate(newest)``, deleting it when that leaves it free of what kept it alive.
+
+        ``mutate`` may be called several times and raises to refuse; ``start`` is a record just read. Raises NotFound,
+        and Conflict when others keep changing the object faster than it can be changed.
+        """
+        key = kind.key(namespace, name)
+        cached = self.cache.of(kind).entries.get(key)
+        record = start or (Record(key, cached.value, cached.revision) if cached else None)
+        fresh = start is not None
+        attempt = 0
+        while attempt < TRIES:
+            attempt += 1
+            if record is None:
+                record, fresh = await self.get(kind, namespace, name), True
+            old = kind.decode(record.value, record.revision)
+            try:
+                new = mutate(kind.decode(record.value, record.revision))
+            except ApiFailure:
+                if fresh:
+                    raise
+                record = None
+                continue
+            new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+            if new == old:
+                if fresh:
+                    return Outcome(record.value, record.revision)
+                record = None
+                continue
+            gone = is_free(kind, new)
+            claims = await self._claims(kind, None if gone else new, old, attempt)
+            value = kind.encode(new)
+            if dry_run:
+                return Outcome(value, record.revision, deleted=gone)
+            write = Write(key, None) if gone else Write(key, value, kind.ttl)
+            try:
+                revision = await self.storage.commit(
+                    (Check(key, record.revision), *claims.checks), (write, *claims.writes)
+                )
+                return Outcome(value, revision, deleted=gone)
+            except Refused as refused:
+                record, fresh = None, True
+                if not gone:
+                    self._give_back(kind, new, claims, refused, attempt)
+        raise errors.conflict(kind.group, kind.plural, name, errors.MODIFIED)
+
+    async def remove(self, kind: Kind, record: Record, obj: Object) -> int:
+        """Take an object out of the storage as it is in the record. Raises Refused when it has changed meanwhile."""
+        claims = await self._claims(kind, None, obj, 1)
+        return await self.storage.commit(
+            (Check(record.key, record.revision), *claims.checks), (Write(record.key, None), *claims.writes)
+        )
+
+    def replacement(self, kind: Kind, old: Object, wanted: Object, *, status_only: bool = False) -> Object:
+        """What an update makes of the newest object and the one that a client sent. Raises Conflict and Invalid."""
+        meta, was = wanted["metadata"], old["metadata"]
+        name = was["name"]
+        if meta.get("uid") and meta["uid"] != was["uid"]:
+            why = f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {was['uid']}"
+            raise errors.conflict(kind.group, kind.plural, name, why)
+        version = meta.get("resourceVersion") or ""
+        if version and version != was["resourceVersion"]:
+            raise errors.conflict(kind.group, kind.plural, name, errors.MODIFIED)
+        if not version and not kind.unconditional_update:
+            problem = validation.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+            raise errors.invalid(kind.group, kind.kind, name, [problem])
+        new = dict(wanted)
+        if status_only:
+            new = {**old, "status": wanted.get("status") or {}}
+        kept = {field: was[field] for field in ("namespace", *SYSTEM_FIELDS) if field in was}
+        own = {key: value for key, value in meta.items() if key not in (*SYSTEM_FIELDS, "selfLink", "managedFields")}
+        new["metadata"] = {**own, **kept}
+        if status_only:
+            problems = kind.validate_status(new, old)
+            if problems:
+                raise errors.invalid(kind.group, kind.kind, name, problems)
+            new["metadata"]["finalizers"] = was.get("finalizers")
+            new["metadata"]["ownerReferences"] = was.get("ownerReferences")
+            for field in ("finalizers", "ownerReferences"):
+                if new["metadata"][field] is None:
+                    del new["metadata"][field]
+            return new
+        kind.default(new)
+        kind.prepare(new, old)
+        if kind.generation and new.get("spec") != old.get("spec"):
+            new["metadata"]["generation"] = was.get("generation", 0) + 1
+        self._judge(kind, new, old)
+        return new
+
+    def _judge(self, kind: Kind, new: Object, old: Object | None) -> None:
+        problems = validation.metadata(new, old, kind.name_problems, namespaced=kind.namespaced)
+        problems += kind.validate(new, old)
+        if problems:
+            raise errors.invalid(kind.group, kind.kind, new["metadata"].get("name") or "", problems)
+
+    async def _open_namespace(self, kind: Kind, namespace: str, name: str) -> None:
+        """Raises unless the namespace is there and takes new objects."""
+        entry = self.cache.of(NAMESPACE).entries.get(NAMESPACE.key("", namespace))
+        if entry is not None:
+            found = entry.obj
+        else:
+            record = await self.get(NAMESPACE, "", namespace)
+            found = NAMESPACE.decode(record.value, record.revision)
+        if found["metadata"].get("deletionTimestamp"):
+            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            cause = {
+                "reason": "NamespaceTerminating",
+                "message": f"namespace {namespace} is being terminated",
+                "field": "metadata.namespace",
+            }
+            raise errors.forbidden(kind.group, kind.plural, name, why, causes=[cause])
+
+    async def _free(self, kind: Kind, key: str, name: str) -> None:
+        record, _ = await self.storage.get(key)
+        if record is not None:
+            raise errors.already_exists(kind.group, kind.plural, name)
+
+    async def _claims(self, kind: Kind, new: Object | None, old: Object | None, attempt: int) -> Claims:
+        if kind is not SERVICE:
+            return Claims()
+        return await self.allocator.claims(new, old, attempt=attempt)
+
+    def _give_back(self, kind: Kind, obj: Object, claims: Claims, refused: Refused, attempt: int) -> None:
+        """Forget what was chosen in vain, so that the next try chooses anew. Raises when that cannot help."""
+        if kind is not SERVICE:
+            return
+        failure = self.allocator.refusal(obj, claims, dict(refused.found))
+        if failure is not None or attempt >= TRIES:
+            raise failure or errors.internal("no address or port could be allocated")
+        for key in claims.chosen:
+            value = key.rsplit("/", 1)[-1]
+            if obj["spec"].get("clusterIP") == value:
+                obj["spec"].pop("clusterIP")
+                obj["spec"].pop("clusterIPs", None)
+            for port in obj["spec"].get("ports") or ():
+                if str(port.get("nodePort")) == value:
+                    port.pop("nodePort")
+
+
+def is_free(kind: Kind, obj: Object) -> bool:
+    """Whether an object that is being deleted has nothing left to wait for."""
+    meta: dict[str, Any] = obj["metadata"]
+    if not meta.get("deletionTimestamp") or meta.get("finalizers") or meta.get("deletionGracePeriodSeconds"):
+        return False
+    return not (kind is NAMESPACE and dig(obj, "spec", "finalizers"))

@@ -1,0 +1,135 @@
+"""The server's front: which path is what, and how trouble is told."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+import orjson
+from aiohttp import web
+
+from k8slab.kube.api import errors
+from k8slab.kube.api.discovery import Discovery
+from k8slab.kube.api.errors import ApiFailure
+from k8slab.kube.api.health import ENDPOINTS, Health
+from k8slab.kube.api.negotiation import LARGEST_BODY, accepted, compressed
+from k8slab.kube.api.openapi import V2_PROTOBUF, OpenApi
+from k8slab.kube.api.requests import parse
+from k8slab.kube.api.resources import Resources
+from k8slab.kube.api.storage.base import StorageRejected, StorageUnavailable
+from k8slab.kube.api.version import VERSION
+
+log = logging.getLogger(__name__)
+
+JSON_TYPE: Final = "application/json"
+PATHS: Final = ("/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
+
+
+class ApiServer:
+    def __init__(self, *, resources: Resources, discovery: Discovery, openapi: OpenApi, health: Health) -> None:
+        self._resources = resources
+        self._discovery = discovery
+        self._openapi = openapi
+        self._health = health
+
+    def protocol_factory(self) -> web.Server:
+        return web.Server(self.handle, request_factory=_request, access_log=None, tcp_keepalive=True)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._answer(request)
+        except ApiFailure as failure:
+            return _failure(failure)
+        except StorageUnavailable as trouble:
+            log.warning("%s %s: %s", request.method, request.path_qs, trouble)
+            return _failure(errors.storage_said(trouble.said) if trouble.said else errors.timeout())
+        except StorageRejected as refusal:
+            return _failure(errors.storage_said(str(refusal)))
+        except web.HTTPRequestEntityTooLarge:
+            return _failure(errors.too_large_body(LARGEST_BODY))
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception as trouble:
+            # The last line of defence: one request's bug must not look like a dead server to everybody.
+            log.exception("%s %s", request.method, request.path_qs)
+            return _failure(errors.internal(f"{type(trouble).__name__}"))
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        path = request.path
+        if path.startswith(("/api/", "/apis/")):
+            asked = parse(request)
+            if asked is not None:
+                return await self._resources.serve(request, asked)
+        if request.method not in ("GET", "HEAD"):
+            raise errors.method_not_allowed() if self._known(path) else errors.unknown_resource()
+        if path.startswith(("/healthz", "/livez", "/readyz")):
+            return await self._health_answer(request)
+        if path == "/version" or path == "/version/":
+            return web.Response(body=VERSION, content_type=JSON_TYPE)
+        if path.startswith("/openapi/"):
+            return self._openapi_answer(request)
+        if path == "/":
+            return web.Response(body=orjson.dumps({"paths": PATHS}), content_type=JSON_TYPE)
+        document = self._discovery.document(path.rstrip("/"), accepted(request.headers.get("Accept", "")))
+        if document is None:
+            return _not_found()
+        body, media, tag = document
+        return _cacheable(request, body, media, tag)
+
+    def _known(self, path: str) -> bool:
+        return path.rstrip("/") in PATHS or path == "/"
+
+    async def _health_answer(self, request: web.BaseRequest) -> web.Response:
+        endpoint, _, only = request.path.strip("/").partition("/")
+        if endpoint not in ENDPOINTS or (only and only not in ENDPOINTS[endpoint]):
+            return _not_found()
+        excluded = frozenset(request.query.getall("exclude", []))
+        code, text = await self._health.report(
+            endpoint, only=only, excluded=excluded, verbose="verbose" in request.query
+        )
+        return web.Response(status=code, text=text, headers={"X-Content-Type-Options": "nosniff"})
+
+    def _openapi_answer(self, request: web.BaseRequest) -> web.Response:
+        path = request.path.removeprefix("/openapi/").rstrip("/")
+        if path == "v3":
+            return web.Response(body=self._openapi.index, content_type=JSON_TYPE)
+        if path == "v2":
+            accept = request.headers.get("Accept", "")
+            if "proto-openapi.spec.v2" in accept:
+                return _cacheable(request, self._openapi.v2_protobuf, V2_PROTOBUF, '"v2-protobuf"')
+            return _cacheable(request, orjson.dumps(self._openapi.v2), JSON_TYPE, '"v2-json"')
+        try:
+            body, digest = self._openapi.v3(path.removeprefix("v3/"))
+        except KeyError:
+            return _not_found()
+        given = request.query.get("hash", digest)
+        if given != digest:
+            location = f"/openapi/{path}?hash={digest}"
+            return web.Response(status=301, headers={"Location": location})
+        return _cacheable(request, body, JSON_TYPE, f'"{digest}"')
+
+
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=LARGEST_BODY)
+
+
+def _not_found() -> web.Response:
+    return web.Response(status=404, text="404 page not found\n", headers={"X-Content-Type-Options": "nosniff"})
+
+
+def _cacheable(request: web.BaseRequest, body: bytes, media: str, tag: str) -> web.Response:
+    headers = {"ETag": tag, "Vary": "Accept", "Cache-Control": "public", "Content-Type": media}
+    if request.headers.get("If-None-Match") == tag:
+        return web.Response(status=304, headers=headers)
+    packed = compressed(body, request.headers)
+    if packed is not None:
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=packed or body, headers=headers)
+
+
+def _failure(failure: ApiFailure) -> web.Response:
+    headers = {"Retry-After": str(failure.retry_after)} if failure.retry_after else None
+    body = orjson.dumps(failure.status()) + b"\n"
+    return web.Response(status=failure.code, body=body, content_type=JSON_TYPE, headers=headers)

@@ -1,0 +1,202 @@
+"""Rules that many kinds share, with the original's sentences: each returns what is wrong, nothing when all is well."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import Any, Final
+
+from k8slab.kube.api.errors import FieldProblem
+from k8slab.kube.api.meta import Object
+
+_LABEL: Final = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+_LABEL_1035: Final = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
+_SUBDOMAIN: Final = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+_QUALIFIED: Final = re.compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$")
+_LABEL_VALUE: Final = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$")
+
+SUBDOMAIN_RULE: Final = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+)
+LABEL_RULE: Final = (
+    "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
+    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+)
+LABEL_1035_RULE: Final = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, "
+    "and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
+    "'[a-z]([-a-z0-9]*[a-z0-9])?')"
+)
+LABEL_VALUE_RULE: Final = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+QUALIFIED_RULE: Final = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+
+
+def subdomain(name: str) -> list[str]:
+    return _shaped(name, _SUBDOMAIN, 253, SUBDOMAIN_RULE)
+
+
+def label(name: str) -> list[str]:
+    return _shaped(name, _LABEL, 63, LABEL_RULE)
+
+
+def label_1035(name: str) -> list[str]:
+    return _shaped(name, _LABEL_1035, 63, LABEL_1035_RULE)
+
+
+def path_segment(name: str) -> list[str]:
+    if name in (".", ".."):
+        return [f"may not be '{name}'"]
+    return [f"may not contain '{mark}'" for mark in ("/", "%") if mark in name]
+
+
+def _shaped(name: str, shape: re.Pattern[str], longest: int, rule: str) -> list[str]:
+    found = [] if len(name) <= longest else [f"must be no more than {longest} characters"]
+    return found if shape.match(name) else [*found, rule]
+
+
+def required(field: str, why: str = "") -> FieldProblem:
+    return FieldProblem(field, "FieldValueRequired", f"Required value: {why}" if why else "Required value")
+
+
+def invalid(field: str, value: Any, why: str) -> FieldProblem:
+    return FieldProblem(field, "FieldValueInvalid", f"Invalid value: {_shown(value)}: {why}")
+
+
+def forbidden(field: str, why: str) -> FieldProblem:
+    return FieldProblem(field, "FieldValueForbidden", f"Forbidden: {why}")
+
+
+def duplicate(field: str, value: Any) -> FieldProblem:
+    return FieldProblem(field, "FieldValueDuplicate", f"Duplicate value: {_shown(value)}")
+
+
+def missing(field: str, value: Any) -> FieldProblem:
+    return FieldProblem(field, "FieldValueNotFound", f"Not found: {_shown(value)}")
+
+
+def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldProblem:
+    known = ", ".join(f'"{one}"' for one in sorted(supported))
+    return FieldProblem(
+        field, "FieldValueNotSupported", f"Unsupported value: {_shown(value)}: supported values: {known}"
+    )
+
+
+def immutable(field: str, value: Any) -> FieldProblem:
+    return invalid(field, value, "field is immutable")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f'"{key}":{_shown(item)}' for key, item in value.items()) + "}"
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(map(_shown, value)) + "]"
+    return "null" if value is None else str(value)
+
+
+def one_of(field: str, value: Any, supported: Iterable[str]) -> list[FieldProblem]:
+    return [] if value in supported else [not_supported(field, value, supported)]
+
+
+def port(field: str, value: Any) -> list[FieldProblem]:
+    if isinstance(value, int) and 0 < value < 65536:
+        return []
+    return [invalid(field, value, "must be between 1 and 65535, inclusive")]
+
+
+def port_name(field: str, value: str) -> list[FieldProblem]:
+    """An IANA service name, as a port may be called."""
+    rules = [
+        (len(value) <= 15, "must be no more than 15 characters"),
+        (re.fullmatch(r"[-a-z0-9]+", value), "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"),
+        (re.search(r"[a-z]", value), "must contain at least one letter (a-z)"),
+        ("--" not in value, "must not contain consecutive hyphens"),
+        (not value.startswith("-") and not value.endswith("-"), "must not begin or end with a hyphen"),
+    ]
+    return [invalid(field, value, why) for holds, why in rules if not holds]
+
+
+def address(field: str, value: Any) -> list[FieldProblem]:
+    try:
+        ip_address(value)
+    except ValueError:
+        return [invalid(field, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]
+    return []
+
+
+def labels(field: str, values: Mapping[str, Any] | None) -> list[FieldProblem]:
+    found = []
+    for key, value in (values or {}).items():
+        found += [invalid(field, key, why) for why in qualified_name(key)]
+        if len(value) > 63:
+            found.append(invalid(field, value, "must be no more than 63 characters"))
+        if not _LABEL_VALUE.match(value):
+            found.append(invalid(field, value, LABEL_VALUE_RULE))
+    return found
+
+
+def qualified_name(key: str) -> list[str]:
+    prefix, slash, name = key.rpartition("/")
+    found = []
+    if slash:
+        if not prefix:
+            found.append("prefix part must be non-empty")
+        else:
+            found += [f"prefix part {why}" for why in subdomain(prefix)]
+    if not name:
+        found.append("name part must be non-empty")
+    elif len(name) > 63:
+        found.append("name part must be no more than 63 characters")
+    if not _QUALIFIED.match(name):
+        found.append(QUALIFIED_RULE)
+    return found
+
+
+def metadata(obj: Object, old: Object | None, name_problems: Any, *, namespaced: bool) -> list[FieldProblem]:
+    meta = obj["metadata"]
+    found = []
+    if meta.get("generateName"):
+        stem = meta["generateName"]
+        tried = stem[:-1] + "a" if stem.endswith("-") else stem
+        found += [invalid("metadata.generateName", stem, why) for why in name_problems(tried)]
+    if not meta.get("name"):
+        found.append(required("metadata.name", "name or generateName is required"))
+    else:
+        found += [invalid("metadata.name", meta["name"], why) for why in name_problems(meta["name"])]
+    if namespaced and not meta.get("namespace"):
+        found.append(required("metadata.namespace"))
+    found += labels("metadata.labels", meta.get("labels"))
+    annotations = meta.get("annotations") or {}
+    for key in annotations:
+        found += [invalid("metadata.annotations", key, why) for why in qualified_name(key.lower())]
+    if sum(len(key) + len(value) for key, value in annotations.items()) > 256 * 1024:
+        found.append(
+            FieldProblem("metadata.annotations", "FieldValueTooLong", "Too long: may not be more than 262144 bytes")
+        )
+    for index, owner in enumerate(meta.get("ownerReferences") or ()):
+        path = f"metadata.ownerReferences[{index}]"
+        for field in ("apiVersion", "kind", "name", "uid"):
+            if not owner.get(field):
+                found.append(invalid(f"{path}.{field}", owner.get(field) or "", f"{field} must not be empty"))
+    for finalizer in meta.get("finalizers") or ():
+        found += [invalid("metadata.finalizers", finalizer, why) for why in qualified_name(finalizer)]
+    if old is not None:
+        for field in ("name", "namespace", "uid", "creationTimestamp"):
+            if meta.get(field) != old["metadata"].get(field):
+                found.append(immutable(f"metadata.{field}", meta.get(field)))
+    return found

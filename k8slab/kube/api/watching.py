@@ -1,0 +1,196 @@
+"""Watches: a list of what there is, if asked for, then every change, one JSON object a line, until the time is over."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import orjson
+from aiohttp import web
+
+from k8slab.kube.api import errors, tables
+from k8slab.kube.api.cache import Cache, Entry, Event, Watcher
+from k8slab.kube.api.kind import Kind
+from k8slab.kube.api.meta import Object
+from k8slab.kube.api.negotiation import Wanted
+from k8slab.kube.api.selectors import Selector
+from k8slab.kube.api.storage.base import Compacted, Storage
+
+BOOKMARK_EVERY: Final = 60.0
+SHORTEST_DEFAULT: Final = 1800.0
+# A reader this many events behind is cut off rather than kept in memory; it will list again.
+LONGEST_QUEUE: Final = 20_000
+# How often a silent stream looks whether its client is still there, in seconds.
+LOOK_UP: Final = 10.0
+
+
+@dataclass(frozen=True)
+class WatchOptions:
+    """``version`` as in the query: "" and "0" begin with what exists. ``seconds`` 0 lets the server choose."""
+
+    selector: Selector
+    version: str = ""
+    seconds: float = 0.0
+    bookmarks: bool = False
+    include: str = "Metadata"
+
+
+class Stream:
+    """One watch of one client."""
+
+    def __init__(self, kind: Kind, scope: str, options: WatchOptions, wanted: Wanted) -> None:
+        self._kind = kind
+        self._scope = scope
+        self._selector = options.selector
+        self._options = options
+        self._form = wanted.form
+        self._version = wanted.version or tables.TABLE_VERSION
+        self._first = True
+
+    def existing(self, entries: Iterable[Entry]) -> bytes:
+        lines = []
+        for entry in entries:
+            if self._selector.everything or self._selector.matches(entry.obj):
+                lines.append(self._line(Event(entry.revision, entry, None), "ADDED", entry))
+        return b"".join(lines)
+
+    def line(self, event: Event) -> bytes:
+        """What this watch tells of a change: nothing, when it is of no object that it shows."""
+        entry, before = event.entry, event.before
+        key = (entry or before).key  # type: ignore[union-attr]
+        if not key.startswith(self._scope):
+            return b""
+        selector = self._selector
+        if selector.everything:
+            now, was = entry is not None, before is not None
+        else:
+            now = entry is not None and selector.matches(entry.obj)
+            was = before is not None and selector.matches(before.obj)
+        if now and entry is not None:
+            return self._line(event, "MODIFIED" if was else "ADDED", entry)
+        return self._line(event, "DELETED", before) if was and before is not None else b""
+
+    def bookmark(self, revision: int) -> bytes:
+        metadata = {"resourceVersion": str(revision), "creationTimestamp": None}
+        body = {"kind": self._kind.kind, "apiVersion": self._kind.api_version, "metadata": metadata}
+        if self._kind.kind == "Pod":
+            body["spec"] = {"containers": None}
+        return orjson.dumps({"type": "BOOKMARK", "object": body}) + b"\n"
+
+    def _line(self, event: Event, event_type: str, entry: Entry) -> bytes:
+        first, self._first = self._first, False
+        form = "" if not self._form else f"{self._form}/{self._version}/{self._options.include}/{first}"
+        line = event.lines.get((event_type, form))
+        if line is None:
+            line = event.lines[event_type, form] = self._made(event, event_type, entry, first=first)
+        return line
+
+    def _made(self, event: Event, event_type: str, entry: Entry, *, first: bool) -> bytes:
+        if not self._form:
+            served = self._kind.served(entry.value, event.revision)
+            return b'{"type":"%s","object":%s}\n' % (event_type.encode(), served)
+        obj: Object = entry.obj
+        if entry.revision != event.revision:
+            obj = self._kind.decode(entry.value, event.revision)
+        if self._form == "Table":
+            return tables.watch_line(
+                self._kind, event_type, obj, self._options.include, first=first, version=self._version
+            )
+        partial = {"kind": "PartialObjectMetadata", "apiVersion": self._version, "metadata": obj["metadata"]}
+        return orjson.dumps({"type": event_type, "object": partial}) + b"\n"
+
+
+async def watch(
+    request: web.BaseRequest,
+    kind: Kind,
+    namespace: str,
+    *,
+    cache: Cache,
+    storage: Storage,
+    options: WatchOptions,
+    wanted: Wanted,
+) -> web.StreamResponse:
+    """Answer with the stream, and return when it has ended."""
+    stream = Stream(kind, kind.scope(namespace), options, wanted)
+    held = cache.of(kind)
+    if options.version in ("", "0"):
+        if not options.version:
+            _, current = await storage.get("/registry/revision/watch")
+            await cache.wait_for(current, 3.0)
+        start = cache.revision
+        opening = stream.existing(held.scan(kind.scope(namespace)))
+        backlog: Iterable[Event] = ()
+    else:
+        start, opening = int(options.version), b""
+        try:
+            backlog = held.since(start)
+        except Compacted as gone:
+            status = errors.too_old(start, gone.revision).status()
+            opening, backlog = orjson.dumps({"type": "ERROR", "object": status}) + b"\n", ()
+            return await _only(request, opening)
+    watcher = Watcher(LONGEST_QUEUE)
+    held.join(watcher)
+    try:
+        response = _response()
+        await response.prepare(request)
+        opening += b"".join(map(stream.line, backlog))
+        if opening:
+            await response.write(opening)
+        if await _follow(request, response, stream, watcher, cache, options, start):
+            await response.write_eof()
+        return response
+    finally:
+        held.leave(watcher)
+
+
+async def _follow(
+    request: web.BaseRequest,
+    response: web.StreamResponse,
+    stream: Stream,
+    watcher: Watcher,
+    cache: Cache,
+    options: WatchOptions,
+    start: int,
+) -> bool:
+    """Until the stream's time is over; False when the client has gone."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + (options.seconds or SHORTEST_DEFAULT * random.uniform(1, 2))
+    bookmark_at = clock() + BOOKMARK_EVERY * random.uniform(0.9, 1.1) if options.bookmarks else until
+    while True:
+        lines = []
+        while watcher.events:
+            event = watcher.events.popleft()
+            if event.revision > start:
+                lines.append(stream.line(event))
+        text = b"".join(lines)
+        if text:
+            await response.write(text)
+            continue
+        if watcher.closed:
+            return True
+        if request.transport is None or request.transport.is_closing():
+            return False
+        now = clock()
+        if options.bookmarks and (now >= bookmark_at or now >= until):
+            await response.write(stream.bookmark(max(cache.revision, start)))
+            bookmark_at = now + BOOKMARK_EVERY
+        if now >= until:
+            return True
+        await watcher.wait(min(until - now, bookmark_at - now, LOOK_UP) + 0.001)
+
+
+def _response() -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
+    response.enable_chunked_encoding()
+    return response
+
+
+async def _only(request: web.BaseRequest, text: bytes) -> web.StreamResponse:
+    response = _response()
+    await response.prepare(request)
+    await response.write(text)
+    await response.write_eof()
+    return response
