@@ -14,7 +14,7 @@ from driving import docker, k8slab, nodes_of, status, until
 
 def engine_process() -> int:
     """The host's own dockerd: not one of those that run inside minions."""
-    mine = os.stat("/proc/self/ns/pid").st_ino
+    mine = Path("/proc/self/ns/pid").stat().st_ino
     for folder in Path("/proc").iterdir():
         try:
             is_engine = folder.name.isdigit() and (folder / "comm").read_text() == "dockerd\n"
