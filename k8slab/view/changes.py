@@ -105,3 +105,9 @@ def _step_json(step: StepLike, explain: bool) -> Mapping[str, Any]:
         "after": sorted(step.after),
     }
     return {**form, "commands": list(step.explain())} if explain else form
+
+
+def removed_images(names: Sequence[str], look: Look = PLAIN) -> RenderableType:
+    if not names:
+        return Text("No images were there to remove.")
+    return Text(f"Removed {count(len(names), 'image')}: {', '.join(names)}")

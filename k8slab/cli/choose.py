@@ -1,0 +1,66 @@
+"""Which lab ``run`` and ``doctor`` mean: the topology asked for, else the lab that is there, else the default."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+from k8slab.cli.session import Session
+from k8slab.errors import NoSuchLab, PreconditionMissing
+from k8slab.lab.lab import Lab, existing, open_lab
+from k8slab.topology import store
+from k8slab.topology.resolve import resolve
+from k8slab.topology.resolved import Topology
+from k8slab.topology.source import Source
+
+
+def lab_to_run(session: Session, topology: str, lab: str, settings: Sequence[str]) -> Lab:
+    """Raises what a wrong name or an invalid topology raises before it asks the engine for anything."""
+    chosen = [*store.environment_settings(os.environ), *settings]
+    if topology:
+        return Lab(session.engine, store.load(topology, lab=lab, settings=chosen))
+    try:
+        there = open_lab(session.engine, lab)
+    except NoSuchLab:
+        if not lab and existing(session.engine):
+            raise
+        return Lab(session.engine, store.load(lab=lab, settings=chosen))
+    if chosen:
+        return Lab(session.engine, changed(there.topology, chosen))
+    if _differs_from_file(there.topology):
+        session.say(
+            f"Lab {there.name} as it was last run; `k8slab run {there.topology.name}` takes its topology's file anew."
+        )
+    return there
+
+
+def changed(topology: Topology, settings: Sequence[str]) -> Topology:
+    source = Source(f"lab {topology.lab}", json.loads(topology.source), {})
+    return resolve(store.with_settings(source, settings), lab=topology.lab)
+
+
+def _differs_from_file(topology: Topology) -> bool:
+    return topology.name in store.known() and store.load(topology.name, lab=topology.lab).source != topology.source
+
+
+def lab_or_default(session: Session, name: str) -> Lab:
+    """For questions that need no running lab: the one there is, else the default as it would be."""
+    try:
+        return open_lab(session.engine, name)
+    except NoSuchLab:
+        if name or existing(session.engine):
+            raise
+        return Lab(session.engine, store.load(settings=store.environment_settings(os.environ)))
+
+
+def topology_to_check(session: Session, topology: str, lab: str, settings: Sequence[str]) -> Topology:
+    """What ``run`` would bring up. The engine may be what is wrong, so its errors do not count here."""
+    chosen = [*store.environment_settings(os.environ), *settings]
+    if not topology:
+        try:
+            there = open_lab(session.engine, lab).topology
+            return changed(there, chosen) if chosen else there
+        except (NoSuchLab, PreconditionMissing):
+            pass
+    return store.load(topology or store.DEFAULT, lab=lab, settings=chosen)

@@ -1,0 +1,100 @@
+"""``status --watch``: the same table each second, whatever comes and goes meanwhile."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from threading import Event
+
+from k8slab.cli.session import Session, is_live, look
+from k8slab.errors import LabError, NoSuchLab
+from k8slab.snapshot import Snapshot, as_json
+from k8slab.view.watch import frame
+
+EVERY = 1.0
+
+
+def watch(session: Session, lab: str, *, form: str) -> None:
+    """Until Ctrl-C, which is how one ends it: nothing is wrong then."""
+    watcher = Watcher(session, lab)
+    watcher.look()
+    if watcher.snapshot is None and watcher.trouble is not None:
+        raise watcher.trouble
+    try:
+        if is_live(session.out) and form != "json":
+            _drawn(session, watcher, form)
+        else:
+            _printed(session, watcher, form)
+    except KeyboardInterrupt:
+        return
+
+
+class Watcher:
+    """The last snapshot that could be had, and what has kept the next from being had since ``trouble_since``."""
+
+    def __init__(self, session: Session, lab: str) -> None:
+        self.session, self.lab = session, lab
+        self.snapshot: Snapshot | None = None
+        self.trouble: LabError | None = None
+        self.trouble_since = 0.0
+
+    def look(self) -> None:
+        """Opens the lab afresh each time: it may have been removed, or brought up with another topology."""
+        try:
+            found = self.session.lab(self.lab)
+            self.snapshot, self.trouble = found.snapshot(), None
+            self.lab = found.name
+        except LabError as error:
+            if self.trouble is None:
+                self.trouble_since = time.time()
+            self.trouble = error
+            if isinstance(error, NoSuchLab):
+                self.snapshot = None
+
+
+def _drawn(session: Session, watcher: Watcher, form: str) -> None:
+    from rich.live import Live
+
+    with Live(console=session.out, auto_refresh=False, vertical_overflow="crop") as live:
+        for _ in _ticks():
+            watcher.look()
+            here = look(session.out)
+            now = time.time()
+            picture = frame(
+                watcher.snapshot, watcher.trouble, here, now=now, since=watcher.trouble_since, wide=form == "wide"
+            )
+            live.update(picture, refresh=True)
+
+
+def _printed(session: Session, watcher: Watcher, form: str) -> None:
+    """In a pipe a picture follows only when it says something new; as JSON each is one line."""
+    before: object = None
+    for _ in _ticks():
+        now: object = (watcher.snapshot, watcher.trouble and watcher.trouble.what)
+        if now != before:
+            if form == "json":
+                answer = as_json(watcher.snapshot) if watcher.snapshot else None
+                print(json.dumps(answer or (watcher.trouble and watcher.trouble.as_json())), flush=True)
+            else:
+                since = watcher.trouble_since
+                picture = frame(
+                    watcher.snapshot,
+                    watcher.trouble,
+                    look(session.out),
+                    now=time.time(),
+                    since=since,
+                    wide=form == "wide",
+                )
+                session.answer(picture)
+            before = now
+        watcher.look()
+
+
+def _ticks() -> Iterator[None]:
+    """A beat each second; late ones are not made up for."""
+    due = time.monotonic()
+    while True:
+        Event().wait(max(0.0, due - time.monotonic()))
+        yield
+        due = max(due + EVERY, time.monotonic())
