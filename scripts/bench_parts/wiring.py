@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Wire N fresh namespaces to a bridge and print the median, mean and worst time a node (needs CAP_NET_ADMIN, CAP_SYS_ADMIN).
+"""Wire N fresh namespaces to a bridge and print the median and the worst time a node, as JSON (needs root).
 
 Runs in a network namespace of its own (it starts itself again under unshare), so the host's network is left alone.
 Usage: wiring.py [N] [rounds]

@@ -27,6 +27,20 @@ class Route:
     via: str
 
 
+def lab_from_environment(environ: Mapping[str, str]) -> str:
+    """All that cleaning up needs to know. Raises ConfigError."""
+    text = environ.get(CONFIG, "")
+    if not text:
+        raise ConfigError(f"{CONFIG} is not set: it holds the lab's network as JSON.")
+    try:
+        lab = json.loads(text)["lab"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{CONFIG} is not understood: {error!r}.") from error
+    if not isinstance(lab, str) or not lab:
+        raise ConfigError(f"{CONFIG} names no lab.")
+    return lab
+
+
 @dataclass(frozen=True)
 class Config:
     lab: str
@@ -38,13 +52,11 @@ class Config:
     @staticmethod
     def from_environment(environ: Mapping[str, str]) -> Config:
         """Raises ConfigError."""
-        text = environ.get(CONFIG, "")
-        if not text:
-            raise ConfigError(f"{CONFIG} is not set: it holds the lab's network as JSON.")
+        lab = lab_from_environment(environ)
         try:
-            data = json.loads(text)
+            data = json.loads(environ[CONFIG])
             config = Config(
-                lab=str(data["lab"]),
+                lab=lab,
                 subnet=IPv4Network(data["subnet"]),
                 gateway=IPv4Address(data["gateway"]),
                 mtu=int(data.get("mtu", 1500)),
@@ -52,8 +64,6 @@ class Config:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{CONFIG} is not understood: {error!r}.") from error
-        if not config.lab:
-            raise ConfigError(f"{CONFIG} names no lab.")
         if config.gateway not in config.subnet:
             raise ConfigError(f"{CONFIG}: the gateway {config.gateway} is outside the subnet {config.subnet}.")
         return config

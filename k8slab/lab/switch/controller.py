@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import ExitStack
@@ -122,7 +123,8 @@ class Controller:
         shown = BridgeState(bridge.name, bridge.address, bridge.own, bridge.group)
         nodes = {name: self._nodes[name].state() for name in sorted(self._nodes)}
         error = self._error or self._firewall_error
-        self._publish(State(self._scanned and not error, error, warning, shown, nodes))
+        ready = self._scanned and not error
+        self._publish(State(pid=os.getpid(), ready=ready, error=error, warning=warning, bridge=shown, nodes=nodes))
 
     async def _open_bridge(self) -> None:
         """The bridge and the firewall's rules: at the start, when the engine comes back, and when asked for."""

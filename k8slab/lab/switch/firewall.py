@@ -58,6 +58,19 @@ class Rule:
         """As iptables-restore reads it; it knows double quotes alone."""
         return " ".join((self.chain, *self.match, "-m", "comment", "--comment", f'"{mark}"', "-j", self.target))
 
+    def nft(self, mark: str) -> str:
+        """The same in nft's words, for the few that the lab's accepts are made of."""
+        words, negation = [], ""
+        for word, value in zip(self.match, (*self.match[1:], ""), strict=True):
+            match word:
+                case "!":
+                    negation = "!= "
+                case "-i" | "-o":
+                    words.append(f'{word[1]}ifname {negation}"{value}"')
+                case "--ctstate":
+                    words.append(f"ct state {value.lower()}")
+        return f'{" ".join(words)} {self.target.lower()} comment "{mark}"'
+
 
 def rules_for(config: Config, bridge: Bridge) -> tuple[Rule, ...]:
     """What the lab needs; nothing on a bridge that is not its own, whose owner has its rules already."""
@@ -217,14 +230,8 @@ class Firewall:
         """Accepts into Docker's chain: its policy is to drop, and what it drops no other table can save."""
         if self._native_rules():
             return
-        lines = []
-        for rule in (rule for rule in wanted if rule.table == "filter"):
-            words = list(rule.match)
-            words = [{"-i": "iifname", "-o": "oifname", "!": "!="}.get(word, word) for word in words]
-            text = " ".join(words).replace("!= oifname", "oifname !=")
-            text = text.replace("-m conntrack --ctstate RELATED,ESTABLISHED", "ct state related,established")
-            place = " ".join((*_DOCKER_TABLE, _DOCKER_FORWARD))
-            lines.append(f'insert rule {place} {text} accept comment "{self.mark}"')
+        place = " ".join((*_DOCKER_TABLE, _DOCKER_FORWARD))
+        lines = [f"insert rule {place} {rule.nft(self.mark)}" for rule in wanted if rule.table == "filter"]
         self._run(["nft", "-f", "-"], "\n".join(lines) + "\n")
 
     # -- why not ------------------------------------------------------------------------------------------------

@@ -1,9 +1,13 @@
-"""``k8slab-switch``: wires the nodes of one lab (no argument), takes everything of the lab out of the host's network
-(``clean``), or says what of it is there (``leftovers``, of any lab with ``--all``). The last two print JSON."""
+"""``k8slab-switch``: wires the nodes of one lab (no argument).
+
+``recheck`` asks the running switch to look at every wire anew and to mend what is broken, ``clean`` takes everything of
+the lab out of the host's network, ``leftovers`` says what of it is there (of any lab with ``--all``); the last two
+print JSON. A recheck is also what SIGHUP asks for, but ``docker kill --signal HUP`` counts as a stop for the engine's
+restart policy and must not be used: a switch that got one does not come back with the engine.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -12,32 +16,45 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from k8slab.lab.switch import names
-from k8slab.lab.switch.config import DEFAULT_ENGINE, DEFAULT_STATE, ENGINE, STATE, Config, ConfigError
-from k8slab.lab.switch.firewall import Firewall, FirewallError
-from k8slab.lab.switch.wire import Link, WireError
+from k8slab.lab.switch.config import (
+    DEFAULT_ENGINE,
+    DEFAULT_STATE,
+    ENGINE,
+    STATE,
+    Config,
+    ConfigError,
+    lab_from_environment,
+)
 
-_USAGE = "usage: k8slab-switch [clean | leftovers [--all]]"
+if TYPE_CHECKING:
+    from k8slab.lab.switch.wire import Link
+
+_USAGE = "usage: k8slab-switch [recheck | clean | leftovers [--all]]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s.%(msecs)03d %(levelname).1s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-    )
+    if words == ["recheck"]:
+        # Called for each node that somebody waits for: no time for imports.
+        return _recheck(_state_path())
+    import asyncio
+
+    from k8slab.lab.switch.firewall import FirewallError
+    from k8slab.lab.switch.wire import WireError
+
+    _configure_logging()
     try:
         match words:
             case []:
-                return asyncio.run(_serve(Config.from_environment(os.environ)))
+                config = Config.from_environment(os.environ)
+                _forget(_state_path())
+                return asyncio.run(_serve(config))
             case ["clean"]:
-                return asyncio.run(_clean(Config.from_environment(os.environ).lab))
+                return asyncio.run(_clean(lab_from_environment(os.environ)))
             case ["leftovers"]:
-                return asyncio.run(_leftovers(Config.from_environment(os.environ).lab))
+                return asyncio.run(_leftovers(lab_from_environment(os.environ)))
             case ["leftovers", "--all"]:
                 return asyncio.run(_leftovers(""))
             case ["-h" | "--help"]:
@@ -51,9 +68,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, ConfigError) else 1
 
 
+def _configure_logging() -> None:
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s.%(msecs)03d %(levelname).1s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+    )
+
+
+def _state_path() -> Path:
+    return Path(os.environ.get(STATE, DEFAULT_STATE))
+
+
+def _forget(path: Path) -> None:
+    """What the run before this one published is not so any more."""
+    from k8slab.lab.switch.state import State, publish
+
+    publish(State(), path)
+
+
 async def _serve(config: Config) -> int:
+    import asyncio
+
     from k8slab.lab.switch.controller import Controller
     from k8slab.lab.switch.engine import Engine
+    from k8slab.lab.switch.firewall import Firewall
     from k8slab.lab.switch.kernel import KernelWire
     from k8slab.lab.switch.state import publish
 
@@ -65,14 +105,29 @@ async def _serve(config: Config) -> int:
         engine=Engine(os.environ.get(ENGINE, DEFAULT_ENGINE)),
         wire=KernelWire(),
         firewall=Firewall(config.lab),
-        publish=partial(publish, path=Path(os.environ.get(STATE, DEFAULT_STATE))),
+        publish=partial(publish, path=_state_path()),
     )
     loop.add_signal_handler(signal.SIGHUP, controller.recheck)
     await controller.run()
     return 0
 
 
+def _recheck(path: Path) -> int:
+    try:
+        pid = int(json.loads(path.read_text())["pid"])
+        # The number may be another process' by now; the switch is in this container, so in this mount namespace.
+        if pid and os.path.samestat(os.stat(f"/proc/{pid}/ns/mnt"), os.stat("/proc/self/ns/mnt")):  # noqa: PTH116
+            os.kill(pid, signal.SIGHUP)
+            return 0
+    except (OSError, ValueError, KeyError) as error:
+        print(f"k8slab-switch: no switch runs here ({error}).", file=sys.stderr)
+        return 1
+    # It has only just started, and looks at every wire anyway.
+    return 0
+
+
 async def _clean(lab: str) -> int:
+    from k8slab.lab.switch.firewall import Firewall
     from k8slab.lab.switch.kernel import KernelWire
 
     firewall, wire = Firewall(lab), KernelWire()
@@ -87,6 +142,7 @@ async def _clean(lab: str) -> int:
 
 
 async def _leftovers(lab: str) -> int:
+    from k8slab.lab.switch.firewall import Firewall
     from k8slab.lab.switch.kernel import KernelWire
 
     wire = KernelWire()
@@ -109,6 +165,8 @@ async def _leftovers(lab: str) -> int:
 
 def _sorted_out(lab: str, links: Sequence[Link]) -> dict[str, Any]:
     """Wires as {"name", "altname"}, and the name of the lab's own bridge, null when there is none."""
+    from k8slab.lab.switch import names
+
     bridge = next((link.name for link in links if link.name == names.bridge_name(lab)), None)
     wires = [{"name": link.name, "altname": link.altname} for link in links if link.name != bridge]
     return {"links": wires, "bridge": bridge}

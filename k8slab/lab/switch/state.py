@@ -35,9 +35,13 @@ class BridgeState:
 
 @dataclass(frozen=True)
 class State:
-    """``ready`` after the first scan's nodes have all been wired or found wanting; ``error`` holds what concerns the
-    lab as a whole (bridge, firewall, engine), ``warning`` what does not stop it from working."""
+    """``pid`` is the switch's own, for whoever asks it to look anew.
 
+    ``ready`` is true after the first scan's nodes have all been wired or found wanting; ``error`` holds what concerns
+    the lab as a whole (bridge, firewall), ``warning`` what does not stop it from working.
+    """
+
+    pid: int = 0
     ready: bool = False
     error: str = ""
     warning: str = ""
