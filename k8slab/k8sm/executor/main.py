@@ -1,0 +1,82 @@
+"""`km executor`: what Mesos starts on an agent to run pods; a kubelet whose pods come as Mesos tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from k8slab import daemon
+from k8slab.daemon import FlagParser
+from k8slab.kube.durations import duration
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Empty ``address`` and ``hostname``: those of the agent. ``suicide_timeout``: seconds, 0 for never."""
+
+    api_servers: str
+    address: str
+    port: int
+    hostname: str
+    cluster_dns: str
+    cluster_domain: str
+    docker_endpoint: str
+    images: Path
+    root: Path
+    infra_image: str
+    suicide_timeout: float
+    verbosity: int
+
+
+def run(argv: Sequence[str]) -> int:
+    flags = settings(argv)
+    daemon.configure_logging(flags.verbosity - 1)
+
+    async def serve(stop: asyncio.Event) -> int:
+        from k8slab.k8sm.executor.process import serve
+
+        return await serve(flags, os.environ, stop)
+
+    return daemon.run(serve)
+
+
+def settings(argv: Sequence[str]) -> Settings:
+    """Raises SystemExit(2) with one line for flags that are wrong."""
+    parser = FlagParser(prog="km executor", description="Runs a minion's pods; started by a Mesos agent.")
+    parser.flag("api-servers", "the API servers, separated by commas", required=True)
+    parser.flag("address", "the address to serve the kubelet's API on; the agent's by default", default="")
+    parser.flag("port", "the port of the kubelet's API", default="10250")
+    parser.flag("hostname-override", "the node's name; the agent's host name by default", default="")
+    parser.flag("cluster-dns", "the cluster's DNS server", default="")
+    parser.flag("cluster-domain", "the cluster's DNS domain", default="cluster.local")
+    parser.flag("docker-endpoint", "the node's Docker Engine", default="unix:///var/run/docker.sock")
+    parser.flag("preloaded-images", "the directory of preloaded images", default="/usr/share/k8slab/images")
+    parser.flag("root-dir", "where the pods' files are", default="/var/lib/kubelet")
+    parser.flag("pod-infra-container-image", "the image of the pause container", default="k8slab/pause:1")
+    parser.flag("suicide-timeout", "end after so long without pods; 0 never", default="20m0s")
+    parser.flag("v", "how much to log", default="0")
+    flags = parser.parse_args(list(argv))
+    try:
+        return Settings(
+            api_servers=flags.api_servers,
+            address=flags.address,
+            port=int(flags.port),
+            hostname=flags.hostname_override,
+            cluster_dns=flags.cluster_dns,
+            cluster_domain=flags.cluster_domain,
+            docker_endpoint=flags.docker_endpoint,
+            images=Path(flags.preloaded_images),
+            root=Path(flags.root_dir),
+            infra_image=flags.pod_infra_container_image,
+            suicide_timeout=duration(flags.suicide_timeout),
+            verbosity=int(flags.v),
+        )
+    except ValueError as error:
+        parser.error(str(error))
+        raise

@@ -1,0 +1,46 @@
+"""`km`: one program, many servers, as the original has it. Each is imported only when it is the one to run."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from k8slab import __version__
+
+SERVERS: Final = {
+    "apiserver": ("k8slab.kube.api.main", "serves the Kubernetes API from etcd"),
+    "controller-manager": ("k8slab.kube.controllers.main", "runs the controllers that keep the declared state"),
+    "scheduler": ("k8slab.k8sm.scheduler.main", "the Mesos framework: places pods on offers"),
+    "executor": ("k8slab.k8sm.executor.main", "the Mesos executor: runs a minion's pods"),
+}
+
+USAGE: Final = "usage: km SERVER [FLAGS]   (km SERVER --help names the flags)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = arguments[0] if arguments else ""
+    if command in SERVERS:
+        run: Callable[[Sequence[str]], int] = importlib.import_module(SERVERS[command][0]).run
+        return run(arguments[1:])
+    if command in ("version", "--version"):
+        print(f"km (k8slab) {__version__}")
+        return 0
+    if command in ("help", "--help", "-h"):
+        print(_help())
+        return 0
+    known = ", ".join([*SERVERS, "help", "version"])
+    print(f"km: {f'unknown server {command!r}' if command else 'no server given'}; known: {known}", file=sys.stderr)
+    print(USAGE, file=sys.stderr)
+    return 2
+
+
+def _help() -> str:
+    width = max(map(len, SERVERS))
+    return "\n".join([USAGE, "", *(f"  {name:<{width}}  {text}" for name, (_, text) in SERVERS.items())])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,118 @@
+"""Asking Mesos for the truth: after each subscription, at intervals, and soon after a launch that nobody confirmed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import Final
+
+from k8slab.k8sm.scheduler.tasks import TaskRegistry
+from k8slab.mesos.client import MesosError
+from k8slab.mesos.client.scheduler import SchedulerClient
+
+log = logging.getLogger(__name__)
+
+IMPLICIT_DELAY: Final = 15.0
+# A master that was elected a moment ago knows no agent yet: until they had time to return, "unknown" means nothing.
+SETTLE: Final = 90.0
+FIRST_DELAY: Final = 5.0
+LONGEST_DELAY: Final = 120.0
+
+
+class Reconciler:
+    """``interval``: seconds between two rounds over all tasks."""
+
+    def __init__(self, client: SchedulerClient, tasks: TaskRegistry, *, interval: float) -> None:
+        self._client = client
+        self._tasks = tasks
+        self._interval = interval
+        self._wake = asyncio.Event()
+        self._subscribed_at: float | None = None
+        self._implicit_at: float | None = None
+        self._explicit_at: float | None = None
+        self._full_at = 0.0
+        self._delay = FIRST_DELAY
+
+    @property
+    def settled(self) -> bool:
+        """Whether the master has led for long enough to know all agents that there are."""
+        return self._subscribed_at is not None and _now() - self._subscribed_at > SETTLE
+
+    def subscribed(self) -> None:
+        now = _now()
+        self._subscribed_at = now
+        self._implicit_at = now + IMPLICIT_DELAY
+        self._full_at = now
+        self._explicit_at = now
+        self._delay = FIRST_DELAY
+        self._wake.set()
+
+    def disconnected(self) -> None:
+        self._subscribed_at = self._implicit_at = self._explicit_at = None
+
+    def soon(self) -> None:
+        """There are tasks that Mesos has not confirmed: ask for them, a little later and with growing patience."""
+        self._delay = FIRST_DELAY
+        at = _now() + self._delay
+        if self._explicit_at is None or at < self._explicit_at:
+            self._explicit_at = at
+            self._wake.set()
+
+    def all_now(self, *, explicit: bool) -> None:
+        """Ask for all tasks known here, or for all that Mesos knows."""
+        if self._subscribed_at is None:
+            return
+        if explicit:
+            self._full_at = _now()
+        else:
+            self._implicit_at = _now()
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            self._wake.clear()
+            if self._client.subscribed:
+                try:
+                    await self._due()
+                except MesosError as error:
+                    log.warning("reconciliation: %s", error)
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._pause())
+            except TimeoutError:
+                continue
+
+    async def _due(self) -> None:
+        now = _now()
+        if self._implicit_at is not None and now >= self._implicit_at:
+            self._implicit_at = None
+            await self._client.reconcile(())
+        if self._subscribed_at is not None and now >= self._full_at:
+            self._full_at = now + self._interval * random.uniform(0.95, 1.05)
+            if asked := [(task.id, task.agent or None) for task in self._tasks]:
+                await self._client.reconcile(asked)
+        elif self._explicit_at is not None and now >= self._explicit_at and (asked := self._unconfirmed(now)):
+            await self._client.reconcile(asked)
+        if self._explicit_at is not None and now >= self._explicit_at:
+            self._explicit_at = now + self._delay if self._any_unconfirmed() else None
+            self._delay = min(self._delay * 2, LONGEST_DELAY)
+
+    def _unconfirmed(self, now: float) -> list[tuple[str, str | None]]:
+        return [
+            (task.id, task.agent or None)
+            for task in self._tasks
+            if not task.confirmed and now - task.changed >= FIRST_DELAY
+        ]
+
+    def _any_unconfirmed(self) -> bool:
+        return any(not task.confirmed for task in self._tasks)
+
+    def _pause(self) -> float | None:
+        if self._subscribed_at is None:
+            return None
+        times = [self._full_at, *(at for at in (self._implicit_at, self._explicit_at) if at is not None)]
+        return max(0.05, min(times) - _now())
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,161 @@
+"""The flags of `km scheduler`, under the original's names, and what they come to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from k8slab.daemon import FlagParser
+from k8slab.k8sm import mapping
+from k8slab.k8sm.resources import Defaults
+from k8slab.kube import quantity
+from k8slab.kube.durations import duration
+
+# About 146 years: a framework that is away stays known, as the original wants it (2^62 nanoseconds).
+FAILOVER_TIMEOUT: Final = float(2**62) / 1e9
+PORT: Final = 10251
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``node_monitor_period``, ``reconcile_interval``, ``failover_timeout``: seconds."""
+
+    address: str
+    port: int
+    advertised_address: str
+    master: str
+    user: str
+    api_servers: str
+    framework_name: str
+    failover_timeout: float
+    checkpoint: bool
+    role: str
+    hostname: str
+    defaults: Defaults
+    executor: mapping.Executor
+    node_monitor_period: float
+    reconcile_interval: float
+    verbosity: int
+
+
+def settings(argv: Sequence[str]) -> Settings:
+    """Raises SystemExit(2) with one line for flags that are wrong."""
+    parser = _parser()
+    flags = parser.parse_args(list(argv))
+    try:
+        roles = [role for role in flags.mesos_framework_roles.split(",") if role and role != "*"]
+        if len(roles) > 1:
+            raise ValueError("--mesos-framework-roles takes at most one role beside *")
+        advertised = flags.advertised_address or _reachable(flags.address, int(flags.port))
+        return Settings(
+            address=flags.address,
+            port=int(flags.port),
+            advertised_address=advertised,
+            master=flags.mesos_master,
+            user=flags.mesos_user,
+            api_servers=_urls(flags.api_servers),
+            framework_name=flags.framework_name,
+            failover_timeout=float(flags.failover_timeout),
+            checkpoint=flags.checkpoint,
+            role=roles[0] if roles else "*",
+            hostname=flags.hostname_override or socket.gethostname(),
+            defaults=Defaults(
+                quantity.cores(flags.default_container_cpu_limit), _megabytes(flags.default_container_mem_limit)
+            ),
+            executor=mapping.executor(
+                _executor_command(flags), float(flags.executor_cpus or flags.mesos_executor_cpus), _executor_mem(flags)
+            ),
+            node_monitor_period=duration(flags.node_monitor_period),
+            reconcile_interval=duration(flags.reconcile_interval),
+            verbosity=int(flags.v),
+        )
+    except ValueError as error:
+        parser.error(str(error))
+        raise
+
+
+def _parser() -> FlagParser:
+    parser = FlagParser(prog="km scheduler", description="Places Kubernetes pods on the offers of Mesos.")
+    parser.flag("address", "the address to serve on", default="0.0.0.0")
+    parser.flag("port", "the port to serve on", default=str(PORT))
+    parser.flag("advertised-address", "host:port under which others reach this scheduler")
+    parser.flag("mesos-master", "zk://host:port,…/path or host:port", default="localhost:5050")
+    parser.flag("mesos-user", "the user that executors run as", default="root")
+    parser.flag("api-servers", "the API servers, separated by commas", required=True)
+    parser.flag("cluster-dns", "the cluster's DNS server, for the pods' resolvers", default="")
+    parser.flag("cluster-domain", "the cluster's DNS domain", default="cluster.local")
+    parser.flag("framework-name", "the framework's name in Mesos", default="Kubernetes")
+    parser.flag(
+        "failover-timeout", "seconds for which Mesos keeps a framework that is away", default=str(FAILOVER_TIMEOUT)
+    )
+    parser.switch("checkpoint", "let agents restart without losing pods", default=True)
+    parser.flag("mesos-framework-roles", "the role to register with", default="*")
+    parser.flag("executor-cpus", "cores for each executor", default=None)
+    parser.flag("executor-mem", "MB for each executor", default=None)
+    parser.flag("mesos-executor-cpus", "the same as --executor-cpus", default="0.25")
+    parser.flag("mesos-executor-mem", "the same as --executor-mem", default="128")
+    parser.flag("default-container-cpu-limit", "cores of a container that names none", default="0.25")
+    parser.flag("default-container-mem-limit", "MB of a container that names none", default="64")
+    parser.flag("hostname-override", "the host name to register with")
+    parser.flag("km-path", "the program that agents run as executor")
+    parser.flag("executor-path", "the same as --km-path")
+    parser.flag("executor-suicide-timeout", "an executor without pods for so long ends; 0 never", default="20m0s")
+    parser.flag("kubelet-docker-endpoint", "the engine that executors use", default="")
+    parser.flag("kubelet-root-dir", "where executors keep the pods' files", default="")
+    parser.flag("kubelet-pod-infra-container-image", "the image of the pause container", default="")
+    parser.flag("node-monitor-period", "how often the agents' nodes are refreshed", default="10s")
+    parser.flag("reconcile-interval", "how often all tasks are reconciled", default="300s")
+    parser.switch("run-proxy", "run the service proxy beside the executor", default=False)
+    parser.flag("v", "how much to log", default="0")
+    return parser
+
+
+def _executor_command(flags: object) -> list[str]:
+    given = vars(flags)
+    if given["run_proxy"]:
+        raise ValueError("--run-proxy is not supported: executors run without a service proxy")
+    program = given["km_path"] or given["executor_path"] or _own_program()
+    command = [program, "executor", f"--api-servers={_urls(given['api_servers'])}"]
+    command.append(f"--suicide-timeout={given['executor_suicide_timeout']}")
+    command.append(f"--cluster-domain={given['cluster_domain']}")
+    optional = {
+        "cluster-dns": given["cluster_dns"],
+        "docker-endpoint": given["kubelet_docker_endpoint"],
+        "root-dir": given["kubelet_root_dir"],
+        "pod-infra-container-image": given["kubelet_pod_infra_container_image"],
+    }
+    command += [f"--{name}={text}" for name, text in optional.items() if text]
+    return [*command, f"--v={given['v']}"] if given["v"] != "0" else command
+
+
+def _own_program() -> str:
+    own = Path(sys.argv[0])
+    if own.name == "km" and own.exists():
+        return str(own.resolve())
+    return shutil.which("km") or "/usr/local/bin/km"
+
+
+def _executor_mem(flags: object) -> float:
+    given = vars(flags)
+    return _megabytes(given["executor_mem"] or given["mesos_executor_mem"])
+
+
+def _megabytes(text: str) -> float:
+    return float(text.removesuffix("MB").removesuffix("M"))
+
+
+def _urls(servers: str) -> str:
+    return ",".join(one if "://" in one else f"http://{one}" for one in servers.split(",") if one)
+
+
+def _reachable(address: str, port: int) -> str:
+    if address not in ("0.0.0.0", "::", ""):
+        return f"{address}:{port}"
+    found = socket.getaddrinfo(os.uname().nodename, port, type=socket.SOCK_STREAM, family=socket.AF_INET)
+    return f"{found[0][4][0]}:{port}"

@@ -1,0 +1,100 @@
+"""`km controller-manager`: the process in which the controllers live, over one shared view of the API."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from k8slab import daemon
+from k8slab.daemon import FlagParser
+from k8slab.kube.client import KubeClient
+from k8slab.kube.controllers.endpoints import EndpointsController
+from k8slab.kube.controllers.informers import SharedInformers
+from k8slab.kube.controllers.node_lifecycle import NodeLifecycle
+from k8slab.kube.durations import duration
+from k8slab.kube.events import EventRecorder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``node_grace``, ``node_period``: seconds."""
+
+    address: str
+    port: int
+    master: str
+    node_grace: float
+    node_period: float
+    verbosity: int
+
+
+def run(argv: Sequence[str]) -> int:
+    flags = settings(argv)
+    daemon.configure_logging(flags.verbosity - 1)
+    return daemon.run(lambda stop: serve(flags, stop))
+
+
+def settings(argv: Sequence[str]) -> Settings:
+    """Raises SystemExit(2) with one line for flags that are wrong."""
+    parser = FlagParser(prog="km controller-manager", description="Runs the controllers that keep the declared state.")
+    parser.flag("address", "the address to serve on", default="0.0.0.0")
+    parser.flag("port", "the port to serve on", default="10252")
+    parser.flag("master", "the API servers, separated by commas", required=True)
+    parser.flag("cloud-provider", 'whose nodes these are: "mesos" (kept by the framework) or empty', default="")
+    parser.flag("node-monitor-grace-period", "a node may be silent for so long", default="40s")
+    parser.flag("node-monitor-period", "how often nodes are looked at", default="5s")
+    parser.flag("v", "how much to log", default="0")
+    flags = parser.parse_args(list(argv))
+    try:
+        if flags.cloud_provider not in ("", "mesos"):
+            raise ValueError(f"--cloud-provider: {flags.cloud_provider!r} is not known; mesos or nothing is")
+        master = ",".join(one if "://" in one else f"http://{one}" for one in flags.master.split(",") if one)
+        grace, period = duration(flags.node_monitor_grace_period), duration(flags.node_monitor_period)
+        return Settings(flags.address, int(flags.port), master, grace, period, int(flags.v))
+    except ValueError as error:
+        parser.error(str(error))
+        raise
+
+
+async def serve(flags: Settings, stop: asyncio.Event) -> int:
+    async with KubeClient(flags.master) as client:
+        informers = SharedInformers(client)
+        recorder = EventRecorder(client, "controllermanager")
+        nodes = NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period)
+        endpoints = EndpointsController(client, informers)
+        runner = web.AppRunner(_application(), access_log=None)
+        await runner.setup()
+        await web.TCPSite(runner, flags.address, flags.port, reuse_address=True).start()
+        work = [
+            asyncio.create_task(running, name=name)
+            for name, running in (
+                ("informers", informers.run()),
+                ("events", recorder.run()),
+                ("nodes", nodes.run()),
+                ("endpoints", endpoints.run()),
+            )
+        ]
+        daemon.notify_ready()
+        stopped = asyncio.create_task(stop.wait())
+        done, _ = await asyncio.wait([stopped, *work], return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopped, *work):
+            task.cancel()
+        await asyncio.gather(stopped, *work, return_exceptions=True)
+        await runner.cleanup()
+        for task in done - {stopped}:
+            task.result()
+    return 0
+
+
+def _application() -> web.Application:
+    async def healthz(request: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    app = web.Application()
+    app.add_routes([web.get("/healthz", healthz)])
+    return app
