@@ -77,11 +77,6 @@ class Engine:
             wire=marks.get(labels.WIRE, ""),
         )
 
-    async def firewall(self) -> str:
-        """The engine's own word for its firewall ("iptables", "nftables", …); "" from engines that do not say."""
-        info = await self._get("/info")
-        return str((info.get("FirewallBackend") or {}).get("Driver", ""))
-
     async def events(self, lab: str, *, since: float) -> AsyncIterator[Event]:
         """Starts and ends of the lab's nodes from ``since`` (seconds of the epoch) on; raises EngineGone at the end."""
         filters = {"type": ["container"], "event": ["start", "die", "destroy"], "label": [f"{labels.LAB}={lab}"]}

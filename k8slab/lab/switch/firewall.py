@@ -1,14 +1,13 @@
 """The lab's rules in the host's firewall, where the engine keeps its own.
 
 Docker sets the policy of FORWARD to DROP, and bridged packets pass through it (br_netfilter). An accept in another
-table cannot override that drop, so the lab's rules go into every iptables (nft or legacy) in which Docker's chains are,
-and into Docker's own nftables table when that one drops. Every rule carries the lab's comment and is found by it.
+table cannot override that drop, so the lab's rules go into every iptables (nft or legacy) in which Docker's chains are;
+where Docker speaks nftables itself, ``nftables.py`` does. Every rule carries the lab's comment and is found by it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import re
 import shlex
@@ -16,16 +15,15 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from k8slab.lab.switch import names
 from k8slab.lab.switch.config import Config
+from k8slab.lab.switch.nftables import Nftables
 from k8slab.lab.switch.wire import Bridge
 
 _ROOT = Path("/proc")
 _BACKENDS = ("nft", "legacy")
-_DOCKER_TABLE = ("ip", "docker-bridges")
-_DOCKER_FORWARD = "filter-FORWARD"
 _LOCK = "XTABLES_LOCKFILE"
 _DEFAULT_LOCK = "/host/run/xtables.lock"
 
@@ -58,8 +56,8 @@ class Rule:
         """As iptables-restore reads it; it knows double quotes alone."""
         return " ".join((self.chain, *self.match, "-m", "comment", "--comment", f'"{mark}"', "-j", self.target))
 
-    def nft(self, mark: str) -> str:
-        """The same in nft's words, for the few that the lab's accepts are made of."""
+    def nft(self) -> str:
+        """The same in nft's words, as far as the lab's rules use them."""
         words, negation = [], ""
         for word, value in zip(self.match, (*self.match[1:], ""), strict=True):
             match word:
@@ -67,9 +65,11 @@ class Rule:
                     negation = "!= "
                 case "-i" | "-o":
                     words.append(f'{word[1]}ifname {negation}"{value}"')
+                case "-s":
+                    words.append(f"ip saddr {value}")
                 case "--ctstate":
                     words.append(f"ct state {value.lower()}")
-        return f'{" ".join(words)} {self.target.lower()} comment "{mark}"'
+        return " ".join((*words, self.target.lower()))
 
 
 def rules_for(config: Config, bridge: Bridge) -> tuple[Rule, ...]:
@@ -93,6 +93,7 @@ class Firewall:
         """The rules of ``lab``; "" stands for every lab's, to look for and to remove."""
         self.mark = names.comment(lab)
         self._run, self._proc = run, proc
+        self._nft = Nftables(self.mark, run=run, refused=FirewallError, ours=self._is_ours)
 
     async def ensure(self, config: Config, bridge: Bridge) -> None:
         """Put in what is missing of the lab's rules. Raises FirewallError."""
@@ -122,12 +123,11 @@ class Firewall:
         backends = self._dropping()
         for backend in backends:
             self._put(backend, wanted)
-        if not backends:
-            # Nobody drops, but the translation of addresses is needed all the same.
-            self._put("nft", tuple(rule for rule in wanted if rule.table == "nat"))
-        native = self._native_chain()
-        if native is not None and native.get("policy") == "drop":
-            self._put_native(wanted)
+        if self._nft.drops():
+            self._nft.accept([rule.nft() for rule in wanted if rule.table == "filter"])
+        translations = [rule for rule in wanted if rule.table == "nat"]
+        if translations and not backends and not self._nft.translate(config.lab, translations[0].nft()):
+            self._put("nft", translations)
 
     def _put(self, backend: str, wanted: Sequence[Rule]) -> None:
         present = {(table, _canonical(tokens)) for table, tokens in self._rules(backend)}
@@ -193,10 +193,7 @@ class Firewall:
                 if mine:
                     self._restore(backend, table, [_delete(tokens) for tokens in mine])
                     removed += [f"iptables-{backend} -t {table} {_text(tokens)}" for tokens in mine]
-        for handle, _, text in self._native_rules():
-            self._run(["nft", "delete", "rule", *_DOCKER_TABLE, _DOCKER_FORWARD, "handle", str(handle)])
-            removed.append(text)
-        return removed
+        return removed + self._nft.remove()
 
     def _leftovers(self) -> list[tuple[str, str]]:
         found = []
@@ -204,35 +201,7 @@ class Firewall:
             for table, tokens in self._rules(backend):
                 comment = next(filter(self._is_ours, _following(tokens, "--comment")))
                 found.append((names.lab_of_comment(comment), f"iptables-{backend} -t {table} {_text(tokens)}"))
-        return found + [(lab, text) for _, lab, text in self._native_rules()]
-
-    # -- Docker's own nftables table ----------------------------------------------------------------------------
-
-    def _native_chain(self) -> dict[str, Any] | None:
-        return next((each["chain"] for each in self._native() if "chain" in each), None)
-
-    def _native(self) -> list[dict[str, Any]]:
-        """What nft says of Docker's forward chain; [] where Docker does not use nftables by itself."""
-        try:
-            listing = self._run(["nft", "--json", "--handle", "list", "chain", *_DOCKER_TABLE, _DOCKER_FORWARD])
-        except (FileNotFoundError, FirewallError):
-            return []
-        found: list[dict[str, Any]] = json.loads(listing)["nftables"]
-        return found
-
-    def _native_rules(self) -> list[tuple[int, str, str]]:
-        """(handle, lab, text) of the lab's rules in Docker's chain."""
-        place = " ".join((*_DOCKER_TABLE, _DOCKER_FORWARD))
-        rules = [each["rule"] for each in self._native() if self._is_ours(each.get("rule", {}).get("comment", ""))]
-        return [(r["handle"], names.lab_of_comment(r["comment"]), f"nft {place} handle {r['handle']}") for r in rules]
-
-    def _put_native(self, wanted: Sequence[Rule]) -> None:
-        """Accepts into Docker's chain: its policy is to drop, and what it drops no other table can save."""
-        if self._native_rules():
-            return
-        place = " ".join((*_DOCKER_TABLE, _DOCKER_FORWARD))
-        lines = [f"insert rule {place} {rule.nft(self.mark)}" for rule in wanted if rule.table == "filter"]
-        self._run(["nft", "-f", "-"], "\n".join(lines) + "\n")
+        return found + self._nft.found()
 
     # -- why not ------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,10 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
+def short(lab: str) -> str:
+    return _digest("lab", lab)[:10]
+
+
 def link_name(lab: str, node: str) -> str:
     """The host end of a node's wire: 15 characters; the leading ``veth`` keeps network managers from taking it over."""
     return f"vethk{_digest('wire', lab, node)[:10]}"

@@ -29,7 +29,7 @@ BRIDGE = Bridge("br0", 5, "10.9.0.1", True, 7)
 
 
 class Host:
-    """The programs of a host by name → output, and what was given to those that change things."""
+    """The programs of a host by command line → output, and what was given to those that change things."""
 
     def __init__(self, outputs: dict[str, str]) -> None:
         self.outputs, self.given = outputs, []  # type: tuple[dict[str, str], list[tuple[str, str]]]
@@ -116,13 +116,14 @@ def native(policy: str, *rules: dict[str, object]) -> str:
 async def test_dockers_own_nftables_that_drop_are_given_an_accept(tmp_path: Path) -> None:
     host = Host({"iptables-nft-save": "", LIST: native("drop")})
     await Firewall("demo", run=host, proc=proc(tmp_path)).ensure(CONFIG, BRIDGE)
-    assert [line for line, _ in host.given] == ["iptables-nft-restore --noflush --wait 5", "nft -f -"]
-    assert host.given[1][1].splitlines() == [
+    (_, accepts), (_, translation) = host.given
+    assert accepts.splitlines() == [
         'insert rule ip docker-bridges filter-FORWARD iifname "br0" oifname "br0" accept comment "k8slab:demo"',
         'insert rule ip docker-bridges filter-FORWARD iifname "br0" oifname != "br0" accept comment "k8slab:demo"',
         "insert rule ip docker-bridges filter-FORWARD "
         'oifname "br0" ct state related,established accept comment "k8slab:demo"',
     ]
+    assert 'ip saddr 10.9.0.0/24 oifname != "br0" masquerade comment "k8slab:demo"' in translation
 
 
 async def test_dockers_own_nftables_that_let_strangers_pass_are_left_alone(tmp_path: Path) -> None:
@@ -131,14 +132,25 @@ async def test_dockers_own_nftables_that_let_strangers_pass_are_left_alone(tmp_p
     assert host.given == []
 
 
-async def test_a_rule_in_dockers_own_nftables_is_found_and_removed(tmp_path: Path) -> None:
-    rules = ({"handle": 8, "comment": "k8slab:demo"}, {"handle": 9})
-    host = Host({"iptables-nft-save": "", LIST: native("drop", *rules)})
+async def test_what_is_in_nftables_is_found_and_removed(tmp_path: Path) -> None:
+    rules = ({"handle": 8, "comment": "k8slab:demo"}, {"handle": 9}, {"handle": 10, "comment": "k8slab:other"})
+    listings = {
+        "iptables-nft-save": "",
+        LIST: native("drop", *rules),
+        "nft --json --handle list tables ip": json.dumps(
+            {"nftables": [{"table": {"name": "k8slab-1"}}, {"table": {"name": "nat"}}]}
+        ),
+        "nft --json --handle list table ip k8slab-1": json.dumps({"nftables": [{"rule": {"comment": "k8slab:demo"}}]}),
+    }
+    host = Host(listings)
     firewall = Firewall("demo", run=host, proc=proc(tmp_path))
     await firewall.ensure(HERMETIC, BRIDGE)
     assert host.given == []
-    assert await firewall.remove() == ["nft ip docker-bridges filter-FORWARD handle 8"]
-    assert host.given == [("nft delete rule ip docker-bridges filter-FORWARD handle 8", "")]
+    removed = await firewall.remove()
+    assert removed == ["nft rule ip docker-bridges filter-FORWARD handle 8", "nft table ip k8slab-1"]
+    assert host.given == [
+        ("nft -f -", "delete rule ip docker-bridges filter-FORWARD handle 8\ndelete table ip k8slab-1\n")
+    ]
 
 
 async def test_a_diagnosis_names_the_firewall_that_drops(tmp_path: Path) -> None:
