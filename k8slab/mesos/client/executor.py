@@ -186,7 +186,8 @@ class ExecutorClient:
         async with self._turn:
             while (subscription := self._subscription) is not None and uuid in self.unacknowledged_updates:
                 try:
-                    return await subscription.call(call)
+                    await subscription.call(call)
+                    return
                 except MesosError as error:
                     if error.status not in (0, NOT_SUBSCRIBED):
                         self.unacknowledged_updates.pop(uuid, None)

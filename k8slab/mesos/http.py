@@ -1,0 +1,171 @@
+"""What the master's and the agent's HTTP servers share: routes by longest prefix, plain answers, event streams."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+import orjson
+from aiohttp import web
+
+from k8slab.mesos import recordio
+from k8slab.mesos.messages import ConversionError, convert
+
+log = logging.getLogger(__name__)
+
+JSON_TYPE = "application/json"
+PROTOBUF_TYPE = "application/x-protobuf"
+LARGEST_BODY = 64 * 1024 * 1024
+LARGEST_BACKLOG = 64 * 1024 * 1024
+GZIP_FROM = 1024
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Routes:
+    """Every route exists bare and under the process' id; the longest registered path wins, a trailing slash is nothing.
+
+    Only routes added with ``prefix=True`` also answer below themselves.
+    """
+
+    def __init__(self, process_id: str) -> None:
+        self._prefixes = {f"/{process_id}", "/" + quote(process_id, safe="")}
+        self._exact: dict[str, Handler] = {}
+        self._below: dict[str, Handler] = {}
+
+    def add(self, path: str, handler: Handler, *, prefix: bool = False) -> None:
+        self._exact[path] = handler
+        if prefix:
+            self._below[path] = handler
+
+    def find(self, path: str) -> Handler | None:
+        if "/.." in path:
+            return None
+        for prefix in self._prefixes:
+            if path == prefix or path.startswith(prefix + "/"):
+                path = path[len(prefix) :]
+                break
+        path = path.rstrip("/")
+        if path in self._exact:
+            return self._exact[path]
+        while path:
+            path = path.rpartition("/")[0]
+            if path in self._below:
+                return self._below[path]
+        return None
+
+    async def dispatch(self, request: web.Request) -> web.StreamResponse:
+        handler = self.find(request.raw_path.partition("?")[0]) or self.find(unquote(request.path))
+        if handler is None:
+            return web.Response(status=404)
+        return await handler(request)
+
+
+async def serve(routes: Routes, *, host: str, port: int) -> web.AppRunner:
+    """Listen. A handler is cancelled the moment its client goes away, which is how streams notice."""
+    app = web.Application(client_max_size=LARGEST_BODY)
+    app.router.add_route("*", "/{path:.*}", routes.dispatch)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.5)
+    await runner.setup()
+    await web.TCPSite(runner, host, port, backlog=1024).start()
+    return runner
+
+
+def refuse(status: int, text: str, **headers: str) -> web.Response:
+    return web.Response(status=status, text=text, headers=headers)
+
+
+def json_answer(request: web.Request, answer: Any) -> web.Response:
+    """JSON, wrapped in the ``jsonp`` callback when asked for, gzipped when that is worth it."""
+    body = orjson.dumps(answer)
+    content_type = JSON_TYPE
+    if callback := request.query.get("jsonp"):
+        body, content_type = callback.encode() + b"(" + body + b");", "text/javascript"
+    response = web.Response(body=body, content_type=content_type)
+    if len(body) >= GZIP_FROM and "gzip" in request.headers.get("Accept-Encoding", ""):
+        response.enable_compression(web.ContentCoding.gzip)
+    return response
+
+
+async def read_call(request: web.Request, message: str, *, name: str) -> dict[str, Any] | web.Response:
+    """The call in a POST, or the answer of the ladder's rows on method, content type and body."""
+    if request.method != "POST":
+        return refuse(405, f"Expecting one of {{ 'POST' }}, but received '{request.method}'", Allow="POST")
+    content_type = request.headers.get("Content-Type")
+    if content_type is None:
+        return refuse(400, "Expecting 'Content-Type' to be present")
+    if content_type != JSON_TYPE:
+        # Protobuf is a wire of the original that this master does not speak; it says so like any unknown type.
+        return refuse(415, f"Expecting 'Content-Type' of {JSON_TYPE}")
+    try:
+        body = orjson.loads(await request.read())
+    except orjson.JSONDecodeError as error:
+        return refuse(400, f"Failed to parse body into JSON: {error}")
+    try:
+        return convert(message, body)
+    except ConversionError as error:
+        return refuse(400, f"Failed to convert JSON into {name} protobuf: {error}")
+
+
+def accepts_json(request: web.Request) -> bool:
+    accepted = request.headers.get("Accept", "*/*")
+    kinds = {part.partition(";")[0].strip() for part in accepted.split(",")}
+    return bool(kinds & {"*/*", "application/*", JSON_TYPE, ""})
+
+
+class EventStream:
+    """Events on their way to one subscriber. ``send`` never waits; a subscriber that does not read is cut off."""
+
+    def __init__(self) -> None:
+        self._backlog: deque[bytes] = deque()
+        self._size = 0
+        self._wake = asyncio.Event()
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def send(self, event: Mapping[str, Any]) -> None:
+        if self._closed:
+            return
+        record = recordio.encode(orjson.dumps(event))
+        self._size += len(record)
+        if self._size > LARGEST_BACKLOG:
+            log.warning("a subscriber left %d bytes unread: its stream is closed", self._size)
+            self._backlog.clear()
+            self.close()
+            return
+        self._backlog.append(record)
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the stream after what was sent before."""
+        self._closed = True
+        self._wake.set()
+
+    async def pump(self, response: web.StreamResponse) -> None:
+        """Write until closed. What piled up meanwhile goes out as one chunk."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._backlog:
+                chunk = b"".join(self._backlog)
+                self._backlog.clear()
+                self._size = 0
+                await response.write(chunk)
+            elif self._closed:
+                return
+            if self._closed:
+                self._wake.set()
+
+
+async def open_stream(request: web.Request, **headers: str) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": JSON_TYPE, **headers})
+    response.enable_chunked_encoding()
+    await response.prepare(request)
+    return response

@@ -1,0 +1,442 @@
+"""The master's books: who is registered, what runs where, what is on offer. HTTP and ZooKeeper stay outside."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from k8slab.mesos.http import EventStream
+from k8slab.mesos.master.allocator import Allocator
+from k8slab.mesos.master.model import Agent, Executor, Framework, Offer, Task, task_status
+
+log = logging.getLogger(__name__)
+
+VERSION = "1.11.0"
+HEARTBEAT_SECONDS = 15.0
+MAX_COMPLETED_FRAMEWORKS = 50
+MAX_UNREACHABLE_AGENTS = 1000
+
+
+@dataclass(frozen=True)
+class MasterOptions:
+    """The master's flags, parsed. Times in seconds; ``roles`` is the whitelist, None for any."""
+
+    ip: str
+    port: int
+    hostname: str
+    cluster: str = ""
+    allocation_interval: float = 1.0
+    agent_ping_timeout: float = 15.0
+    max_agent_ping_timeouts: int = 5
+    agent_reregister_timeout: float = 600.0
+    offer_timeout: float | None = None
+    roles: frozenset[str] | None = None
+    root_submissions: bool = True
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def total_ping_timeout(self) -> float:
+        return self.agent_ping_timeout * self.max_agent_ping_timeouts
+
+
+class Master:
+    """Everything runs in one event loop and no method awaits, so every change of the books is atomic."""
+
+    def __init__(self, options: MasterOptions) -> None:
+        self.options = options
+        self.master_id = str(uuid.uuid4())
+        self.start_time = time.time()
+        self.elected_time: float | None = None
+        self.leader: Mapping[str, Any] | None = None
+        self.allocator = Allocator(allocation_interval=options.allocation_interval)
+        self.frameworks: dict[str, Framework] = {}
+        self.completed_frameworks: deque[Framework] = deque(maxlen=MAX_COMPLETED_FRAMEWORKS)
+        self.agents: dict[str, Agent] = {}
+        self.unreachable_agents: dict[str, float] = {}
+        self.offers: dict[str, Offer] = {}
+        self.counters: Counter[str] = Counter()
+        self._next_framework = self._next_agent = self._next_offer = 0
+        self._allocation_due: set[str] | None = set()
+        self._allocation_scheduled = False
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """MasterInfo, as the znode and SUBSCRIBED carry it; ``ip`` is the address in network byte order, read here."""
+        options = self.options
+        return {
+            "address": {"hostname": options.hostname, "ip": options.ip, "port": options.port},
+            "capabilities": [{"type": "AGENT_UPDATE"}, {"type": "AGENT_DRAINING"}, {"type": "QUOTA_V2"}],
+            "hostname": options.hostname,
+            "id": self.master_id,
+            "ip": int.from_bytes(bytes(map(int, options.ip.split("."))), "little"),
+            "pid": self.pid,
+            "port": options.port,
+            "version": VERSION,
+        }
+
+    @property
+    def pid(self) -> str:
+        return f"master@{self.options.ip}:{self.options.port}"
+
+    @property
+    def elected(self) -> bool:
+        return self.elected_time is not None
+
+    def lead(self) -> None:
+        self.elected_time = time.time()
+        log.info("elected: %s at %s leads", self.master_id, self.pid)
+
+    # -- allocation
+
+    def allocate_soon(self, agents: Iterable[str] | None = None) -> None:
+        """Allocate before anything else happens, on ``agents`` or on all; calls of one turn are served together."""
+        if agents is None:
+            self._allocation_due = None
+        elif self._allocation_due is not None:
+            self._allocation_due.update(agents)
+        if not self._allocation_scheduled:
+            self._allocation_scheduled = True
+            asyncio.get_running_loop().call_soon(self._allocate_due)
+
+    def _allocate_due(self) -> None:
+        due, self._allocation_due = self._allocation_due, set()
+        self._allocation_scheduled = False
+        self.allocate(due)
+
+    def allocate(self, agents: Iterable[str] | None = None) -> None:
+        """One allocation cycle: what it grants goes out as offers, one event for each framework."""
+        loop = asyncio.get_running_loop()
+        started = time.perf_counter()
+        batches: dict[str, list[Offer]] = {}
+        for grant in self.allocator.allocate(loop.time(), agents=agents):
+            offer = Offer(
+                offer_id=f"{self.master_id}-O{self._next_offer}",
+                framework_id=grant.framework_id,
+                agent_id=grant.agent_id,
+                role=grant.role,
+                resources=grant.resources,
+            )
+            self._next_offer += 1
+            if self.options.offer_timeout is not None:
+                offer.expiry = loop.call_later(self.options.offer_timeout, self.rescind, offer)
+            self.offers[offer.offer_id] = offer
+            self.frameworks[grant.framework_id].offers[offer.offer_id] = offer
+            self.agents[grant.agent_id].offers[offer.offer_id] = offer
+            batches.setdefault(grant.framework_id, []).append(offer)
+        for framework_id, offers in batches.items():
+            framework = self.frameworks[framework_id]
+            shown = [self._offer_json(offer, framework) for offer in offers]
+            framework.send({"type": "OFFERS", "offers": {"offers": shown}})
+        self.counters["allocator/mesos/allocation_runs"] += 1
+        self.counters["allocation_us"] = int((time.perf_counter() - started) * 1e6)
+
+    def _offer_json(self, offer: Offer, framework: Framework) -> dict[str, Any]:
+        agent = self.agents[offer.agent_id]
+        multi_role = framework.capable("MULTI_ROLE")
+        address = agent.pid.partition("@")[2]
+        shown: dict[str, Any] = {
+            "id": {"value": offer.offer_id},
+            "framework_id": {"value": offer.framework_id},
+            "agent_id": {"value": offer.agent_id},
+            "hostname": agent.hostname,
+            "url": {
+                "scheme": "http",
+                "address": {
+                    "hostname": agent.hostname,
+                    "ip": address.rpartition(":")[0],
+                    "port": int(address.rpartition(":")[2]),
+                },
+                "path": "/slave(1)",
+            },
+            "resources": offer.resources.to_json(
+                refined=framework.capable("RESERVATION_REFINEMENT"),
+                allocation_role=offer.role if multi_role else None,
+            ),
+        }
+        if attributes := agent.info.get("attributes"):
+            shown["attributes"] = attributes
+        running = [{"value": eid} for (fid, eid) in agent.executors if fid == framework.framework_id]
+        if running:
+            shown["executor_ids"] = running
+        if multi_role:
+            shown["allocation_info"] = {"role": offer.role}
+        return shown
+
+    def drop_offer(self, offer: Offer, *, give_back: bool = True) -> None:
+        """Forget an offer; ``give_back`` returns what it holds to the allocator, without a filter."""
+        if self.offers.pop(offer.offer_id, None) is None:
+            return
+        if offer.expiry is not None:
+            offer.expiry.cancel()
+        self.frameworks[offer.framework_id].offers.pop(offer.offer_id, None)
+        self.agents[offer.agent_id].offers.pop(offer.offer_id, None)
+        if give_back:
+            self.allocator.recover(offer.framework_id, offer.role, offer.agent_id, offer.resources)
+
+    def rescind(self, offer: Offer) -> None:
+        self.drop_offer(offer)
+        framework = self.frameworks.get(offer.framework_id)
+        if framework is not None:
+            framework.send({"type": "RESCIND", "rescind": {"offer_id": {"value": offer.offer_id}}})
+
+    # -- frameworks
+
+    def subscribe(
+        self, info: dict[str, Any], *, suppressed: Iterable[str], stream: EventStream, stream_id: str
+    ) -> Framework:
+        """Register a framework, or take it over: the id alone says which."""
+        framework_id = (info.get("id") or {}).get("value")
+        framework = self.frameworks.get(framework_id) if framework_id else None
+        if framework_id is None:
+            framework_id = f"{self.master_id}-{self._next_framework:04d}"
+            self._next_framework += 1
+        if framework is None:
+            framework = Framework(
+                framework_id=framework_id, info={**info, "id": {"value": framework_id}}, registered_time=time.time()
+            )
+            self.frameworks[framework_id] = framework
+            self.allocator.add_framework(framework_id, framework.roles, active=False)
+        else:
+            self._take_over(framework, info)
+        framework.stream, framework.stream_id = stream, stream_id
+        framework.active, framework.recovered = True, False
+        framework.suppressed = set(suppressed)
+        self.allocator.update_framework(framework_id, framework.roles, suppressed=framework.suppressed)
+        self.allocator.set_framework_active(framework_id, True)
+        log.info("framework %s (%s) subscribed", framework_id, info["name"])
+        framework.send(
+            {
+                "type": "SUBSCRIBED",
+                "subscribed": {
+                    "framework_id": {"value": framework_id},
+                    "heartbeat_interval_seconds": HEARTBEAT_SECONDS,
+                    "master_info": self.info,
+                },
+            }
+        )
+        self._beat(framework, stream)
+        self.allocate_soon()
+        return framework
+
+    def _take_over(self, framework: Framework, info: dict[str, Any]) -> None:
+        if framework.stream is not None:
+            framework.send({"type": "ERROR", "error": {"message": "Framework failed over"}})
+            framework.stream.close()
+        if framework.failover is not None:
+            framework.failover.cancel()
+            framework.failover = None
+        for offer in list(framework.offers.values()):
+            self.drop_offer(offer)
+        kept: dict[str, Any] = {
+            key: framework.info[key] for key in ("id", "user", "checkpoint") if key in framework.info
+        }
+        framework.info = {**info, **kept}
+        framework.reregistered_time = time.time()
+
+    def _beat(self, framework: Framework, stream: EventStream) -> None:
+        if framework.stream is stream and not stream.closed:
+            framework.send({"type": "HEARTBEAT"})
+            asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS, self._beat, framework, stream)
+
+    def disconnect_framework(self, framework: Framework, stream: EventStream) -> None:
+        """Its stream ended: nothing is offered any more, and unless it returns in time it is removed."""
+        if framework.stream is not stream:
+            return
+        framework.stream, framework.active = None, False
+        self.allocator.set_framework_active(framework.framework_id, False)
+        for offer in list(framework.offers.values()):
+            self.drop_offer(offer)
+        timeout = framework.info.get("failover_timeout", 0.0)
+        log.info("framework %s disconnected, waiting %g s for it", framework.framework_id, timeout)
+        if timeout <= 0:
+            self.remove_framework(framework)
+        else:
+            # call_later cannot take the centuries some schedulers ask for.
+            loop = asyncio.get_running_loop()
+            framework.failover = loop.call_later(min(timeout, 1e8), self.remove_framework, framework)
+
+    def remove_framework(self, framework: Framework) -> None:
+        """For good: agents shut its executors down, its tasks count as killed, its id is barred."""
+        if self.frameworks.get(framework.framework_id) is not framework:
+            return
+        log.info("framework %s removed", framework.framework_id)
+        for agent in self.agents.values():
+            agent.send({"type": "SHUTDOWN_FRAMEWORK", "framework_id": {"value": framework.framework_id}})
+        for offer in list(framework.offers.values()):
+            self.drop_offer(offer)
+        for task in list(framework.tasks.values()):
+            if not task.terminal:
+                task.state = "TASK_KILLED"
+                task.note(
+                    task_status(
+                        task,
+                        "TASK_KILLED",
+                        reason="FRAMEWORK_REMOVED",
+                        message=f"Framework {framework.framework_id} removed",
+                        timestamp=time.time(),
+                    )
+                )
+            self.release(task)
+            self.forget_task(task)
+        for executor in list(framework.executors.values()):
+            self.remove_executor(executor)
+        if framework.failover is not None:
+            framework.failover.cancel()
+        if framework.stream is not None:
+            framework.stream.close()
+        framework.stream, framework.active = None, False
+        framework.unregistered_time = time.time()
+        self.allocator.remove_framework(framework.framework_id)
+        del self.frameworks[framework.framework_id]
+        self.completed_frameworks.append(framework)
+
+    def is_completed(self, framework_id: str) -> bool:
+        return any(framework.framework_id == framework_id for framework in self.completed_frameworks)
+
+    # -- tasks and executors
+
+    def add_task(self, task: Task) -> None:
+        self.frameworks[task.framework_id].tasks[task.task_id] = task
+        self.agents[task.agent_id].tasks[(task.framework_id, task.task_id)] = task
+
+    def release(self, task: Task) -> None:
+        """Give its resources back, once: they may be offered again before its last update is acknowledged."""
+        if not task.released:
+            task.released = True
+            self.allocator.recover(task.framework_id, task.role, task.agent_id, task.resources)
+
+    def forget_task(self, task: Task) -> None:
+        """It is over and everyone knows: it moves to the completed ones."""
+        framework = self.frameworks[task.framework_id]
+        framework.tasks.pop(task.task_id, None)
+        framework.completed_tasks.append(task)
+        agent = self.agents.get(task.agent_id)
+        if agent is not None:
+            agent.tasks.pop((task.framework_id, task.task_id), None)
+            agent.pending_kills.pop((task.framework_id, task.task_id), None)
+
+    def add_executor(self, executor: Executor) -> None:
+        self.frameworks[executor.framework_id].executors[(executor.agent_id, executor.executor_id)] = executor
+        self.agents[executor.agent_id].executors[(executor.framework_id, executor.executor_id)] = executor
+
+    def remove_executor(self, executor: Executor) -> None:
+        self.frameworks[executor.framework_id].executors.pop((executor.agent_id, executor.executor_id), None)
+        agent = self.agents.get(executor.agent_id)
+        key = (executor.framework_id, executor.executor_id)
+        if agent is not None and key in agent.executors:
+            del agent.executors[key]
+            self.allocator.recover(executor.framework_id, executor.role, executor.agent_id, executor.resources)
+
+    def send_update(self, framework: Framework, status: dict[str, Any]) -> None:
+        framework.send({"type": "UPDATE", "update": {"status": status}})
+        self.counters[f"status/{status['state']}"] += 1
+
+    # -- agents
+
+    def new_agent_id(self) -> str:
+        agent_id = f"{self.master_id}-S{self._next_agent}"
+        self._next_agent += 1
+        return agent_id
+
+    def add_agent(self, agent: Agent) -> None:
+        self.agents[agent.agent_id] = agent
+        self.allocator.add_agent(agent.agent_id, agent.resources)
+        self.unreachable_agents.pop(agent.agent_id, None)
+        self._ping_later(agent)
+
+    def _ping_later(self, agent: Agent) -> None:
+        asyncio.get_running_loop().call_later(self.options.agent_ping_timeout, self._ping, agent)
+
+    def _ping(self, agent: Agent) -> None:
+        """Count what was not answered; a disconnected agent answers nothing and is given up after the same time."""
+        if self.agents.get(agent.agent_id) is not agent:
+            return
+        if agent.unanswered_pings >= self.options.max_agent_ping_timeouts:
+            self.remove_agent(agent, message="health check timed out")
+            return
+        agent.unanswered_pings += 1
+        agent.send({"type": "PING"})
+        self._ping_later(agent)
+
+    def disconnect_agent(self, agent: Agent, link: EventStream) -> None:
+        """Its connection broke: offers are rescinded, tasks that nobody checkpoints are gone with it."""
+        if agent.link is not link:
+            return
+        log.info("agent %s at %s disconnected", agent.agent_id, agent.pid)
+        agent.link = None
+        self.allocator.set_agent_active(agent.agent_id, False)
+        for offer in list(agent.offers.values()):
+            self.rescind(offer)
+        for task in list(agent.tasks.values()):
+            framework = self.frameworks[task.framework_id]
+            if not framework.info.get("checkpoint"):
+                message = f"Agent {agent.hostname} disconnected"
+                self.lose_task(task, "TASK_LOST", reason="AGENT_DISCONNECTED", message=message)
+        for executor in list(agent.executors.values()):
+            if not self.frameworks[executor.framework_id].info.get("checkpoint"):
+                self.remove_executor(executor)
+
+    def remove_agent(self, agent: Agent, *, message: str, reason: str = "AGENT_REMOVED") -> None:
+        """It is not coming back, or not soon: its tasks are lost (or unreachable, to those who know the word)."""
+        log.warning("agent %s at %s removed: %s", agent.agent_id, agent.pid, message)
+        now = time.time()
+        self.unreachable_agents[agent.agent_id] = now
+        while len(self.unreachable_agents) > MAX_UNREACHABLE_AGENTS:
+            del self.unreachable_agents[next(iter(self.unreachable_agents))]
+        for offer in list(agent.offers.values()):
+            self.rescind(offer)
+        for task in list(agent.tasks.values()):
+            aware = self.frameworks[task.framework_id].capable("PARTITION_AWARE")
+            extra = {"unreachable_time": {"nanoseconds": int(now * 1e9)}}
+            text = f"Agent {agent.hostname} {message}"
+            state = "TASK_UNREACHABLE" if aware else "TASK_LOST"
+            self.lose_task(task, state, reason=reason, message=text, **extra)
+        for executor in list(agent.executors.values()):
+            self.remove_executor(executor)
+        if agent.link is not None:
+            agent.link.close()
+            agent.link = None
+        self.allocator.remove_agent(agent.agent_id)
+        del self.agents[agent.agent_id]
+        for framework in self.frameworks.values():
+            framework.send({"type": "FAILURE", "failure": {"agent_id": {"value": agent.agent_id}}})
+
+    def lose_task(self, task: Task, state: str, *, reason: str, message: str, **extra: Any) -> None:
+        """Take a live task out of the books and tell its framework; a terminal one only goes to the completed ones."""
+        framework = self.frameworks[task.framework_id]
+        self.release(task)
+        if task.terminal:
+            self.forget_task(task)
+            return
+        status = task_status(task, state, reason=reason, message=message, timestamp=time.time(), **extra)
+        task.state = state
+        task.note(status)
+        self.forget_task(task)
+        if state == "TASK_UNREACHABLE":
+            framework.completed_tasks.pop()
+            framework.unreachable_tasks.append(task)
+        self.send_update(framework, status)
+
+    def may_return(self, framework: Framework, agent_id: str | None) -> bool:
+        """Whether a task nobody knows may be on an agent that is still to come after our election.
+
+        Ids tell: they begin with the master that gave them, so what began under this one is not missing.
+        """
+        if self.elected_time is None or time.time() > self.elected_time + self.options.agent_reregister_timeout:
+            return False
+        ours = f"{self.master_id}-"
+        if framework.framework_id.startswith(ours):
+            return False
+        if agent_id is None:
+            return True
+        return not (agent_id.startswith(ours) or agent_id in self.agents or agent_id in self.unreachable_agents)
+
+    def now(self) -> float:
+        """The allocator's clock."""
+        return asyncio.get_running_loop().time()
