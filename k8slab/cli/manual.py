@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from k8slab.cli import completion, options
-from k8slab.cli.session import look, session_of
+from k8slab.cli.session import session_of
 
 
 def manual(
@@ -36,4 +36,4 @@ def manual(
     if session.json:
         session.answer_json(manual_json(lab.name, found))
     else:
-        session.answer(lines(found, lab.topology, look(session.out)))
+        typer.echo(lines(found, lab.topology))

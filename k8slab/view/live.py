@@ -37,7 +37,15 @@ def phase_line(progress: Progress, symbols: Symbols, now: float) -> Text:
     for phase in phases(progress, now=now):
         whole = phase.done == phase.total
         style = BAD if phase.failed else GOOD if whole else MILD if phase.seconds else QUIET
-        sign = symbols.failed if phase.failed else symbols.ready if whole else symbols.up
+        sign = (
+            symbols.failed
+            if phase.failed
+            else symbols.ready
+            if whole
+            else symbols.up
+            if phase.seconds
+            else symbols.down
+        )
         line.append("   " if line else "")
         line.append(f"{sign} {phase.name} {phase.done}/{phase.total}", style)
         line.append(f" {seconds(phase.seconds)}" if phase.seconds else "", QUIET)

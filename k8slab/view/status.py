@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from k8slab.snapshot import DaemonStatus, NodeStatus, Requirement, Snapshot
+from k8slab.snapshot import DaemonStatus, NodeStatus, Snapshot
 from k8slab.view.look import (
     BAD,
     DAEMON_STYLES,
@@ -28,12 +28,20 @@ from k8slab.view.words import age, count
 
 
 def status(snapshot: Snapshot, look: Look = PLAIN) -> RenderableType:
-    rows = [node_row(node, look.symbols) for node in snapshot.nodes]
-    return Group(title(snapshot, look.symbols), node_table(rows, look), footer(snapshot.requirements, look))
+    shared = shared_problem(snapshot.nodes)
+    rows = [node_row(node, look.symbols, known=shared) for node in snapshot.nodes]
+    return Group(title(snapshot, look.symbols), node_table(rows, look), footer(snapshot, look))
+
+
+def shared_problem(nodes: Sequence[NodeStatus]) -> str:
+    """What troubles several nodes alike: said once, below, it leaves the rows readable."""
+    problems = [node.problem for node in nodes if node.problem]
+    return problems[0] if len(problems) > 1 and len(set(problems)) == 1 else ""
 
 
 def title(snapshot: Snapshot, symbols: Symbols, *, note: str = "") -> Text:
-    running = sum(node.state == "running" and node.wired for node in snapshot.nodes)
+    running = sum(node.state == "running" for node in snapshot.nodes)
+    wired = sum(node.wired for node in snapshot.nodes)
     daemons = [daemon for node in snapshot.nodes for daemon in node.daemons]
     ready = sum(daemon.state == "ready" for daemon in daemons)
     line = Text()
@@ -43,13 +51,19 @@ def title(snapshot: Snapshot, symbols: Symbols, *, note: str = "") -> Text:
     line.append("  ")
     line.append(*((f"{symbols.ready} ready", GOOD) if snapshot.ready else (f"{symbols.failed} not ready", BAD)))
     line.append("  ")
-    line.append(_of(running, len(snapshot.nodes), "node", "running"))
+    line.append(
+        _of(running, len(snapshot.nodes), "node", "running")
+        if wired >= running
+        else _of(wired, len(snapshot.nodes), "node", "wired")
+    )
     line.append(symbols.between)
     line.append(_of(ready, len(daemons), "daemon", "ready"))
     return line.append(f"  {note}", QUIET) if note else line
 
 
-def node_row(node: NodeStatus, symbols: Symbols) -> Row:
+def node_row(node: NodeStatus, symbols: Symbols, *, known: str = "") -> Row:
+    """``known`` is a problem that is told elsewhere."""
+    problem = [] if node.problem in ("", known) else [Text(node.problem, MILD)]
     state = Text(node.state, NODE_STYLES[node.state])
     cells = tuple(daemon_cell(daemon, symbols) for daemon in node.daemons)
     said = [truth(daemon) if node.state == "running" else None for daemon in node.daemons]
@@ -66,8 +80,8 @@ def node_row(node: NodeStatus, symbols: Symbols) -> Row:
         wire=wire,
         condition=wire if plugged and not node.wired else state,
         daemons=cells,
-        truth=truths(node),
-        told=(*([Text(node.problem, MILD)] if node.problem else []), *told),
+        truth=(*problem, *truths(node)),
+        told=(*problem, *told),
     )
 
 
@@ -78,12 +92,16 @@ def daemon_cell(daemon: DaemonStatus, symbols: Symbols) -> Text:
     return cell.append(f" {symbols.again}{daemon.restarts}", MILD) if daemon.restarts else cell
 
 
-def footer(requirements: Sequence[Requirement], look: Look) -> RenderableType:
+def footer(snapshot: Snapshot, look: Look) -> RenderableType:
     """What does not hold, a line each, with what is seen instead; then what holds, side by side."""
     good, bad = look.symbols.ready, look.symbols.failed
-    unmet = [Text.assemble((f"{bad} {one.name}", BAD), f": {one.seen}") for one in requirements if not one.holds]
-    met = [Text.assemble((good, GOOD), f" {one.name}") for one in requirements if one.holds]
-    return Group(*unmet, *([side_by_side(met, look)] if met else []))
+    shared = shared_problem(snapshot.nodes)
+    lines = [Text(f"{bad} {shared}", BAD)] if shared else []
+    lines += [
+        Text.assemble((f"{bad} {one.name}", BAD), f": {one.seen}") for one in snapshot.requirements if not one.holds
+    ]
+    met = [Text.assemble((good, GOOD), f" {one.name}") for one in snapshot.requirements if one.holds]
+    return Group(*lines, *([side_by_side(met, look)] if met else []))
 
 
 def side_by_side(texts: Sequence[Text], look: Look) -> RenderableType:
@@ -118,7 +136,7 @@ def wide(snapshot: Snapshot, look: Look = PLAIN, *, now: float) -> RenderableTyp
                 "-" if daemon.since is None else age(now - daemon.since),
                 truth(daemon) or (problem if index == 0 else Text("")),
             )
-    return Group(title(snapshot, look.symbols), table, footer(snapshot.requirements, look))
+    return Group(title(snapshot, look.symbols), table, footer(snapshot, look))
 
 
 def _of(some: int, all_of_them: int, what: str, state: str) -> str:

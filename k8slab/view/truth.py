@@ -19,8 +19,7 @@ def truths(node: NodeStatus) -> tuple[Text, ...]:
     if node.state != "running":
         return ()
     said = [(daemon.alias, told) for daemon in node.daemons if (told := truth(daemon)) is not None]
-    parts = [Text.assemble(f"{alias} ", told) if len(said) > 1 else told for alias, told in said]
-    return tuple([Text(node.problem, MILD), *parts] if node.problem else parts)
+    return tuple(Text.assemble(f"{alias} ", told) if len(said) > 1 else told for alias, told in said)
 
 
 def truth(daemon: DaemonStatus) -> Text | None:

@@ -38,9 +38,10 @@ def _picture(snapshot: Snapshot, look: Look, now: float, taken: int, wide: bool)
         return status.wide(snapshot, look, now=now)
     clock = time.strftime("%H:%M:%S", time.localtime(now))
     head = status.title(snapshot, look.symbols, note=clock)
-    foot = status.footer(snapshot.requirements, look)
-    rows = {node.name: status.node_row(node, look.symbols) for node in snapshot.nodes}
-    lines_of_foot = len(snapshot.requirements)
+    foot = status.footer(snapshot, look)
+    shared = status.shared_problem(snapshot.nodes)
+    rows = {node.name: status.node_row(node, look.symbols, known=shared) for node in snapshot.nodes}
+    lines_of_foot = len(snapshot.requirements) + bool(shared)
     room = look.height - lines_of_foot - taken - 2 - SPARE_LINES
     shown = list(snapshot.nodes)
     if len(shown) > max(room, 3):
