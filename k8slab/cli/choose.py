@@ -1,4 +1,4 @@
-"""Which lab ``run`` and ``doctor`` mean: the topology asked for, else the lab that is there, else the default."""
+"""Which lab ``run`` and ``doctor`` mean: the topology asked for, else the lab named (or the default), as it is there."""
 
 from __future__ import annotations
 
@@ -21,10 +21,8 @@ def lab_to_run(session: Session, topology: str, lab: str, settings: Sequence[str
     if topology:
         return Lab(session.engine, store.load(topology, lab=lab, settings=chosen))
     try:
-        there = open_lab(session.engine, lab)
+        there = open_lab(session.engine, lab or store.DEFAULT)
     except NoSuchLab:
-        if not lab and existing(session.engine):
-            raise
         return Lab(session.engine, store.load(lab=lab, settings=chosen))
     if chosen:
         return Lab(session.engine, changed(there.topology, chosen))
@@ -59,7 +57,7 @@ def topology_to_check(session: Session, topology: str, lab: str, settings: Seque
     chosen = [*store.environment_settings(os.environ), *settings]
     if not topology:
         try:
-            there = open_lab(session.engine, lab).topology
+            there = open_lab(session.engine, lab or store.DEFAULT).topology
             return changed(there, chosen) if chosen else there
         except (NoSuchLab, PreconditionMissing):
             pass

@@ -24,7 +24,7 @@ def run(
     """Bring the lab up: nodes, wires, daemons. Short: r.
 
     Run again, it repairs what is broken and starts what was killed, and names it. Without TOPOLOGY it is the lab
-    that is there, as it was last run; when there is none, the topology k8s-mesos.
+    k8s-mesos (or --lab), as it was last run; when it is not there, the topology k8s-mesos.
     """
     from k8slab.cli.choose import lab_to_run
     from k8slab.cli.work import watched
