@@ -1,4 +1,4 @@
-"""Which lab ``run`` and ``doctor`` mean: the topology asked for, else the lab named (or the default), as it is there."""
+"""Which lab ``run`` and ``doctor`` mean: the topology asked for, else the lab named (or the default), as it is."""
 
 from __future__ import annotations
 
