@@ -20,6 +20,7 @@ from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.informer import Informer
 from k8slab.kube.kubelet.engine import EngineUnavailable
 from k8slab.kube.kubelet.kubelet import Kubelet
+from k8slab.kube.kubelet.machine import describe_node
 from k8slab.kube.kubelet.naming import full_name
 from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.executor import ExecutorClient
@@ -69,6 +70,7 @@ class Executor:
     async def run(self, events: AsyncIterator[Event]) -> None:
         """Serve the agent until it says SHUTDOWN or there was nothing to do for too long."""
         self._pods.subscribe(self._pod_event)
+        self._spawn(describe_node(self._client, self._kubelet.engine, self._node))
         helpers = [
             asyncio.create_task(self._pods.run(), name="pods"),
             asyncio.create_task(self._collect_forever(), name="collection"),

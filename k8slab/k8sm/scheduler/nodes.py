@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import aiohttp
 
-from k8slab import __version__
 from k8slab.k8sm import mapping
+from k8slab.kube.api.version import GIT_VERSION
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.clock import rfc3339
 
@@ -115,7 +115,7 @@ _NODE_INFO: Final = {
     "kernelVersion": "",
     "osImage": "",
     "containerRuntimeVersion": "",
-    "kubeletVersion": f"k8slab-{__version__}",
+    "kubeletVersion": GIT_VERSION,
     "kubeProxyVersion": "",
     "operatingSystem": "linux",
     "architecture": "amd64",

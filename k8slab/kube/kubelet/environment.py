@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -70,7 +71,7 @@ def resource_field(pod: Mapping[str, Any], container: str, reference: Mapping[st
     resources = spec.get("resources") or {}
     amounts = resources.get(kind) or resources.get("limits" if kind == "requests" else kind) or {}
     divisor = parse(reference.get("divisor") or 1) or parse(1)
-    return str(-(-parse(amounts.get(name, 0)) // divisor))
+    return str(math.ceil(parse(amounts.get(name, 0)) / divisor))
 
 
 def container_environment(

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from k8slab.kube.client import ApiUnavailable, KubeClient, Object
+from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.events import EventRecorder
 from k8slab.kube.kubelet import naming
 from k8slab.kube.kubelet.containers import DnsConfig
@@ -28,6 +28,7 @@ from k8slab.kube.kubelet.writer import StatusWriter
 log = logging.getLogger(__name__)
 
 _RECONNECT: Final = 0.5
+_INSIST_PERIOD: Final = 5.0
 _ENDS: Final = frozenset({"die", "destroy", "oom", "pause", "unpause"})
 
 StatusListener = Callable[[Pod, Object], None]
@@ -83,6 +84,7 @@ class Kubelet:
                 group.create_task(self._follow_engine(), name="engine events")
                 group.create_task(self._writer.run(), name="pod statuses")
                 group.create_task(self._recorder.run(), name="events")
+                group.create_task(self._insist(), name="insistence")
         finally:
             await asyncio.gather(*(worker.stop_watching() for worker in self._workers.values()))
 
@@ -144,6 +146,26 @@ class Kubelet:
             if self._services is None:
                 raise
         return self._services
+
+    async def _insist(self) -> None:
+        """Say again what the API has otherwise: a node that was silent for a while finds its pods marked unready.
+
+        Only once the node itself counts as ready again, lest two writers take turns.
+        """
+        while True:
+            await asyncio.sleep(_INSIST_PERIOD)
+            contradicted = [worker for worker in self._workers.values() if worker.contradicted]
+            if not contradicted:
+                continue
+            try:
+                node = await self._client.get("nodes", self._context.node)
+            except (ApiError, ApiUnavailable) as trouble:
+                log.info("node %s not read: %s", self._context.node, trouble)
+                continue
+            conditions = (node.get("status") or {}).get("conditions") or ()
+            if any(one["type"] == "Ready" and one["status"] == "True" for one in conditions):
+                for worker in contradicted:
+                    worker.repeat()
 
     async def _follow_engine(self) -> None:
         labels = {naming.LABEL_NODE: self._context.node}

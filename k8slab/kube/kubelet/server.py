@@ -62,7 +62,7 @@ async def _container_logs(request: web.Request) -> web.StreamResponse:
     if all(container["name"] != where["container"] for container in pod["spec"]["containers"]):
         return _refusal(404, f'container "{where["container"]}" not found in pod "{where["pod"]}"')
     try:
-        options, limit = _log_options(request.query)
+        options, limit = log_options(request.query)
     except ValueError as error:
         return _refusal(400, str(error))
     try:
@@ -110,7 +110,7 @@ def _choose(attempts: tuple[Seen, ...], *, previous: bool) -> Seen | None:
     return attempts[position] if len(attempts) > position else None
 
 
-def _log_options(query: Mapping[str, str]) -> tuple[dict[str, str], int | None]:
+def log_options(query: Mapping[str, str]) -> tuple[dict[str, str], int | None]:
     """The engine's query parameters, and the limit in bytes. Raises ValueError with a sentence."""
     options: dict[str, str] = {}
     if query.get("follow") in ("true", "1"):

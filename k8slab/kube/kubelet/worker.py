@@ -45,6 +45,8 @@ class PodWorker:
         self._poked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.finished = False
+        self.contradicted = False
+        """Whether the API shows another verdict about the pod than this worker's."""
 
     @property
     def pod(self) -> Pod:
@@ -64,6 +66,8 @@ class PodWorker:
 
     def update(self, pod: Pod) -> None:
         """Take over the API's newer view of the pod; the status is this worker's own."""
+        own = self._pod.get("status") or {}
+        self.contradicted = bool(own) and _verdict(pod.get("status") or {}) != _verdict(own)
         self._pod = {**pod, "status": self._pod.get("status") or pod.get("status") or {}}
 
     async def stop_watching(self) -> None:
@@ -296,6 +300,11 @@ class PodWorker:
             )
         )
 
+    def repeat(self) -> None:
+        """Publish the status once more."""
+        if status := self._pod.get("status"):
+            self._context.publish(self._pod, dict(status))
+
     def _tell(self, computed: Object) -> None:
         if computed != self._pod.get("status"):
             self._pod = {**self._pod, "status": computed}
@@ -318,6 +327,11 @@ class PodWorker:
 
     def _say(self, kind: str, reason: str, message: str, container: str = "") -> None:
         self._context.recorder.say(self._pod, kind, reason, message, container=container)
+
+
+def _verdict(status: Mapping[str, Any]) -> tuple[Any, ...]:
+    conditions = {one["type"]: one["status"] for one in status.get("conditions") or ()}
+    return status.get("phase"), conditions.get("Ready"), conditions.get("ContainersReady")
 
 
 def _now() -> datetime:

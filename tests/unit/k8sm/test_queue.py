@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+from k8slab.k8sm.scheduler.offers import OfferRegistry
+from k8slab.k8sm.scheduler.queue import PodQueue
+from tests.unit.k8sm.samples import a_pod, an_offer, parsed
+
+
+def test_first_come_first_served() -> None:
+    queue = PodQueue()
+    for name in ("c", "a", "b"):
+        queue.put(a_pod(name), 0)
+    assert not queue.put(a_pod("a"), 5)
+    assert [pod["metadata"]["name"] for pod in queue.pods()] == ["c", "a", "b"]
+
+
+def test_the_newer_form_of_a_pod_is_taken_over_in_place() -> None:
+    queue = PodQueue()
+    queue.put(a_pod("a"), 0)
+    queue.put(a_pod("a", nodeName="minion-0"), 1)
+    assert queue.pods()[0]["spec"]["nodeName"] == "minion-0"
+
+
+def test_complaints_come_after_a_moment_and_then_ever_less_often() -> None:
+    queue = PodQueue()
+    queue.put(a_pod("a"), 0)
+    assert queue.failed("uid-a", "full", 0.5) is None
+    assert queue.entries[0].reason == "full"
+    complaints = []
+    for tenth in range(10, 3000):
+        if queue.failed("uid-a", "full", tenth / 10):
+            complaints.append(tenth / 10)
+    gaps = [after - before for before, after in pairwise(complaints)]
+    assert complaints[0] == 1.0
+    assert 0.8 <= gaps[0] <= 1.2
+    assert all(after > before for before, after in pairwise(gaps[:6]))
+    assert max(gaps) <= 66.1
+    assert gaps[-1] >= 54
+
+
+def test_a_pod_that_left_says_nothing() -> None:
+    queue = PodQueue()
+    queue.put(a_pod("a"), 0)
+    queue.remove("uid-a")
+    assert queue.failed("uid-a", "full", 10) is None
+    assert queue.next_due() is None
+
+
+def test_offers_expire_by_age_and_go_with_their_agent() -> None:
+    registry = OfferRegistry()
+    for number in range(3):
+        registry.add(parsed(an_offer(number, agent=number), now=float(number)))
+    assert registry.oldest() == 0
+    assert registry.expire(0.5) == ["O0"]
+    registry.drop_agent("S1")
+    assert [slot.agent for slot in registry.slots()] == ["S2"]
+    registry.remove("O2")
+    registry.remove("O2")
+    assert len(registry) == 0

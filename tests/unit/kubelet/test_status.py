@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from k8slab.kube.kubelet.observation import CREATED, Seen, seen
+from k8slab.kube.kubelet.status import Waiting, pod_status, qos_class, refused_status
+from tests.unit.kubelet.pods import START, a_container, a_pod, dead, observed, running, sandbox
+
+
+def status_of(pod: dict[str, Any], *all_seen: Seen, waiting: dict[str, Waiting] | None = None, later: int = 0) -> Any:
+    return pod_status(
+        pod,
+        observed(*all_seen),
+        waiting=waiting or {},
+        host_ip="172.17.1.8",
+        pod_ip="10.1.0.2" if all_seen else "",
+        now=START + timedelta(seconds=later),
+    )
+
+
+def conditions(status: dict[str, Any]) -> dict[str, str]:
+    return {one["type"]: one["status"] for one in status["conditions"]}
+
+
+def test_before_anything_runs_it_is_pending_and_creating() -> None:
+    status = status_of(a_pod())
+    assert status["phase"] == "Pending"
+    assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "ContainerCreating"}}
+    assert conditions(status)["Ready"] == "False"
+    assert conditions(status)["PodScheduled"] == "True"
+    assert "podIP" not in status
+
+
+def test_a_running_pod_is_ready_and_has_an_address() -> None:
+    status = status_of(a_pod(), sandbox(), running())
+    assert status["phase"] == "Running"
+    assert status["podIP"] == "10.1.0.2"
+    assert status["podIPs"] == [{"ip": "10.1.0.2"}]
+    assert status["hostIP"] == "172.17.1.8"
+    assert conditions(status) == {
+        "PodReadyToStartContainers": "True",
+        "Initialized": "True",
+        "Ready": "True",
+        "ContainersReady": "True",
+        "PodScheduled": "True",
+    }
+    container = status["containerStatuses"][0]
+    assert container["containerID"] == "docker://web0"
+    assert container["state"] == {"running": {"startedAt": "2016-01-02T15:04:05Z"}}
+    assert container["ready"] is True
+    assert container["restartCount"] == 0
+
+
+def test_one_container_of_two_running_is_not_ready() -> None:
+    status = status_of(a_pod(a_container("a"), a_container("b")), sandbox(), running("a"))
+    assert status["phase"] == "Running"
+    ready = next(one for one in status["conditions"] if one["type"] == "Ready")
+    assert ready["message"] == "containers with unready status: [b]"
+
+
+def test_a_crash_loop_shows_why_it_waits_and_what_happened() -> None:
+    waiting = {"web": Waiting("CrashLoopBackOff", "back-off 10s")}
+    status = status_of(a_pod(), sandbox(), dead(attempt=2, code=3, message="bye"), waiting=waiting)
+    container = status["containerStatuses"][0]
+    assert status["phase"] == "Running"
+    assert container["state"]["waiting"] == {"reason": "CrashLoopBackOff", "message": "back-off 10s"}
+    assert container["lastState"]["terminated"]["exitCode"] == 3
+    assert container["lastState"]["terminated"]["message"] == "bye"
+    assert container["restartCount"] == 2
+
+
+@pytest.mark.parametrize(
+    ("policy", "codes", "phase"),
+    [
+        ("Never", (0, 0), "Succeeded"),
+        ("Never", (0, 1), "Failed"),
+        ("OnFailure", (0, 0), "Succeeded"),
+        ("OnFailure", (0, 1), "Running"),
+        ("Always", (0, 0), "Running"),
+    ],
+)
+def test_the_phase_of_dead_containers(policy: str, codes: tuple[int, int], phase: str) -> None:
+    pod = a_pod(a_container("a"), a_container("b"), restartPolicy=policy)
+    status = status_of(pod, sandbox(), dead("a", code=codes[0]), dead("b", code=codes[1]))
+    assert status["phase"] == phase
+
+
+@pytest.mark.parametrize(
+    ("container", "reason"),
+    [
+        (dead(code=0), "Completed"),
+        (dead(code=1), "Error"),
+        (dead(code=137, oom_killed=True), "OOMKilled"),
+        (dead(code=127, started=None, error="no such file"), "ContainerCannotRun"),
+    ],
+)
+def test_why_a_container_ended(container: Seen, reason: str) -> None:
+    status = status_of(a_pod(restartPolicy="Never"), sandbox(), container)
+    assert status["containerStatuses"][0]["state"]["terminated"]["reason"] == reason
+
+
+def test_times_of_unchanged_conditions_stay() -> None:
+    pod = a_pod()
+    pod["status"] = status_of(pod, sandbox(), running())
+    again = status_of(pod, sandbox(), running(), later=60)
+    assert again == pod["status"]
+    crashed = status_of(pod, sandbox(), dead(code=1), later=60)
+    times = {one["type"]: one["lastTransitionTime"] for one in crashed["conditions"]}
+    assert times["Ready"] == "2016-01-02T15:05:05Z"
+    assert times["PodScheduled"] == "2016-01-02T15:04:05Z"
+
+
+def test_a_refused_pod_has_failed_and_says_why() -> None:
+    status = refused_status(a_pod(), reason="UnsupportedPodSpec", message="no probes", host_ip="1.2.3.4", now=START)
+    assert (status["phase"], status["reason"], status["message"]) == ("Failed", "UnsupportedPodSpec", "no probes")
+
+
+def test_the_engine_is_read() -> None:
+    shown = {
+        "Id": "abc",
+        "Image": "sha256:1",
+        "Created": "2016-01-02T15:04:00.123456789Z",
+        "Config": {
+            "Image": "x:1",
+            "Labels": {"io.kubernetes.container.name": "web", "io.kubernetes.container.restartCount": "2"},
+        },
+        "State": {
+            "Status": "exited",
+            "ExitCode": 3,
+            "OOMKilled": False,
+            "Error": "",
+            "StartedAt": "2016-01-02T15:04:05.5Z",
+            "FinishedAt": "0001-01-01T00:00:00Z",
+        },
+        "NetworkSettings": {"IPAddress": "10.1.0.2"},
+    }
+    read = seen(shown)
+    assert (read.container, read.attempt, read.state, read.exit_code) == ("web", 2, "exited", 3)
+    assert read.started == START + timedelta(milliseconds=500)
+    assert read.finished is None
+    assert seen({**shown, "State": {**shown["State"], "Status": "created"}}).state == CREATED
+    failed = seen({**shown, "State": {**shown["State"], "Status": "created", "Error": "no such file"}})
+    assert failed.state == "exited"
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ({}, "BestEffort"),
+        ({"requests": {"cpu": "100m"}}, "Burstable"),
+        ({"limits": {"cpu": "1", "memory": "64Mi"}}, "Guaranteed"),
+        ({"limits": {"cpu": "1", "memory": "64Mi"}, "requests": {"cpu": "1000m"}}, "Guaranteed"),
+        ({"limits": {"cpu": "1", "memory": "64Mi"}, "requests": {"cpu": "500m"}}, "Burstable"),
+    ],
+)
+def test_quality_of_service(resources: dict[str, Any], expected: str) -> None:
+    assert qos_class(a_pod(a_container(resources=resources))) == expected
