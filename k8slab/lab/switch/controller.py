@@ -152,7 +152,7 @@ class Controller:
     # -- the engine ---------------------------------------------------------------------------------------------
 
     async def _follow_engine(self) -> None:
-        attempt, away = 0, False
+        attempt, away, told = 0, False, ""
         while True:
             # The stream starts before the scan: what happens between the two is told twice and done once.
             since = time.time() - 1
@@ -162,11 +162,13 @@ class Controller:
                     # The engine rebuilt its chains, and docker0 perhaps.
                     await self._open_bridge()
                 await self._scan(running)
-                attempt, away = 0, False
+                attempt, away, told = 0, False, ""
                 async for event in self._engine.events(self._config.lab, since=since):
                     self._heed(event)
             except (EngineGone, EngineRefused) as error:
-                log.warning("%s; trying again", error)
+                if str(error) != told:
+                    told = str(error)
+                    log.warning("%s; trying again", told)
             away = True
             await asyncio.sleep(_RECONNECT[min(attempt, len(_RECONNECT) - 1)])
             attempt += 1
@@ -280,11 +282,10 @@ class Controller:
         node = self._nodes.get(plugged.node)
         if node is None:
             return False
-        self._nodes[plugged.node] = replace(
-            node, link=plugged.link, problem=plugged.problem, cut="", milliseconds=plugged.milliseconds
-        )
-        if plugged.problem or plugged.done:
-            self._nodes[plugged.node] = replace(self._nodes[plugged.node], verified_from="", silent="")
+        node = replace(node, link=plugged.link, problem=plugged.problem, cut="")
+        if plugged.problem or plugged.done or not node.milliseconds:
+            node = replace(node, verified_from="", silent="", milliseconds=plugged.milliseconds)
+        self._nodes[plugged.node] = node
         if plugged.problem:
             log.error("%s: %s", plugged.node, plugged.problem)
         elif plugged.done:

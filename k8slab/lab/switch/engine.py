@@ -111,8 +111,10 @@ class Engine:
                 text = b"".join([chunk async for chunk in body]).decode(errors="replace").strip()
                 raise EngineRefused(status, text)
             yield body
-        except (OSError, asyncio.IncompleteReadError) as error:
-            raise EngineGone(f"the engine's answer broke off: {error}") from error
+        except asyncio.IncompleteReadError as error:
+            raise EngineGone("the engine's answer broke off") from error
+        except OSError as error:
+            raise EngineGone(f"the engine's answer broke off: {error.strerror or error}") from error
         finally:
             writer.close()
 
