@@ -48,7 +48,9 @@ def run(argv: Sequence[str]) -> int:
 
 def settings(argv: Sequence[str]) -> Settings:
     """Raises SystemExit(2) with one line for flags that are wrong."""
-    parser = FlagParser(prog="km executor", description="Runs a minion's pods; started by a Mesos agent.")
+    parser = FlagParser(
+        prog="km executor", allow_abbrev=False, description="Runs a minion's pods; started by a Mesos agent."
+    )
     parser.flag("api-servers", "the API servers, separated by commas", required=True)
     parser.flag("address", "the address to serve the kubelet's API on; the agent's by default", default="")
     parser.flag("port", "the port of the kubelet's API", default="10250")

@@ -116,7 +116,7 @@ class Framework:
             case "UPDATE":
                 await self._on_update(event["update"]["status"])
             case "FAILURE":
-                self._on_failure(event["failure"])
+                await self._on_failure(event["failure"])
 
     def _on_subscribed(self) -> None:
         framework_id = self._client.framework_id or ""
@@ -178,13 +178,16 @@ class Framework:
         log.warning("killing task %s, which is no pod's", task_id)
         await self._client.kill(task_id, (status.get("agent_id") or {}).get("value"))
 
-    def _on_failure(self, failure: Mapping[str, Any]) -> None:
+    async def _on_failure(self, failure: Mapping[str, Any]) -> None:
         agent = failure["agent_id"]["value"]
+        held = self.offers.drop_agent(agent)
         if "executor_id" in failure:
             log.warning("executor %s on agent %s ended", failure["executor_id"]["value"], agent)
+            if held:
+                # They count on an executor that is no more: the next ones will not.
+                await self._client.decline(held, refuse_seconds=0)
             return
         log.warning("agent %s is lost", agent)
-        self.offers.drop_agent(agent)
         self._nodes.lost(agent)
 
     def _end(self, task: Task, status: Mapping[str, Any]) -> None:

@@ -61,9 +61,12 @@ class OfferRegistry:
     def remove(self, offer: str) -> None:
         self._offers.pop(offer, None)
 
-    def drop_agent(self, agent: str) -> None:
-        for offer in [one.id for one in self._offers.values() if one.agent == agent]:
+    def drop_agent(self, agent: str) -> list[str]:
+        """Take out all offers of an agent; returns their ids."""
+        held = [one.id for one in self._offers.values() if one.agent == agent]
+        for offer in held:
             del self._offers[offer]
+        return held
 
     def clear(self) -> None:
         self._offers.clear()

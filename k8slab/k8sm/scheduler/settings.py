@@ -81,7 +81,9 @@ def settings(argv: Sequence[str]) -> Settings:
 
 
 def _parser() -> FlagParser:
-    parser = FlagParser(prog="km scheduler", description="Places Kubernetes pods on the offers of Mesos.")
+    parser = FlagParser(
+        prog="km scheduler", allow_abbrev=False, description="Places Kubernetes pods on the offers of Mesos."
+    )
     parser.flag("address", "the address to serve on", default="0.0.0.0")
     parser.flag("port", "the port to serve on", default=str(PORT))
     parser.flag("advertised-address", "host:port under which others reach this scheduler")

@@ -41,7 +41,11 @@ def run(argv: Sequence[str]) -> int:
 
 def settings(argv: Sequence[str]) -> Settings:
     """Raises SystemExit(2) with one line for flags that are wrong."""
-    parser = FlagParser(prog="km controller-manager", description="Runs the controllers that keep the declared state.")
+    parser = FlagParser(
+        prog="km controller-manager",
+        allow_abbrev=False,
+        description="Runs the controllers that keep the declared state.",
+    )
     parser.flag("address", "the address to serve on", default="0.0.0.0")
     parser.flag("port", "the port to serve on", default="10252")
     parser.flag("master", "the API servers, separated by commas", required=True)

@@ -1,0 +1,237 @@
+"""Kubernetes on Mesos as processes on loopback: etcd, apiserver, controller-manager, master, agents, scheduler.
+
+The executors that the agents start run their pods in this machine's Docker Engine; nodes have random names, so that
+nothing of anybody else is ever touched.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from k8slab.kube.client import ApiError, KubeClient
+from tests.daemons.k8sm import images
+from tests.daemons.processes import Daemon, Etcd, Supervisor, eventually, free_port, start_etcd
+
+REPOSITORY = Path(__file__).parents[3]
+
+Pod = dict[str, Any]
+
+
+@dataclass
+class Cluster:
+    supervisor: Supervisor
+    directory: Path
+    etcd: Etcd
+    addresses: list[str]
+    hosts: list[str]
+    api: Daemon
+    master: Daemon
+    scheduler: Daemon
+    controllers: Daemon
+    agents: list[Daemon]
+    server: str
+    master_url: str
+    scheduler_url: str
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def kubectl(self, *argv: str, stdin: str = "") -> str:
+        """What kubectl prints; fails the test when kubectl does."""
+        done = subprocess.run(
+            ["kubectl", f"--server={self.server}", "--cache-dir", str(self.directory / "kubectl"), *argv],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "KUBECONFIG": "/dev/null"},
+        )
+        assert done.returncode == 0, f"kubectl {' '.join(argv)}: {done.stderr}"
+        return done.stdout
+
+    def containers(self, pod: Pod, *, alive_only: bool = False) -> dict[str, str]:
+        """Name → id of the pod's containers in the engine, dead ones too."""
+        command = ["docker", "ps", "--no-trunc", "--format", "{{.Names}} {{.ID}}"]
+        command += ["--filter", f"label=io.kubernetes.pod.uid={pod['metadata']['uid']}"]
+        listed = subprocess.run(command + ([] if alive_only else ["-a"]), check=True, capture_output=True, text=True)
+        return dict(line.split() for line in listed.stdout.splitlines())
+
+    def kill_container(self, pod: Pod, container: str) -> None:
+        (found,) = [one for name, one in self.containers(pod).items() if name.startswith(f"k8s_{container}_")]
+        subprocess.run(["docker", "kill", found], check=True, capture_output=True)
+
+    def executors(self, agent: int) -> list[int]:
+        """Process ids of the executors below an agent's work directory."""
+        home = str(self.directory / f"agent-{agent}")
+        found = []
+        for process in Path("/proc").iterdir():
+            if not process.name.isdigit():
+                continue
+            try:
+                if (
+                    str((process / "cwd").readlink()).startswith(home)
+                    and b"executor" in (process / "cmdline").read_bytes()
+                ):
+                    found.append(int(process.name))
+            except OSError:
+                continue
+        return found
+
+    def agent_of(self, pod: Pod) -> int:
+        return self.hosts.index(pod["spec"]["nodeName"])
+
+    async def get(self, client: KubeClient, name: str) -> Pod | None:
+        try:
+            return await client.get("pods", name, "default")
+        except ApiError as error:
+            if error.is_not_found:
+                return None
+            raise
+
+    async def until(
+        self, client: KubeClient, name: str, holds: Callable[[Pod], Any], *, timeout: float = 30.0, what: str = ""
+    ) -> Pod:
+        """The pod as soon as ``holds(pod)``."""
+
+        async def probe() -> Pod | None:
+            pod = await self.get(client, name)
+            return pod if pod is not None and holds(pod) else None
+
+        found = await eventually(probe, timeout=timeout, interval=0.1, what=what or f"pod {name}")
+        assert found is not None
+        return found
+
+    async def gone(self, client: KubeClient, name: str, *, timeout: float = 30.0) -> None:
+        async def probe() -> bool:
+            return await self.get(client, name) is None
+
+        await eventually(probe, timeout=timeout, interval=0.1, what=f"pod {name} is gone")
+
+
+def start(
+    supervisor: Supervisor, directory: Path, *, agents: int = 2, scheduler_flags: tuple[str, ...] = ()
+) -> Cluster:
+    """A whole cluster, every daemon ready. Node names and loopback addresses are random."""
+    net = f"127.{random.randint(20, 250)}.{random.randint(1, 250)}"
+    addresses = [f"{net}.{index + 10}" for index in range(agents)]
+    tag = f"k8sm-test-{random.randrange(16**6):06x}"
+    hosts = [f"{tag}-{index}" for index in range(agents)]
+    km = directory / "km"
+    km.parent.mkdir(parents=True, exist_ok=True)
+    km.write_text(f'#!/bin/sh\nPYTHONPATH={REPOSITORY} exec {sys.executable} -m k8slab.k8sm.km "$@"\n')
+    km.chmod(0o755)
+    etcd = start_etcd(supervisor)
+    api_port, master_port, scheduler_port, controllers_port = (free_port() for _ in range(4))
+    server = f"http://127.0.0.1:{api_port}"
+    api = supervisor.km(
+        "apiserver",
+        "--address=127.0.0.1",
+        f"--port={api_port}",
+        f"--etcd-servers={etcd.servers}",
+        "--service-cluster-ip-range=10.0.0.0/16",
+        "--advertise-address=127.0.0.1",
+    ).start()
+    master = supervisor.module(
+        "mesos-master",
+        "k8slab.mesos.master.main",
+        "--ip=127.0.0.1",
+        f"--port={master_port}",
+        "--hostname=localhost",
+        f"--work_dir={directory / 'master'}",
+        "--agent_ping_timeout=1secs",
+        "--max_agent_ping_timeouts=3",
+    ).start()
+    started = [
+        agent_daemon(supervisor, directory, index, address=addresses[index], host=hosts[index], master=master_port)
+        for index in range(agents)
+    ]
+    scheduler = scheduler_daemon(supervisor, directory, server, master_port, scheduler_port, scheduler_flags)
+    controllers = supervisor.km(
+        "controller-manager",
+        "--address=127.0.0.1",
+        f"--port={controllers_port}",
+        f"--master={server}",
+        "--cloud-provider=mesos",
+        "--node-monitor-grace-period=12s",
+        "--node-monitor-period=1s",
+    )
+    for daemon in (*started, scheduler, controllers):
+        daemon.start()
+    return Cluster(
+        supervisor=supervisor,
+        directory=directory,
+        etcd=etcd,
+        addresses=addresses,
+        hosts=hosts,
+        api=api,
+        master=master,
+        scheduler=scheduler,
+        controllers=controllers,
+        agents=started,
+        server=server,
+        master_url=f"http://127.0.0.1:{master_port}",
+        scheduler_url=f"http://127.0.0.1:{scheduler_port}",
+        seconds={daemon.name: daemon.seconds_to_ready for daemon in (api, master, *started, scheduler, controllers)},
+    )
+
+
+def agent_daemon(
+    supervisor: Supervisor, directory: Path, index: int, *, address: str, host: str, master: int
+) -> Daemon:
+    return supervisor.module(
+        "mesos-slave",
+        "k8slab.mesos.agent.main",
+        f"--master=127.0.0.1:{master}",
+        f"--ip={address}",
+        "--port=5051",
+        f"--hostname={host}",
+        f"--work_dir={directory / f'agent-{index}'}",
+        "--resources=cpus:2;mem:1024;disk:1000;ports:[31000-31100]",
+        f"--attributes=rack:r{index}",
+    )
+
+
+def scheduler_daemon(
+    supervisor: Supervisor, directory: Path, server: str, master: int, port: int, flags: tuple[str, ...]
+) -> Daemon:
+    return supervisor.km(
+        "scheduler",
+        "--address=127.0.0.1",
+        f"--port={port}",
+        f"--mesos-master=127.0.0.1:{master}",
+        f"--api-servers={server}",
+        f"--km-path={directory / 'km'}",
+        f"--kubelet-root-dir={directory / 'kubelet'}",
+        f"--kubelet-pod-infra-container-image={images.PAUSE}",
+        "--node-monitor-period=3s",
+        "-v=2",
+        *flags,
+    )
+
+
+def pod(name: str, command: str = "exec sleep 3600", *, container: Mapping[str, Any] | None = None, **spec: Any) -> Pod:
+    main = {"name": "main", "image": images.SHELL, "command": ["/bin/sh", "-c", command], **(container or {})}
+    return {
+        "metadata": {"name": name, "namespace": "default", "labels": {"app": name}},
+        "spec": {"containers": [main], "terminationGracePeriodSeconds": 2, **spec},
+    }
+
+
+def running(one: Pod) -> bool:
+    return bool((one.get("status") or {}).get("phase") == "Running") and ready(one)
+
+
+def ready(one: Pod) -> bool:
+    conditions = (one.get("status") or {}).get("conditions") or ()
+    return any(condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions)
+
+
+def state(one: Pod) -> dict[str, Any]:
+    """The state of the pod's first container."""
+    statuses = (one.get("status") or {}).get("containerStatuses") or [{}]
+    return dict(statuses[0].get("state") or {})
