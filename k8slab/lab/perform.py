@@ -30,6 +30,7 @@ from k8slab.topology.resolved import Daemon, Node, Topology
 TOPOLOGY_FILE = "topology.json"
 KUBECONFIG_FILE = "kubeconfig"
 DAEMONCTL = "/usr/lib/k8slab/daemonctl"
+RECHECK = ("k8slab-switch", "recheck")
 DIED, NOT_READY = 3, 4
 WIRE_PATIENCE = 30.0
 WIRE_LOOK_EVERY = 0.04
@@ -62,7 +63,9 @@ class Performer:
                 self.runtime.power(step.node.container, step.button)
             case PlugWire():
                 if step.again:
-                    self.runtime.power(specs.switch_name(self.topology.lab), "hangup")
+                    # Not a signal from the engine: it would take the switch for stopped on purpose, and a restarted
+                    # engine would leave it down.
+                    self.runtime.execute(specs.switch_name(self.topology.lab), RECHECK)
                 self.wires.wait_for(step.node, WIRE_PATIENCE)
             case StartDaemon():
                 self._start(step.node, step.daemon, step.timeout)

@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 
 MachineState = Literal["created", "running", "paused", "stopped"]
 Kind = Literal["machine", "volume"]
-Verb = Literal["start", "stop", "kill", "restart", "pause", "unpause", "hangup"]
+Verb = Literal["start", "stop", "kill", "restart", "pause", "unpause"]
 
 
 @dataclass(frozen=True)

@@ -152,8 +152,6 @@ class DockerRuntime:
                     self.api.pause(name)
                 case "unpause":
                     self.api.unpause(name)
-                case "hangup":
-                    self.api.kill(name, signal="HUP")
         except NotFound as error:
             raise NodeFailed(f"There is no machine {name}.", remedy="`k8slab run` brings it back.") from error
         except APIError as error:
