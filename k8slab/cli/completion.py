@@ -74,17 +74,12 @@ def _labs() -> Words:
 
 
 def _topology(context: typer.Context) -> Topology:
-    """The topology of the lab meant; of the default one when nothing is up yet."""
+    """The topology of the lab meant, from its folder if it has one; of the default one when nothing is known."""
     from k8slab.lab.lab import open_engine, open_lab, state_directory
     from k8slab.topology import store
 
-    name = context.params.get("lab_name") or ""
-    known = [name] if name else _labs()
-    if not name and (not known or store.DEFAULT in known):
-        known = [store.DEFAULT]
-    kept = state_directory() / known[0] / "topology.json"
-    if len(known) == 1 and kept.is_file():
-        return store.restored(kept.read_text(), lab=known[0])
-    if known == [store.DEFAULT]:
-        return store.load()
-    return open_lab(open_engine(), name).topology
+    folders = {path.parent.name: path for path in state_directory().glob("*/topology.json")}
+    name = context.params.get("lab_name") or (store.DEFAULT if store.DEFAULT in folders else next(iter(folders), ""))
+    if name in folders:
+        return store.restored(folders[name].read_text(), lab=name)
+    return open_lab(open_engine(), name).topology if name else store.load()

@@ -20,7 +20,7 @@ def status(
     """Show nodes, daemons, and who leads. Short: ps."""
     from k8slab.snapshot import as_json
     from k8slab.view.status import status as table
-    from k8slab.view.status import wide
+    from k8slab.view.wide import wide
 
     session = session_of(context)
     if watch:

@@ -64,5 +64,10 @@ def _drawn(session: Session, topology: Topology, title: str, whole: bool) -> Ite
         nodes = topology.nodes if whole else touched(progress, topology.nodes)
         return live(progress, nodes, look(session.err), title=title, now=time.monotonic())
 
-    with Live(console=session.err, get_renderable=frame, refresh_per_second=FRAMES_PER_SECOND, transient=True):
-        yield listen
+    with Live(console=session.err, get_renderable=frame, refresh_per_second=FRAMES_PER_SECOND, transient=True) as drawn:
+        try:
+            yield listen
+        except BaseException:
+            # The last picture shows where it stopped; after success a better one follows.
+            drawn.transient = False
+            raise

@@ -27,6 +27,7 @@ def live(progress: Progress, nodes: Sequence[Node], look: Look, *, title: str, n
         parts.append(node_table(shown, look, last="NOW"))
         if hidden:
             parts.append(Text(f"{look.symbols.more} and {count(hidden, 'node')} more", QUIET))
+        parts += [Text(f"{look.symbols.failed} {told}", BAD) for told in _failures(progress)]
         parts.append(phase_line(progress, look.symbols, now))
     parts.append(now_line(progress, look, now))
     return Group(*parts)
@@ -100,9 +101,7 @@ def _row(progress: Progress, node: Node, symbols: Symbols, now: float) -> Row:
     wire = _cell(wires, "wired")
     cells = tuple(_daemon_cell(progress, daemon, symbols) for daemon in node.daemons)
     at_work = [one for one in progress.running if one.step.subject.partition("/")[0] == node.name]
-    told = tuple(Text(f"{_short(one.step)} {seconds(now - one.began)}", MILD) for one in at_work)
-    failed = [one for one in progress.failed if one.step.subject.partition("/")[0] == node.name]
-    trouble = tuple(Text(one.text, BAD) for one in failed)
+    times = tuple(Text(_clock(node, one.step, now - one.began), MILD) for one in at_work)
     settled = not machine or machine[-1].state == "done"
     return Row(
         node=node.name,
@@ -112,8 +111,8 @@ def _row(progress: Progress, node: Node, symbols: Symbols, now: float) -> Row:
         wire=wire,
         condition=wire if settled and wires else state,
         daemons=cells,
-        truth=(*trouble, *told),
-        told=(Text(" ").join(cells), *trouble, *told),
+        truth=times,
+        told=(Text(" ").join(cells), *times),
     )
 
 
@@ -170,6 +169,11 @@ def _at_work(step: StepLike) -> str:
     return f"{doing(step.doing)} {named(step.subject)}"
 
 
-def _short(step: StepLike) -> str:
-    """The same where the node's own row tells which node it is."""
-    return " ".join(filter(None, [doing(step.doing), step.subject.partition("/")[2]]))
+def _clock(node: Node, step: StepLike, passed: float) -> str:
+    """How long a step has been at work, in its node's own row; what it does stands in the row already."""
+    alias = next((daemon.alias for daemon in node.daemons if daemon.target == step.subject), "")
+    return f"{alias} {seconds(passed)}".strip()
+
+
+def _failures(progress: Progress) -> list[str]:
+    return [f"could not {one.step.doing} {named(one.step.subject)}: {one.text}" for one in progress.failed]

@@ -22,9 +22,9 @@ from k8slab.view.look import (
     Symbols,
     daemon_symbol,
 )
-from k8slab.view.table import GAP, Row, node_table, plain_table
+from k8slab.view.table import GAP, Row, node_table
 from k8slab.view.truth import truth, truths
-from k8slab.view.words import age, count
+from k8slab.view.words import count
 
 
 def status(snapshot: Snapshot, look: Look = PLAIN) -> RenderableType:
@@ -114,29 +114,6 @@ def side_by_side(texts: Sequence[Text], look: Look) -> RenderableType:
     for line in range(lines):
         grid.add_row(*texts[line::lines])
     return grid
-
-
-def wide(snapshot: Snapshot, look: Look = PLAIN, *, now: float) -> RenderableType:
-    """Every daemon on a line of its own, with what only wide paper has room for. ``now`` in epoch seconds."""
-    right = ("PID", "RESTARTS", "SINCE")
-    table = plain_table("NODE", "ROLE", "ADDRESS", "MAC", "STATE", "WIRE", "DAEMON", *right, "TRUTH", right=right)
-    for node in snapshot.nodes:
-        row = node_row(node, look.symbols)
-        cells = (Text(node.name), Text(node.role), Text(node.address), Text(node.mac), row.state, row.wire)
-        problem = Text(node.problem, MILD)
-        if not node.daemons:
-            table.add_row(*cells, "", "", "", "", problem)
-        for index, daemon in enumerate(node.daemons):
-            sign = daemon_symbol(daemon.state, look.symbols)
-            table.add_row(
-                *(cells if index == 0 else [""] * len(cells)),
-                Text(f"{sign} {daemon.name} {daemon.state}", DAEMON_STYLES[daemon.state]),
-                "-" if daemon.pid is None else str(daemon.pid),
-                str(daemon.restarts),
-                "-" if daemon.since is None else age(now - daemon.since),
-                truth(daemon) or (problem if index == 0 else Text("")),
-            )
-    return Group(title(snapshot, look.symbols), table, footer(snapshot, look))
 
 
 def _of(some: int, all_of_them: int, what: str, state: str) -> str:

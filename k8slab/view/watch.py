@@ -12,6 +12,7 @@ from k8slab.snapshot import NodeStatus, Snapshot
 from k8slab.view import status
 from k8slab.view.look import BAD, QUIET, Look
 from k8slab.view.table import node_table
+from k8slab.view.wide import wide as full
 from k8slab.view.words import count, seconds
 
 # The cursor needs a line of its own below the frame.
@@ -35,7 +36,7 @@ def frame(
 
 def _picture(snapshot: Snapshot, look: Look, now: float, taken: int, wide: bool) -> RenderableType:
     if wide:
-        return status.wide(snapshot, look, now=now)
+        return full(snapshot, look, now=now)
     clock = time.strftime("%H:%M:%S", time.localtime(now))
     head = status.title(snapshot, look.symbols, note=clock)
     foot = status.footer(snapshot, look)

@@ -68,16 +68,25 @@ def folded(names: Sequence[str], symbols: Symbols = UNICODE) -> str:
 
 
 def _ranges(names: Iterable[str], symbols: Symbols) -> list[str]:
-    runs: list[tuple[str, int | None, int | None]] = []
+    """Numbered names by number, beside the first of their stem; other names where they stand."""
+    stems: dict[str, list[int | None]] = {}
     for name in names:
         match = re.fullmatch(r"(.*-)(\d+)", name)
         stem, number = (match[1], int(match[2])) if match else (name, None)
-        last = runs[-1] if runs else None
-        if last and number is not None and last[0] == stem and last[2] == number - 1:
-            runs[-1] = (stem, last[1], number)
+        stems.setdefault(stem, []).append(number)
+    told: list[str] = []
+    for stem, numbers in stems.items():
+        for first, last in _runs([number for number in numbers if number is not None]):
+            told.append(f"{stem}{first}" if first == last else f"{stem}{first}{symbols.range}{last}")
+        told += [stem] * numbers.count(None)
+    return told
+
+
+def _runs(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    runs: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if runs and runs[-1][1] == number - 1:
+            runs[-1] = (runs[-1][0], number)
         else:
-            runs.append((stem, number, number))
-    return [
-        stem if first is None else f"{stem}{first}" if first == last else f"{stem}{first}{symbols.range}{last}"
-        for stem, first, last in runs
-    ]
+            runs.append((number, number))
+    return runs

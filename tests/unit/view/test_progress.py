@@ -115,12 +115,12 @@ def test_before_the_plan_there_is_only_a_word(topology: Topology, render: Any) -
     assert lines == ["Bringing up  0.1 s", "▸ looking at what is there"]
 
 
-def test_a_failure_stands_in_the_row_of_its_node(topology: Topology, render: Any) -> None:
+def test_a_failure_is_marked_in_its_row_and_told_below(topology: Topology, render: Any) -> None:
     progress = after((0.0, PLAN), (1.0, FakeEvent("failed", START, text="it died", seconds=1.0)))
     lines = render(live(progress, topology.nodes[:1], LOOK, title="Up", now=1.0), 100)
     (row,) = [line for line in lines if line.startswith("etcd-0")]
     assert "✗ etcd failed" in row
-    assert "it died" in row
+    assert "✗ could not start etcd on etcd-0: it died" in lines
 
 
 def test_a_killed_daemon_is_shown_down(topology: Topology, render: Any) -> None:

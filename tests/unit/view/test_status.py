@@ -10,6 +10,7 @@ from k8slab.snapshot import DaemonStatus, NodeStatus, Requirement, Snapshot
 from k8slab.view import status
 from k8slab.view.look import ASCII, ENDLESS, PLAIN, UNICODE, Look, symbols_for
 from k8slab.view.watch import frame
+from k8slab.view.wide import wide
 
 
 def live(width: int, height: int = 24) -> Look:
@@ -97,7 +98,7 @@ def test_an_unmet_requirement_says_what_is_seen(healthy: Snapshot, render: Any) 
 
 
 def test_wide_has_a_line_for_each_daemon(healthy: Snapshot, render: Any) -> None:
-    lines = render(status.wide(healthy, PLAIN, now=1_065.0))
+    lines = render(wide(healthy, PLAIN, now=1_065.0))
     assert lines[1].split() == [
         "NODE",
         "ROLE",
@@ -113,9 +114,19 @@ def test_wide_has_a_line_for_each_daemon(healthy: Snapshot, render: Any) -> None
     ]
     assert lines[2].split() == [
         *("etcd-0", "etcd", "172.17.1.1", "02:0c:ac:11:01:01", "running", "wired"),
-        *("✓", "etcd", "ready", "42", "0", "1m", "follower,", "term", "4"),
+        *("✓", "etcd", "42", "0", "1m", "follower,", "term", "4"),
     ]
-    assert len([line for line in lines if " ready " in line]) == 21
+    assert len([line for line in lines if " 42 " in line]) == 20
+
+
+@pytest.mark.parametrize(("width", "gone"), [(200, ""), (150, "ROLE"), (130, "MAC"), (120, "PID")])
+def test_wide_does_without_some_columns_on_a_terminal_that_is_not(
+    healthy: Snapshot, render: Any, width: int, gone: str
+) -> None:
+    lines = render(wide(healthy, live(width), now=1_065.0), width)
+    assert not gone or gone not in lines[1].split()
+    assert {"NODE", "ADDRESS", "STATE", "DAEMON", "RESTARTS", "SINCE", "TRUTH"} <= set(lines[1].split())
+    assert "…" not in "".join(lines)
 
 
 def test_another_topology_name_stands_beside_the_lab(healthy: Snapshot, render: Any) -> None:

@@ -33,6 +33,7 @@ def test_names_in_a_row_are_folded() -> None:
         words.folded(["etcd-0", "etcd-1", "etcd-2", "kubernetes-mesos", "web-3"]) == "etcd-0…2, kubernetes-mesos, web-3"
     )
     assert words.folded(["etcd-0", "etcd-2"], ASCII) == "etcd-0, etcd-2"
+    assert words.folded(["etcd-2", "switch", "etcd-0", "etcd-1"]) == "etcd-0…2, switch"
     assert words.folded(["a-0/zk", "a-1/zk", "a-0/mm"]) == "zk on a-0…1; mm on a-0"
 
 
