@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -94,16 +93,20 @@ def bootstrap(
     shop: Workshop, image: str, packages: Sequence[str], labels: Mapping[str, str], on_progress: OnProgress
 ) -> str:
     """Make the root; returns its image's id."""
-    with tempfile.TemporaryDirectory(prefix="k8slab-build-") as name:
+    with shop.folder() as name:
         folder = Path(name)
         # mmdebstrap reads these as another user when it has to unshare.
         folder.chmod(0o755)
         (folder / "policy-rc.d").write_text(POLICY)
         (folder / "dpkg").write_text(dpkg_options())
-        mode = ["--mode=root"] if os.geteuid() == 0 else ["--mode=unshare"]
+        # As root it would mount into the root in sight of the whole machine, and leave that behind when it is killed.
+        private = ["unshare", "--mount", "--propagation=private", "mmdebstrap", "--mode=root"]
+        mode = private if os.geteuid() == 0 else ["mmdebstrap", "--mode=unshare"]
         process = subprocess.Popen(
             [
-                "mmdebstrap",
+                # A builder that is killed takes it along.
+                "setpriv",
+                "--pdeathsig=TERM",
                 *mode,
                 "--variant=minbase",
                 f"--include={','.join(packages)}",
@@ -118,6 +121,7 @@ def bootstrap(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env={**os.environ, "TMPDIR": name},
             start_new_session=True,
         )
         with shop.closing(lambda: _end(process)):

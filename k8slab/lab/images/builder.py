@@ -6,18 +6,19 @@ import json
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from difflib import get_close_matches
 from typing import Any
 
 import docker
 
-from k8slab.errors import UnknownTarget
+from k8slab.errors import UsageError
 from k8slab.lab.images import apt, files, pods, python, root
 from k8slab.lab.images.archive import Archive
 from k8slab.lab.images.events import Built, Listener, Progress
 from k8slab.lab.images.files import Entry, digest
-from k8slab.lab.images.recipes import BASE, POD_IMAGES_DIRECTORY, PodRecipe, Recipe, catalogue
+from k8slab.lab.images.recipes import POD_IMAGES_DIRECTORY, PodRecipe, Recipe, catalogue
 from k8slab.lab.images.store import Store
-from k8slab.lab.images.workshop import CONTENT, IMAGE, ORIGIN, PARENT, Cancelled, Workshop, explained
+from k8slab.lab.images.workshop import CONTENT, IMAGE, ORIGIN, PARENT, PROJECT, Cancelled, Workshop, explained
 
 WORKERS = 3
 
@@ -37,7 +38,7 @@ def build(
     """Build the named images (all: None) and those they stand on, in the catalogue's order.
 
     ``base`` names an image to take as the root instead of pulling or making one. Raises ``BuildFailed`` with the end
-    of the failing step's output, ``PreconditionMissing`` when no root can be had, ``UnknownTarget`` for a wrong name.
+    of the failing step's output, ``PreconditionMissing`` when no root can be had, ``UsageError`` for a wrong name.
     """
     known = tuple(catalogue() if recipes is None else recipes)
     wanted = selected(known, names)
@@ -56,17 +57,25 @@ def selected(known: Sequence[Recipe | PodRecipe], names: Sequence[str] | None) -
     if names is None:
         return list(known)
     by_name = {spelling: recipe for recipe in known for spelling in _spellings(recipe.name)}
+    base = next(recipe.name for recipe in known if isinstance(recipe, Recipe) and not recipe.parent)
     chosen: set[str] = set()
     todo = list(names)
     while todo:
         name = todo.pop()
         recipe = by_name.get(name)
         if recipe is None:
-            raise UnknownTarget(name, {recipe.name for recipe in known} | {_short(recipe.name) for recipe in known})
+            raise _unknown(name, known)
         if recipe.name not in chosen:
             chosen.add(recipe.name)
-            todo += [BASE] if isinstance(recipe, PodRecipe) else [*filter(None, [recipe.parent]), *recipe.pod_images]
+            todo += [base] if isinstance(recipe, PodRecipe) else [*filter(None, [recipe.parent]), *recipe.pod_images]
     return [recipe for recipe in known if recipe.name in chosen]
+
+
+def _unknown(name: str, known: Sequence[Recipe | PodRecipe]) -> UsageError:
+    names = [_short(recipe.name) for recipe in known]
+    near = get_close_matches(name, names, n=1)
+    hint = f"Did you mean {near[0]}? " if near else ""
+    return UsageError(f"There is no recipe for an image {name!r}.", remedy=f"{hint}Known: {', '.join(names)}.")
 
 
 def _short(name: str) -> str:
@@ -102,6 +111,7 @@ class Builder:
         self._app: bytes | None = None
         self._app_lock = threading.Lock()
         self._origin = ""
+        self._told = False
 
     def run(self) -> tuple[Built, ...]:
         for recipe in self.wanted:
@@ -141,7 +151,11 @@ class Builder:
             with explained(image, "building"):
                 return task(*arguments)
         except BaseException as error:
-            if not isinstance(error, Cancelled):
+            if self.shop.cancelled.is_set():
+                raise Cancelled from error
+            # What waits for a failed image fails with the same error; it is told once.
+            if not self._told:
+                self._told = True
                 self.progress[image].end("failed", str(error))
             raise
 
@@ -149,13 +163,13 @@ class Builder:
 
     def _root(self) -> str:
         progress = self.progress[self.base.name]
-        content = root.content(self.base, self.given)
-        found = self.store.find(content, "")
+        parent = root.present(self.shop, self.given, progress.at) if self.given else None
+        found = self.store.find_root(self.base.name, root.content(self.base), parent)
         if found:
             self._origin = self.store.label(found, ORIGIN)
             return found
         progress.begin("root")
-        made, self._origin = root.make(self.shop, self.base, self.given, content, progress.at)
+        made, self._origin = root.make(self.shop, self.base, self.given, progress.at)
         return made
 
     def _floor(self, root_stage: Future[str]) -> str:
@@ -224,7 +238,7 @@ class Builder:
                 bench.put(files.tar(laid))
             for number, step in enumerate(recipe.steps, 1):
                 progress.begin(step.splitlines()[0])
-                bench.run(f"{step} 2>&1", image=recipe.name, step=f"step {number} ({step.splitlines()[0]})")
+                bench.run(f"exec 2>&1\n{step}", image=recipe.name, step=f"step {number} ({step.splitlines()[0]})")
             bench.stop()
             return bench.commit(self._labels(recipe.name, content, parent))
 
@@ -243,7 +257,7 @@ class Builder:
 
     def _pod(self, recipe: PodRecipe, root_stage: Future[str]) -> pods.PodBuilt:
         progress, parent = self.progress[recipe.name], root_stage.result()
-        content = pods.content(recipe, parent)
+        content = pods.content(recipe, root.content(self.base))
         found = self.store.find_pod(content)
         if found:
             built = self._named(recipe, found, progress)
@@ -289,6 +303,7 @@ class Builder:
     def _commit_top(self, bench: Any, recipe: Recipe, content: str, parent: str) -> str:
         labels: Mapping[str, str] = {
             **self._labels(recipe.name, content, parent),
+            PROJECT: files.digest_entries(self.project),
             "k8slab.version": files.version(),
             "org.opencontainers.image.title": recipe.name,
             "org.opencontainers.image.description": recipe.summary,

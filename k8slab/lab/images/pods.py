@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shlex
 import tarfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from k8slab.lab.images import apt, archive, files
 from k8slab.lab.images.archive import Archive
@@ -48,10 +48,11 @@ class PodBuilt:
     archive: Archive
 
 
-def content(recipe: PodRecipe, parent: str) -> str:
+def content(recipe: PodRecipe, root: str) -> str:
+    """``root`` is the content of the root, not its id: the same files on a root made anew are the same image."""
     return digest(
         "pod",
-        parent,
+        root,
         COLLECT,
         SHELL,
         [recipe.packages, recipe.binaries, recipe.paths, dict(recipe.links), recipe.shell],
@@ -71,7 +72,8 @@ def make(
         )
         script += "".join(f"ln -s {shlex.quote(target)} {TREE}{link}\n" for link, target in recipe.links.items())
         bench.run(script, image=recipe.name, step="collecting its files")
-        bench.put(files.tar(files.parts(recipe.parts)), at=TREE)
+        laid = [replace(entry, mtime=0) for entry in files.parts(recipe.parts)]
+        bench.put(files.tar(laid), at=TREE)
         layer = archive.settled(_below(bench.get(TREE)))
     return archive.pack(recipe, layer, architecture=_architecture(shop), content=content)
 

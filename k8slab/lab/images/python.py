@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,7 +78,7 @@ def fetch(
             "The Python that runs k8slab has no pip, which fetches the libraries of the daemons.",
             remedy=f"`{sys.executable} -m ensurepip` (Debian: `sudo apt-get install python3-pip`).",
         )
-    with tempfile.TemporaryDirectory(prefix="k8slab-build-") as folder_name:
+    with shop.folder() as folder_name:
         goal = Path(folder_name)
         _install(shop, target, goal, image=image, on_progress=on_progress)
         for path in sorted(goal.rglob("*")):

@@ -27,15 +27,16 @@ MADE = "made with mmdebstrap"
 OnProgress = Callable[[float | None, str], None]
 
 
-def content(base: Recipe, given: str | None) -> str:
-    return digest("root", base.packages, bootstrap.dpkg_options(), bootstrap.POLICY, given)
+def content(base: Recipe) -> str:
+    """The same whether it is pulled, made or given: what others put upon it does not depend on where it came from."""
+    return digest("root", base.packages, bootstrap.dpkg_options(), bootstrap.POLICY)
 
 
-def make(shop: Workshop, base: Recipe, given: str | None, key: str, on_progress: OnProgress) -> tuple[str, str]:
-    """The root stage's image id, and in words where it came from."""
-    labels = {CONTENT: key, IMAGE: base.name, PARENT: ""}
+def make(shop: Workshop, base: Recipe, given: str | None, on_progress: OnProgress) -> tuple[str, str]:
+    """The root stage's image id, and in words where it came from. ``given`` is an image that the engine has."""
+    labels = {CONTENT: content(base), IMAGE: base.name}
     if given is not None:
-        return _completed(shop, base, _present(shop, given, on_progress), f"given: {given}", labels, on_progress)
+        return _completed(shop, base, shop.image_id(given), f"given: {given}", labels, on_progress)
     on_progress(None, f"pulling {PULLED}")
     held = _id(shop, PULLED)
     pulled = pull(shop, PULLED, on_progress)
@@ -48,11 +49,12 @@ def make(shop: Workshop, base: Recipe, given: str | None, key: str, on_progress:
     on_progress(None, "no registry in reach: making it from this machine's Debian packages")
     bootstrap.check_host(PULLED)
     origin = f"{MADE} from this machine's packages ({_release()})"
-    return bootstrap.bootstrap(shop, base.name, base.packages, {**labels, ORIGIN: origin}, on_progress), origin
+    labels |= {ORIGIN: origin, PARENT: ""}
+    return bootstrap.bootstrap(shop, base.name, base.packages, labels, on_progress), origin
 
 
 def pull(shop: Workshop, reference: str, on_progress: OnProgress, *, patience: float = PULL_PATIENCE) -> str | None:
-    """Pull an image; returns its id, or None when no registry is in reach (an error, or ``patience`` seconds of silence)."""
+    """Pull an image; returns its id, or None when that fails or the engine says nothing for ``patience`` seconds."""
     said: queue.SimpleQueue[dict[str, str] | None] = queue.SimpleQueue()
 
     def listen() -> None:
@@ -84,7 +86,8 @@ def _id(shop: Workshop, reference: str) -> str | None:
         return None
 
 
-def _present(shop: Workshop, reference: str, on_progress: OnProgress) -> str:
+def present(shop: Workshop, reference: str, on_progress: OnProgress) -> str:
+    """The id of an image somebody named, pulled when the engine does not have it."""
     found = _id(shop, reference)
     if found is None:
         tagged = reference if ":" in reference.rsplit("/", 1)[-1] else f"{reference}:latest"
@@ -110,7 +113,7 @@ def _completed(
             packages.install(bench, base.packages, (), image=base.name, on_progress=on_progress)
             bench.run(": > /etc/machine-id", image=base.name, step="forgetting the machine's id")
             bench.stop()
-            return bench.commit({**labels, ORIGIN: origin}), origin
+            return bench.commit({**labels, ORIGIN: origin, PARENT: parent}), origin
     finally:
         packages.close()
 

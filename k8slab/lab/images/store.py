@@ -9,8 +9,9 @@ import docker
 import docker.errors
 
 from k8slab.errors import StepFailed
-from k8slab.lab.images.recipes import catalogue
-from k8slab.lab.images.workshop import CONTENT, IMAGE, PARENT, Workshop
+from k8slab.lab.images import files
+from k8slab.lab.images.recipes import PodRecipe, Recipe, catalogue
+from k8slab.lab.images.workshop import CONTENT, IMAGE, PARENT, PROJECT, Workshop
 
 
 class Store:
@@ -32,6 +33,20 @@ class Store:
             and image["Labels"].get(PARENT) == parent
             and image.get("ParentId", "") in ("", parent)
         )
+
+    def find_root(self, name: str, content: str, parent: str | None) -> str:
+        """The newest root of this base, made from ``parent`` (None: wherever it came from)."""
+        if self._no_cache:
+            return ""
+        found = [
+            image
+            for image in self._images
+            if image["Labels"].get(CONTENT) == content
+            and image["Labels"].get(IMAGE) == name
+            and parent in (None, image["Labels"].get(PARENT))
+            and image.get("ParentId", "") in ("", image["Labels"].get(PARENT))
+        ]
+        return str(max(found, key=lambda image: int(image["Created"]))["Id"]) if found else ""
 
     def find_pod(self, content: str) -> str:
         return self._oldest(
@@ -80,21 +95,33 @@ def missing(client: docker.DockerClient, names: Iterable[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if ":".join(split(name)) not in present]
 
 
-def remove(client: docker.DockerClient) -> list[str]:
-    """Remove every image that was built here, with the stages below; returns the names. What is not ours stays.
+def outdated(client: docker.DockerClient, names: Iterable[str]) -> list[str]:
+    """Those of the named images that carry another state of the project than the one running here."""
+    own = files.digest_entries(files.project())
+    found: list[str] = []
+    images = client.api.images(filters={"label": PROJECT})
+    held = {tag: image["Labels"][PROJECT] for image in images for tag in image["RepoTags"] or ()}
+    for name in dict.fromkeys(names):
+        if held.get(":".join(split(name)), own) != own:
+            found.append(name)
+    return found
+
+
+def remove(client: docker.DockerClient, recipes: Iterable[Recipe | PodRecipe] | None = None) -> list[str]:
+    """Remove the images of these recipes (all), with the stages below; returns the names. What is not ours stays.
 
     Raises ``StepFailed`` when containers still use some: everything else is gone by then.
     """
     api = client.api
+    names = {":".join(split(recipe.name)) for recipe in (catalogue() if recipes is None else recipes)}
     removed: list[str] = []
     used: list[str] = []
-    ours = {":".join(split(recipe.name)) for recipe in catalogue()}
     for image in api.images(filters={"label": CONTENT}):
-        for tag in image["RepoTags"] or ():
-            if tag in ours or image["Labels"].get(IMAGE) == split(tag)[0]:
-                (removed if _removed(api, tag) else used).append(tag)
+        for tag in names.intersection(image["RepoTags"] or ()):
+            (removed if remove_unused(api, tag) else used).append(tag)
     for image in api.images(all=True, filters={"label": CONTENT}):
-        if not [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"]:
+        nameless = not [tag for tag in image["RepoTags"] or () if tag != "<none>:<none>"]
+        if nameless and ":".join(split(image["Labels"].get(IMAGE, ""))) in names:
             remove_unused(api, image["Id"])
     if used:
         raise StepFailed(
@@ -105,9 +132,10 @@ def remove(client: docker.DockerClient) -> list[str]:
     return sorted(removed)
 
 
-def _removed(api: docker.APIClient, name: str) -> bool:
+def remove_unused(api: docker.APIClient, image: str) -> bool:
+    """Remove an image by its name or id, unless a container or another image needs it."""
     try:
-        api.remove_image(name)
+        api.remove_image(image)
     except docker.errors.ImageNotFound:
         return False
     except docker.errors.APIError as error:
@@ -115,8 +143,3 @@ def _removed(api: docker.APIClient, name: str) -> bool:
             return False
         raise
     return True
-
-
-def remove_unused(api: docker.APIClient, image: str) -> bool:
-    """Remove an image without a name, unless a container or another image needs it."""
-    return _removed(api, image)

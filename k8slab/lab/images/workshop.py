@@ -11,6 +11,8 @@ import errno
 import itertools
 import os
 import re
+import shutil
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,13 +31,14 @@ CONTENT = "k8slab.content"
 IMAGE = "k8slab.image"
 PARENT = "k8slab.parent"
 ORIGIN = "k8slab.origin"
+PROJECT = "k8slab.project"
 
 LAST_LINES = 30
+PATIENCE = 900
 # The labels of a container go into the image made from it, and from there onto every node: a mark alone must not
 # make a node look like a leftover, so the name has to match too.
 _MARK = re.compile(r"^(\d+)-(\d+)$")
-
-_FULL = "No space left on device"
+_NAME = re.compile(r"^k8slab-build-(\d+)-(\d+)-")
 
 
 class Cancelled(Exception):
@@ -56,7 +59,7 @@ def _started(pid: int) -> int:
 
 
 def disk_full(text: str) -> bool:
-    return _FULL in text or os.strerror(errno.ENOSPC) in text
+    return os.strerror(errno.ENOSPC).lower() in text.lower()
 
 
 def failed(image: str, step: str, *, why: str = "", output: str = "") -> BuildFailed:
@@ -85,6 +88,8 @@ class Workshop:
         self.client = client
         self.api = client.api
         self._mark = mark()
+        # A layer of some hundred megabytes can keep a slow disk busy for longer than an ordinary answer may take.
+        self._timeout, self.api.timeout = self.api.timeout, max(self.api.timeout, PATIENCE)
         self._serial = itertools.count(1)
         self._lock = threading.Lock()
         self._containers: set[str] = set()
@@ -184,10 +189,22 @@ class Workshop:
             if self._orphan(volume["Name"], (volume["Labels"] or {}).get(BUILD, "")):
                 self.remove_volume(volume["Name"])
                 swept.append(volume["Name"])
+        for folder in Path(tempfile.gettempdir()).glob("k8slab-build-*"):
+            match = _NAME.match(folder.name)
+            orphan = match and _started(int(match[1])) != int(match[2]) and folder.stat().st_uid == os.geteuid()
+            # What is mounted below is somebody else's files.
+            if orphan and f" {folder}/" not in Path("/proc/self/mountinfo").read_text():
+                shutil.rmtree(folder, ignore_errors=True)
+                swept.append(str(folder))
         return swept
+
+    def folder(self) -> tempfile.TemporaryDirectory[str]:
+        """A folder on the host, gone when its block ends; the next builder removes what a killed one left."""
+        return tempfile.TemporaryDirectory(prefix=f"k8slab-build-{self._mark}-", ignore_cleanup_errors=True)
 
     def close(self) -> None:
         """Remove every container and volume of this build."""
+        self.api.timeout = self._timeout
         for container in list(self._containers):
             self.remove(container)
         for volume in self.api.volumes(filters={"label": f"{BUILD}={self._mark}"})["Volumes"] or ():
@@ -227,6 +244,7 @@ class Bench:
         made = self.shop.api.exec_create(
             self.id,
             ["sh", "-ec", script],
+            user="root",
             environment={"LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", **(environment or {})},
         )
         kept: deque[str] = deque(maxlen=2000)
@@ -268,6 +286,7 @@ class Bench:
         conf = {
             "Entrypoint": list(entrypoint),
             "Cmd": list(command),
+            "User": "root",
             "Env": [f"{key}={value}" for key, value in (environment or {}).items()],
             "Labels": {BUILD: "", **labels},
         }
