@@ -93,6 +93,10 @@ class AgentCalls:
         """Make the books agree with what the agent says it runs."""
         for info in call.get("frameworks", ()):
             self._know_framework(agent, info)
+        alive = {(item["framework_id"]["value"], _executor_id(item)) for item in call.get("executors", ())}
+        for key, executor in list(agent.executors.items()):
+            if key not in alive:
+                self._lose_executor(agent, executor, status=-1)
         for item in call.get("executors", ()):
             self._merge_executor(agent, item)
         reported = set()
@@ -213,22 +217,24 @@ class AgentCalls:
     def _executor_exited(self, agent: Agent, call: Mapping[str, Any]) -> None:
         key = (call["framework_id"]["value"], call["executor_id"]["value"])
         executor = agent.executors.get(key)
-        if executor is None:
-            return
+        if executor is not None:
+            self._lose_executor(agent, executor, status=call["status"])
+
+    def _lose_executor(self, agent: Agent, executor: Executor, *, status: int) -> None:
         self._master.remove_executor(executor)
-        self._master.frameworks[key[0]].send(
-            {
-                "type": "FAILURE",
-                "failure": {
-                    "agent_id": {"value": agent.agent_id},
-                    "executor_id": call["executor_id"],
-                    "status": call["status"],
-                },
-            }
-        )
+        failure = {
+            "agent_id": {"value": agent.agent_id},
+            "executor_id": {"value": executor.executor_id},
+            "status": status,
+        }
+        self._master.frameworks[executor.framework_id].send({"type": "FAILURE", "failure": failure})
 
     def _pong(self, agent: Agent, _call: Mapping[str, Any]) -> None:
         agent.unanswered_pings = 0
 
     def _unregister(self, agent: Agent, _call: Mapping[str, Any]) -> None:
         self._master.remove_agent(agent, message="unregistered")
+
+
+def _executor_id(item: Mapping[str, Any]) -> str:
+    return str(item["executor_info"]["executor_id"]["value"])

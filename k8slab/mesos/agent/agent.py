@@ -1,0 +1,420 @@
+"""The agent's books: which executors live here, which tasks they have, what becomes of them. HTTP stays outside."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from k8slab.mesos.agent.checkpoint import Checkpoint
+from k8slab.mesos.agent.launcher import Launcher, LaunchError, command_executor_info
+from k8slab.mesos.agent.model import TERMINAL, Executor, Framework, Task
+from k8slab.mesos.agent.paths import link_latest
+from k8slab.mesos.agent.processes import kill_tree
+from k8slab.mesos.agent.updates import StatusUpdates
+from k8slab.mesos.resources import Resources
+
+log = logging.getLogger(__name__)
+
+VERSION = "1.11.0"
+
+Call = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class AgentOptions:
+    """The agent's flags, parsed. Times in seconds."""
+
+    executor_registration_timeout: float = 60.0
+    executor_reregistration_timeout: float = 2.0
+    executor_shutdown_grace_period: float = 5.0
+    flags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Agent:
+    """``send`` takes calls to the master; while there is none they are lost, but for updates, which are kept."""
+
+    def __init__(
+        self,
+        info: dict[str, Any],
+        *,
+        pid: str,
+        options: AgentOptions,
+        launcher: Launcher,
+        checkpoint: Checkpoint,
+        send: Callable[[Call], None],
+    ) -> None:
+        self.info = info
+        self.pid = pid
+        self.options = options
+        self.launcher = launcher
+        self.checkpoint = checkpoint
+        self.frameworks: dict[str, Framework] = {}
+        self.start_time = time.time()
+        self._send = send
+        self._launches: set[asyncio.Task[None]] = set()
+        self.updates = StatusUpdates(self._forward)
+
+    @property
+    def agent_id(self) -> str:
+        """Empty before the first registration."""
+        return str((self.info.get("id") or {}).get("value", ""))
+
+    def adopt_id(self, agent_id: str) -> None:
+        if self.agent_id != agent_id:
+            self.info["id"] = {"value": agent_id}
+            self.checkpoint.write_agent(self.info)
+            sandboxes = self.checkpoint.paths.work_dir / "slaves" / agent_id
+            sandboxes.mkdir(parents=True, exist_ok=True)
+            link_latest(sandboxes)
+
+    # -- tasks
+
+    def run_task(self, framework_info: dict[str, Any], info: dict[str, Any], role: str) -> None:
+        framework_id = framework_info["id"]["value"]
+        framework = self.frameworks.get(framework_id)
+        if framework is None:
+            framework = self.frameworks[framework_id] = Framework(framework_info)
+            self.checkpoint.write_framework(self.agent_id, framework)
+        if framework.terminating:
+            log.info("task %s dropped: its framework is shutting down", info["task_id"]["value"])
+            return
+        task = Task(
+            task_id=info["task_id"]["value"],
+            info=info,
+            role=role,
+            resources=Resources.from_json(info.get("resources", ())),
+        )
+        executor_info = info.get("executor") or command_executor_info(info, framework_id)
+        executor = framework.executors.get(executor_info["executor_id"]["value"])
+        if executor is None:
+            executor = self._new_executor(framework, executor_info, role, is_command="executor" not in info)
+        if framework.checkpoint:
+            self.checkpoint.write_task(self.agent_id, executor, task)
+        if executor.state in ("terminating", "terminated"):
+            executor.queued[task.task_id] = task
+            self.end_task(executor, task, self._lost(framework), "EXECUTOR_TERMINATED", "Executor is terminating")
+        elif executor.state == "running":
+            self._deliver(executor, task)
+        else:
+            executor.queued[task.task_id] = task
+
+    def _new_executor(self, framework: Framework, info: dict[str, Any], role: str, *, is_command: bool) -> Executor:
+        executor_id, container_id = info["executor_id"]["value"], str(uuid.uuid4())
+        executor = Executor(
+            framework_id=framework.framework_id,
+            executor_id=executor_id,
+            info={**info, "framework_id": {"value": framework.framework_id}},
+            role=role,
+            container_id=container_id,
+            directory=self.checkpoint.paths.sandbox(self.agent_id, framework.framework_id, executor_id, container_id),
+            resources=Resources.from_json(info.get("resources", ())),
+            is_command=is_command,
+        )
+        framework.executors[executor_id] = executor
+        self.checkpoint.write_executor(self.agent_id, executor)
+        launch = asyncio.create_task(self._launch(framework, executor), name=f"launch {executor_id}")
+        self._launches.add(launch)
+        launch.add_done_callback(self._launches.discard)
+        return executor
+
+    async def _launch(self, framework: Framework, executor: Executor) -> None:
+        try:
+            executor.process = await self.launcher.launch(
+                framework,
+                executor,
+                agent_id=self.agent_id,
+                on_exit=lambda status: self.executor_exited(executor, status),
+            )
+        except LaunchError as error:
+            log.warning("%s: %s", executor.label, error)
+            executor.termination = ("CONTAINER_LAUNCH_FAILED", str(error))
+            self.executor_exited(executor, -1)
+            return
+        link_latest(executor.directory)
+        self.checkpoint.write_pid(self.agent_id, executor)
+        log.info("%s started as %d in %s", executor.label, executor.process.pid, executor.directory)
+        if executor.state == "terminating":
+            self.kill_executor(executor)
+        elif executor.state == "registering":
+            timeout = self.options.executor_registration_timeout
+            executor.timer = self._later(timeout, self._registration_timed_out, executor)
+
+    def _registration_timed_out(self, executor: Executor) -> None:
+        text = f"Executor did not register within {self.options.executor_registration_timeout:g}secs"
+        self.terminate(executor, "EXECUTOR_REGISTRATION_TIMEOUT", text)
+
+    def _deliver(self, executor: Executor, task: Task) -> None:
+        executor.tasks[task.task_id] = task
+        executor.send({"type": "LAUNCH", "launch": {"task": task.info}})
+
+    def kill_task(self, framework_id: str, task_id: str, kill_policy: Mapping[str, Any] | None) -> None:
+        found = self.find_task(framework_id, task_id)
+        if found is None:
+            self.tell_unknown(framework_id, task_id)
+            return
+        executor, task = found
+        if task_id in executor.queued:
+            text = "Task was killed before its executor was given it"
+            self.end_task(executor, task, "TASK_KILLED", "TASK_KILLED_DURING_LAUNCH", text)
+            if executor.is_command or not (executor.queued or executor.tasks):
+                self.terminate(executor, "TASK_KILLED_DURING_LAUNCH", text)
+            return
+        event: dict[str, Any] = {"type": "KILL", "kill": {"task_id": {"value": task_id}}}
+        if kill_policy is not None:
+            event["kill"]["kill_policy"] = kill_policy
+        executor.send(event)
+
+    def find_task(self, framework_id: str, task_id: str) -> tuple[Executor, Task] | None:
+        framework = self.frameworks.get(framework_id)
+        for executor in framework.executors.values() if framework else ():
+            task = executor.queued.get(task_id) or executor.tasks.get(task_id)
+            if task is not None:
+                return executor, task
+        return None
+
+    def tell_unknown(self, framework_id: str, task_id: str) -> None:
+        """The master asks for a task that is not here: say so, as an update it will have to be acknowledged for."""
+        framework = self.frameworks.get(framework_id)
+        state = "TASK_GONE" if framework is not None and _partition_aware(framework) else "TASK_LOST"
+        status = self.own_status(task_id, state, "RECONCILIATION", "Reconciliation: task unknown to the agent")
+        self.updates.add(framework_id, status, journal=None)
+
+    # -- updates
+
+    def update(self, executor: Executor, status: dict[str, Any]) -> None:
+        """A status from an executor (or of our own making for one of its tasks): keep it, pass it on, confirm it."""
+        task_id = status["task_id"]["value"]
+        task = executor.tasks.get(task_id) or executor.queued.get(task_id)
+        status = self._completed(executor, status)
+        framework = self.frameworks.get(executor.framework_id)
+        journal = None
+        if framework is not None and framework.checkpoint:
+            journal = self.checkpoint.journal(self.agent_id, executor, task_id)
+        if task is not None and not task.terminal:
+            task.state = status["state"]
+            task.statuses.append(status)
+            if task.terminal:
+                executor.queued.pop(task_id, None)
+                executor.tasks[task_id] = task
+        self.updates.add(executor.framework_id, status, journal=journal)
+        if status["source"] == "SOURCE_EXECUTOR":
+            confirmed = {"task_id": status["task_id"], "uuid": status["uuid"]}
+            executor.send({"type": "ACKNOWLEDGED", "acknowledged": confirmed})
+
+    def _completed(self, executor: Executor, status: dict[str, Any]) -> dict[str, Any]:
+        container: dict[str, Any] = {
+            "container_id": {"value": executor.container_id},
+            "network_infos": [{"ip_addresses": [{"protocol": "IPv4", "ip_address": self.launcher.options.ip}]}],
+        }
+        if executor.process is not None:
+            container["executor_pid"] = executor.process.pid
+        container |= status.get("container_status", {})
+        return {
+            "timestamp": time.time(),
+            **status,
+            "agent_id": {"value": self.agent_id},
+            "executor_id": {"value": executor.executor_id},
+            "container_status": container,
+        }
+
+    def own_status(self, task_id: str, state: str, reason: str, message: str) -> dict[str, Any]:
+        return {
+            "task_id": {"value": task_id},
+            "state": state,
+            "source": "SOURCE_AGENT",
+            "reason": f"REASON_{reason}",
+            "message": message,
+            "agent_id": {"value": self.agent_id},
+            "timestamp": time.time(),
+            "uuid": base64.b64encode(uuid.uuid4().bytes).decode("ascii"),
+        }
+
+    def end_task(self, executor: Executor, task: Task, state: str, reason: str, message: str) -> None:
+        self.update(executor, self.own_status(task.task_id, state, reason, message))
+
+    def _forward(self, framework_id: str, status: dict[str, Any]) -> None:
+        found = self.find_task(framework_id, status["task_id"]["value"])
+        latest = found[1].state if found else status["state"]
+        call = {"framework_id": {"value": framework_id}, "status": status, "latest_state": latest}
+        self._send({"type": "UPDATE", **call})
+
+    def acknowledge(self, framework_id: str, task_id: str, update: str) -> None:
+        """The scheduler has seen an update; with the last one of a task nobody needs the task any more."""
+        status = self.updates.acknowledge(framework_id, task_id, update)
+        found = self.find_task(framework_id, task_id)
+        if status is None or found is None or not _ends(status):
+            return
+        executor, task = found
+        executor.tasks.pop(task_id, None)
+        executor.completed_tasks.append(task)
+        self.updates.forget(framework_id, task_id)
+        if executor.state == "terminated":
+            self._forget_if_done(executor)
+
+    # -- executors
+
+    def terminate(self, executor: Executor, reason: str, message: str) -> None:
+        """End it at once; ``reason`` and ``message`` are what its live tasks end with."""
+        executor.termination = executor.termination or (reason, message)
+        executor.state = "terminating"
+        self.kill_executor(executor)
+
+    def kill_executor(self, executor: Executor) -> None:
+        executor.stop_timer()
+        if executor.process is not None:
+            kill_tree(executor.process.pid)
+
+    def shutdown_executor(self, executor: Executor) -> None:
+        """Ask it to end, and kill it after its grace period."""
+        if executor.state in ("terminating", "terminated"):
+            return
+        executor.stop_timer()
+        executor.state = "terminating"
+        executor.send({"type": "SHUTDOWN"})
+        given = executor.info.get("shutdown_grace_period", {}).get("nanoseconds")
+        grace = self.options.executor_shutdown_grace_period if given is None else given / 1e9
+        executor.timer = self._later(grace if executor.stream is not None else 0.0, self.kill_executor, executor)
+
+    def shutdown_framework(self, framework_id: str) -> None:
+        framework = self.frameworks.get(framework_id)
+        if framework is None:
+            return
+        log.info("framework %s is shut down", framework_id)
+        framework.terminating = True
+        self.updates.forget_framework(framework_id)
+        for executor in list(framework.executors.values()):
+            if executor.state == "terminated":
+                self._forget(executor)
+            else:
+                self.shutdown_executor(executor)
+        if not framework.executors:
+            self.frameworks.pop(framework_id, None)
+
+    def executor_exited(self, executor: Executor, status: int) -> None:
+        """Its process ended (``status`` as from wait): so have its tasks."""
+        log.info("%s ended with status %d", executor.label, status)
+        executor.stop_timer()
+        executor.state = "terminated"
+        if executor.stream is not None:
+            executor.stream.close()
+            executor.stream = None
+        framework = self.frameworks.get(executor.framework_id)
+        reason, message = executor.termination or ("EXECUTOR_TERMINATED", "Executor terminated")
+        if framework is not None and not framework.terminating:
+            for task in [*executor.queued.values(), *executor.tasks.values()]:
+                if not task.terminal:
+                    self.end_task(executor, task, "TASK_FAILED", reason, message)
+            if not executor.is_command:
+                self._send(
+                    {
+                        "type": "EXECUTOR_EXITED",
+                        "framework_id": {"value": executor.framework_id},
+                        "executor_id": {"value": executor.executor_id},
+                        "status": status,
+                    }
+                )
+        self.checkpoint.write_end(self.agent_id, executor)
+        self._forget_if_done(executor)
+
+    def _forget_if_done(self, executor: Executor) -> None:
+        """An ended executor stays as long as one of its tasks has an update that nobody has acknowledged."""
+        framework = self.frameworks.get(executor.framework_id)
+        if framework is None or framework.terminating or not executor.tasks:
+            self._forget(executor)
+
+    def _forget(self, executor: Executor) -> None:
+        framework = self.frameworks.get(executor.framework_id)
+        if framework is None or framework.executors.get(executor.executor_id) is not executor:
+            return
+        del framework.executors[executor.executor_id]
+        framework.completed_executors.append(executor)
+        if framework.terminating and not framework.executors:
+            del self.frameworks[executor.framework_id]
+
+    def _lost(self, framework: Framework) -> str:
+        return "TASK_DROPPED" if _partition_aware(framework) else "TASK_LOST"
+
+    def lost_state(self, framework_id: str) -> str:
+        """How a task that never ran is called to this framework."""
+        framework = self.frameworks.get(framework_id)
+        return self._lost(framework) if framework is not None else "TASK_LOST"
+
+    def _later(self, seconds: float, callback: Callable[[Executor], None], executor: Executor) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, callback, executor)
+
+    # -- to the master
+
+    def registration(self) -> Call:
+        """REGISTER the first time, REREGISTER with everything that lives here after that."""
+        call: Call = {"agent_info": self.info, "pid": self.pid, "version": VERSION}
+        if not self.agent_id:
+            return {"type": "REGISTER", **call}
+        executors = [executor for framework in self.frameworks.values() for executor in framework.executors.values()]
+        return {
+            "type": "REREGISTER",
+            **call,
+            "frameworks": [framework.info for framework in self.frameworks.values() if not framework.terminating],
+            "executors": [
+                {
+                    "framework_id": {"value": executor.framework_id},
+                    "role": executor.role,
+                    "executor_info": executor.info,
+                }
+                for executor in executors
+                if not executor.is_command and executor.state != "terminated"
+            ],
+            "tasks": [
+                _task_report(executor, task)
+                for executor in executors
+                for task in [*executor.queued.values(), *executor.tasks.values()]
+            ],
+        }
+
+    def used(self) -> Resources:
+        total = Resources()
+        for framework in self.frameworks.values():
+            for executor in framework.executors.values():
+                if executor.state != "terminated":
+                    total += executor.allocated
+        return total
+
+    def message_to_framework(self, executor: Executor, data: str) -> None:
+        self._send(
+            {
+                "type": "MESSAGE",
+                "framework_id": {"value": executor.framework_id},
+                "executor_id": {"value": executor.executor_id},
+                "data": data,
+            }
+        )
+
+
+SHOWN = ("labels", "discovery", "container", "health_check", "limits")
+
+
+def _task_report(executor: Executor, task: Task) -> dict[str, Any]:
+    return {
+        "framework_id": {"value": executor.framework_id},
+        "task_id": {"value": task.task_id},
+        "name": task.info.get("name", ""),
+        "executor_id": "" if executor.is_command else executor.executor_id,
+        "role": task.role,
+        "state": task.state,
+        "statuses": task.statuses[-1:],
+        "resources": task.info.get("resources", []),
+        "info": {key: task.info[key] for key in SHOWN if key in task.info},
+    }
+
+
+def _ends(status: Mapping[str, Any]) -> bool:
+    return status["state"] in TERMINAL
+
+
+def _partition_aware(framework: Framework) -> bool:
+    return any(known.get("type") == "PARTITION_AWARE" for known in framework.info.get("capabilities", ()))

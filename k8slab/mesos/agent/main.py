@@ -1,0 +1,236 @@
+"""``mesos-slave`` (also ``mesos-agent``): flags, recovery, serving, registration."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from k8slab import daemon
+from k8slab.mesos.agent import views
+from k8slab.mesos.agent.agent import Agent, AgentOptions
+from k8slab.mesos.agent.checkpoint import Checkpoint
+from k8slab.mesos.agent.executor_api import ExecutorApi
+from k8slab.mesos.agent.launcher import Launcher, LauncherOptions
+from k8slab.mesos.agent.master_link import MasterLink
+from k8slab.mesos.agent.paths import Paths
+from k8slab.mesos.agent.processes import kill_tree
+from k8slab.mesos.agent.recovery import Incompatible, await_executors, check_compatible, recover
+from k8slab.mesos.attributes import parse_attributes
+from k8slab.mesos.client.detector import MasterDetector
+from k8slab.mesos.flags import Flags, host_address
+from k8slab.mesos.http import Routes, json_answer, serve
+from k8slab.mesos.resources import Resources
+
+log = logging.getLogger("mesos-slave")
+
+DEFAULT_PORTS = "ports:[31000-32000]"
+
+FLAGS: dict[str, tuple[str | None, str]] = {
+    "master": (None, "where the master is: zk://host:port,…/path or host:port"),
+    "ip": (None, "address to listen on and to be known by"),
+    "port": ("5051", "port to listen on"),
+    "hostname": (None, "name to be known by"),
+    "work_dir": (None, "where sandboxes and what survives a restart are kept"),
+    "resources": ("", "what this agent offers, such as cpus:4;mem:4096;ports:[31000-32000]; the rest is detected"),
+    "attributes": ("", "what this agent is, such as rack:r0;level:3"),
+    "registration_backoff_factor": ("1secs", "longest wait before the first registration with a new leader"),
+    "executor_registration_timeout": ("1mins", "how long a new executor may take to subscribe"),
+    "executor_reregistration_timeout": ("2secs", "how long executors may take to return after an agent restart"),
+    "executor_shutdown_grace_period": ("5secs", "how long an executor may take to shut down"),
+    "executor_environment_variables": (None, "JSON object of variables that every executor gets"),
+    "recover": ("reconnect", "reconnect with living executors, or cleanup: kill them and exit"),
+    "recovery_timeout": ("15mins", "how long executors wait for their agent"),
+    "reconfiguration_policy": ("equal", "equal: same resources and attributes as before; additive: more is fine"),
+    "strict": ("true", "accepted"),
+    "switch_user": ("true", "whether tasks run as their framework's user"),
+    "zk_session_timeout": ("10secs", "ZooKeeper session for finding the master"),
+    "boot_id": ("/proc/sys/kernel/random/boot_id", "file naming this boot; MESOS_BOOT_ID_FILE overrides it"),
+    "containerizers": ("mesos", "only mesos"),
+    "isolation": ("posix/cpu,posix/mem", "accepted; nothing is enforced"),
+    "launcher": ("posix", "accepted"),
+    "log_dir": (None, "accepted; this agent logs to stderr, its supervisor keeps the files"),
+    "logging_level": ("INFO", "INFO, WARNING or ERROR"),
+}
+LONGEST_REREGISTRATION_SECONDS = 15.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    flags = Flags.parse("mesos-slave", FLAGS, sys.argv[1:] if argv is None else argv)
+    daemon.configure_logging()
+    logging.getLogger("kazoo").setLevel(logging.WARNING)
+    work_dir = Path(flags.required("work_dir")).absolute()
+    flags.required("master")
+    ip = host_address(flags.text("ip"))
+    port = flags.read("port", int)
+    launcher = Launcher(
+        LauncherOptions(
+            ip=ip,
+            port=port,
+            shutdown_grace=flags.seconds("executor_shutdown_grace_period"),
+            recovery_timeout=flags.seconds("recovery_timeout"),
+            switch_user=flags.boolean("switch_user"),
+            environment=flags.read("executor_environment_variables", _variables)
+            if flags.text("executor_environment_variables")
+            else {},
+        )
+    )
+    info: dict[str, Any] = {
+        "hostname": flags.text("hostname") or ip,
+        "port": port,
+        "resources": _resources(flags).to_json(),
+        "attributes": parse_attributes(flags.text("attributes") or ""),
+        "checkpoint": True,
+    }
+    options = AgentOptions(
+        executor_registration_timeout=flags.seconds("executor_registration_timeout"),
+        executor_reregistration_timeout=min(
+            flags.seconds("executor_reregistration_timeout"), LONGEST_REREGISTRATION_SECONDS
+        ),
+        executor_shutdown_grace_period=flags.seconds("executor_shutdown_grace_period"),
+        flags=flags.shown(),
+    )
+    return daemon.run(lambda stop: _serve(flags, work_dir, info, options, launcher, stop))
+
+
+async def _serve(
+    flags: Flags, work_dir: Path, info: dict[str, Any], options: AgentOptions, launcher: Launcher, stop: asyncio.Event
+) -> int:
+    """Serve until told to stop. Executors are left alone: those of checkpointing frameworks wait for the next agent."""
+    checkpoint = Checkpoint(Paths(work_dir))
+    before = checkpoint.recover_agent()
+    if before is not None:
+        try:
+            check_compatible(before, info, policy=flags.required("reconfiguration_policy"))
+        except Incompatible as error:
+            print(
+                f"mesos-slave: incompatible agent info: {error}. Either start it as before, or forget it: "
+                f"rm -f {checkpoint.paths.latest_agent}",
+                file=sys.stderr,
+            )
+            return 1
+        info = {**info, "id": before["id"]}
+    same_boot = checkpoint.same_boot(_boot_id(flags))
+    detector = MasterDetector(flags.read("master", _master), session_timeout=flags.seconds("zk_session_timeout"))
+    link = MasterLink(detector, backoff=flags.seconds("registration_backoff_factor"), on_registered=daemon.notify_ready)
+    pid = f"slave(1)@{launcher.options.ip}:{launcher.options.port}"
+    agent = Agent(info, pid=pid, options=options, launcher=launcher, checkpoint=checkpoint, send=link.send)
+    alive = recover(agent, same_boot=same_boot) if before is not None else []
+    if flags.text("recover") == "cleanup":
+        for executor in alive:
+            if executor.process is not None:
+                kill_tree(executor.process.pid)
+        checkpoint.forget_agent()
+        return 0
+    executor_api = ExecutorApi(agent)
+    executor_api.recovering = False
+    runner = await serve(_routes(agent, link, executor_api), host=launcher.options.ip, port=launcher.options.port)
+    log.info("agent serves at http://%s:%d", launcher.options.ip, launcher.options.port)
+    running = asyncio.create_task(_run(agent, link, alive))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+    finally:
+        for task in (running, stopping):
+            task.cancel()
+        await detector.close()
+        await runner.cleanup()
+    return 0
+
+
+async def _run(agent: Agent, link: MasterLink, alive: list[Any]) -> None:
+    await await_executors(agent, alive)
+    await link.run(agent)
+
+
+def _routes(agent: Agent, link: MasterLink, executor_api: ExecutorApi) -> Routes:
+    table = Routes("slave(1)")
+
+    def show(path: str, view: Any) -> None:
+        async def handler(request: web.Request) -> web.Response:
+            return json_answer(request, view())
+
+        table.add(path, handler)
+
+    async def health(_request: web.Request) -> web.Response:
+        return web.Response()
+
+    table.add("/api/v1/executor", executor_api)
+    table.add("/health", health)
+    show("/state", lambda: views.state(agent, master=link.master))
+    show("/state.json", lambda: views.state(agent, master=link.master))
+    show("/version", views.version)
+    show("/flags", lambda: {"flags": dict(agent.options.flags)})
+    show("/metrics/snapshot", lambda: views.metrics(agent, registered=link.registered))
+    return table
+
+
+def _master(text: str) -> str:
+    """Checked here, so that a wrong one ends the program with a sentence instead of waiting for ever."""
+    if text.startswith("zk://"):
+        from k8slab.mesos.zookeeper import ZooKeeperAddress
+
+        ZooKeeperAddress.parse(text)
+    else:
+        from k8slab.mesos.client.detector import with_port
+
+        with_port(text)
+    return text
+
+
+def _resources(flags: Flags) -> Resources:
+    """What the flag says; cpus, mem, disk and ports it does not mention are what this machine has."""
+    text = flags.text("resources") or ""
+    given = flags.read("resources", Resources.parse) if text else Resources()
+    named = {name for name, _ in [*given.scalars, *given.ranges]}
+    detected: dict[str, Callable[[], str]] = {
+        "cpus": _cpus,
+        "mem": _mem,
+        "disk": lambda: _disk(Path(flags.required("work_dir"))),
+        "ports": lambda: DEFAULT_PORTS,
+    }
+    for name, detect in detected.items():
+        if name not in named:
+            given += Resources.parse(detect())
+    return given
+
+
+def _cpus() -> str:
+    return f"cpus:{os.cpu_count() or 1}"
+
+
+def _mem() -> str:
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1 << 20)
+    return f"mem:{whole - 1024 if whole >= 2048 else whole // 2}"
+
+
+def _disk(home: Path) -> str:
+    home.mkdir(parents=True, exist_ok=True)
+    stat = os.statvfs(home)
+    whole = stat.f_frsize * stat.f_blocks // (1 << 20)
+    return f"disk:{whole - 5120 if whole >= 10240 else whole // 2}"
+
+
+def _boot_id(flags: Flags) -> str:
+    """A node that shares its kernel with others is given a boot id of its own by whoever starts it."""
+    return Path(os.environ.get("MESOS_BOOT_ID_FILE") or flags.required("boot_id")).read_text().strip()
+
+
+def _variables(text: str) -> dict[str, str]:
+    value = orjson.loads(text)
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise ValueError("expected a JSON object of strings")
+    return value
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

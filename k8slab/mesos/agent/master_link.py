@@ -1,0 +1,164 @@
+"""The agent's end of the link to the master: find it, register, stay connected. See ``k8slab.mesos.link``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+import aiohttp
+import orjson
+
+from k8slab.mesos.agent.agent import Agent
+from k8slab.mesos.client.detector import MasterDetector
+from k8slab.mesos.link import CONTENT_TYPE, PATH
+from k8slab.mesos.recordio import Decoder, FramingError, encode
+
+log = logging.getLogger(__name__)
+
+CONNECT_SECONDS = 5.0
+REGISTRATION_SECONDS = 10.0
+LONGEST_BACKOFF_SECONDS = 60.0
+
+
+class MasterLink:
+    """``send`` writes to the present link and forgets what there is no link for."""
+
+    def __init__(self, detector: MasterDetector, *, backoff: float, on_registered: Callable[[], None]) -> None:
+        self._detector = detector
+        self._backoff = backoff
+        self._on_registered = on_registered
+        self._outgoing: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+        self._registered = False
+        self.master: str | None = None
+
+    @property
+    def registered(self) -> bool:
+        return self._registered
+
+    def send(self, call: Mapping[str, Any]) -> None:
+        if self._registered or call["type"] in ("REGISTER", "REREGISTER"):
+            self._outgoing.append(encode(orjson.dumps(call)))
+            self._wake.set()
+
+    async def run(self, agent: Agent) -> None:
+        """For ever: follow the leader, and register with it."""
+        delay = self._backoff
+        # A master that just took over is reached by every agent at once; one that is new to the cluster is alone.
+        waiting = bool(agent.agent_id)
+        while True:
+            leader = await self._detector.leader()
+            if waiting:
+                await asyncio.sleep(random.uniform(0, delay))
+                delay = min(delay * 2, LONGEST_BACKOFF_SECONDS)
+            waiting = True
+            if self._detector.current != leader:
+                delay = self._backoff
+                continue
+            if await self._stay(leader, agent):
+                delay = self._backoff
+
+    async def _stay(self, leader: str, agent: Agent) -> bool:
+        """One link, until it breaks or somebody else leads; whether it got as far as being registered."""
+        linked = asyncio.create_task(self._link(leader, agent), name=f"link to {leader}")
+        elsewhere = asyncio.create_task(self._detector.moved(leader))
+        try:
+            await asyncio.wait({linked, elsewhere}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (linked, elsewhere):
+                task.cancel()
+            outcome, _ = await asyncio.gather(linked, elsewhere, return_exceptions=True)
+            got_registered, self._registered = self._registered, False
+            self._outgoing.clear()
+            agent.updates.pause()
+        if isinstance(outcome, Exception) and not isinstance(outcome, _EXPECTED):
+            raise outcome
+        log.info("link to %s ended: %s", leader, outcome or "closed by the master")
+        return got_registered
+
+    async def _link(self, leader: str, agent: Agent) -> None:
+        self.send(agent.registration())
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            async with asyncio.timeout(REGISTRATION_SECONDS):
+                response = await session.post(
+                    f"http://{leader}{PATH}",
+                    data=self._records(),
+                    headers={"Content-Type": CONTENT_TYPE},
+                    allow_redirects=False,
+                )
+            if response.status == 307:
+                self._detector.redirect(response.headers.get("Location", ""))
+                raise ConnectionError(f"{leader} does not lead")
+            if response.status != 200:
+                raise ConnectionError(f"{leader} answers {response.status} {(await response.text())[:200]}")
+            self.master = leader
+            await self._read(response, agent)
+
+    async def _read(self, response: aiohttp.ClientResponse, agent: Agent) -> None:
+        """Events until the end; a master that pings no more is as gone as one that closed."""
+        decoder = Decoder()
+        silence = REGISTRATION_SECONDS
+        handlers = self._handlers(agent)
+        while True:
+            async with asyncio.timeout(silence):
+                chunk = await response.content.readany()
+            if not chunk:
+                return
+            for record in decoder.feed(chunk):
+                event = orjson.loads(record)
+                if event["type"] in ("REGISTERED", "REREGISTERED"):
+                    silence = event["total_ping_timeout_seconds"]
+                    agent.adopt_id(event["agent_id"]["value"])
+                    self._registered = True
+                    log.info("%s as %s with %s", event["type"].lower(), agent.agent_id, self.master)
+                    agent.updates.resume()
+                    self._on_registered()
+                else:
+                    handlers[event["type"]](event)
+
+    def _handlers(self, agent: Agent) -> dict[str, Callable[[dict[str, Any]], None]]:
+        def executor_do(event: dict[str, Any], action: Callable[[Any], None]) -> None:
+            framework = agent.frameworks.get(event["framework_id"]["value"])
+            executor = framework.executors.get(event["executor_id"]["value"]) if framework else None
+            if executor is not None:
+                action(executor)
+
+        def reconcile(event: dict[str, Any]) -> None:
+            framework_id, task_id = event["framework_id"]["value"], event["task_id"]["value"]
+            if agent.find_task(framework_id, task_id) is None:
+                agent.tell_unknown(framework_id, task_id)
+
+        return {
+            "PING": lambda event: self.send({"type": "PONG"}),
+            "RUN_TASK": lambda event: agent.run_task(event["framework_info"], event["task"], event["role"]),
+            "KILL_TASK": lambda event: agent.kill_task(
+                event["framework_id"]["value"], event["task_id"]["value"], event.get("kill_policy")
+            ),
+            "ACKNOWLEDGE": lambda event: agent.acknowledge(
+                event["framework_id"]["value"], event["task_id"]["value"], event["uuid"]
+            ),
+            "MESSAGE": lambda event: executor_do(
+                event, lambda executor: executor.send({"type": "MESSAGE", "message": {"data": event["data"]}})
+            ),
+            "RECONCILE_TASK": reconcile,
+            "SHUTDOWN_EXECUTOR": lambda event: executor_do(event, agent.shutdown_executor),
+            "SHUTDOWN_FRAMEWORK": lambda event: agent.shutdown_framework(event["framework_id"]["value"]),
+        }
+
+    async def _records(self) -> AsyncIterator[bytes]:
+        """The body of the request, as long as the link lives."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self._outgoing:
+                chunk = b"".join(self._outgoing)
+                self._outgoing.clear()
+                yield chunk
+
+
+_EXPECTED = (aiohttp.ClientError, OSError, TimeoutError, FramingError)

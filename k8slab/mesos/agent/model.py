@@ -1,0 +1,97 @@
+"""What an agent knows: frameworks, their executors, the tasks in them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from k8slab.mesos.agent.processes import Process
+from k8slab.mesos.http import EventStream
+from k8slab.mesos.resources import Resources, total
+
+TERMINAL = frozenset(
+    ("TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST", "TASK_DROPPED", "TASK_GONE")
+)
+MAX_COMPLETED_TASKS = 200
+MAX_COMPLETED_EXECUTORS = 150
+
+ExecutorState = Literal["registering", "running", "terminating", "terminated"]
+
+
+@dataclass
+class Task:
+    """``info`` is the TaskInfo; ``state`` the executor's latest word, acknowledged or not."""
+
+    task_id: str
+    info: dict[str, Any]
+    role: str
+    resources: Resources
+    state: str = "TASK_STAGING"
+    statuses: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def terminal(self) -> bool:
+        return self.state in TERMINAL
+
+
+@dataclass
+class Executor:
+    """One run of an executor, a container in Mesos' words.
+
+    ``queued``: tasks it has not been given yet. ``tasks``: given, or ended with updates not yet acknowledged.
+    """
+
+    framework_id: str
+    executor_id: str
+    info: dict[str, Any]
+    role: str
+    container_id: str
+    directory: Path
+    resources: Resources
+    is_command: bool
+    state: ExecutorState = "registering"
+    stream: EventStream | None = None
+    queued: dict[str, Task] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    completed_tasks: deque[Task] = field(default_factory=lambda: deque(maxlen=MAX_COMPLETED_TASKS))
+    process: Process | None = None
+    timer: asyncio.TimerHandle | None = None
+    # Why its live tasks ended, when the agent itself ended it.
+    termination: tuple[str, str] | None = None
+
+    @property
+    def label(self) -> str:
+        return f"executor {self.executor_id} of framework {self.framework_id}"
+
+    def send(self, event: dict[str, Any]) -> None:
+        if self.stream is not None:
+            self.stream.send(event)
+
+    def stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    @property
+    def allocated(self) -> Resources:
+        live = [*self.queued.values(), *(task for task in self.tasks.values() if not task.terminal)]
+        return total([self.resources, *(task.resources for task in live)])
+
+
+@dataclass
+class Framework:
+    info: dict[str, Any]
+    executors: dict[str, Executor] = field(default_factory=dict)
+    completed_executors: deque[Executor] = field(default_factory=lambda: deque(maxlen=MAX_COMPLETED_EXECUTORS))
+    terminating: bool = False
+
+    @property
+    def framework_id(self) -> str:
+        return str(self.info["id"]["value"])
+
+    @property
+    def checkpoint(self) -> bool:
+        return bool(self.info.get("checkpoint", False))

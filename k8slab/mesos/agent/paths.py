@@ -1,0 +1,76 @@
+"""Where an agent keeps things below its work directory; Mesos' own layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+
+@dataclass(frozen=True)
+class Paths:
+    """``work_dir/slaves/…`` holds sandboxes, ``work_dir/meta/slaves/…`` what the agent must know after a restart."""
+
+    work_dir: Path
+
+    @property
+    def meta(self) -> Path:
+        return self.work_dir / "meta"
+
+    @property
+    def boot_id(self) -> Path:
+        return self.meta / "boot_id"
+
+    @property
+    def latest_agent(self) -> Path:
+        return self.meta / "slaves" / "latest"
+
+    def agent(self, agent_id: str) -> Path:
+        return self.meta / "slaves" / agent_id
+
+    def framework(self, agent_id: str, framework_id: str) -> Path:
+        return self.agent(agent_id) / "frameworks" / framework_id
+
+    def executor(self, agent_id: str, framework_id: str, executor_id: str) -> Path:
+        return self.framework(agent_id, framework_id) / "executors" / executor_id
+
+    def run(self, agent_id: str, framework_id: str, executor_id: str, container_id: str) -> Path:
+        return self.executor(agent_id, framework_id, executor_id) / "runs" / container_id
+
+    def sandbox(self, agent_id: str, framework_id: str, executor_id: str, container_id: str) -> Path:
+        below = Path("slaves", agent_id, "frameworks", framework_id, "executors", executor_id, "runs", container_id)
+        return self.work_dir / below
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Whole or not at all: a reader after a crash never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_bytes(orjson.dumps(value))
+    draft.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """None when there is no such file."""
+    try:
+        return orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def link_latest(target: Path) -> None:
+    """Make the symbolic link ``latest`` beside ``target`` point to it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.parent / ".latest.draft"
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(target.name)
+    draft.replace(target.parent / "latest")
+
+
+def folders(path: Path) -> Iterator[Path]:
+    """The real folders in ``path``, sorted; nothing when it does not exist."""
+    if path.is_dir():
+        yield from sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.is_symlink())

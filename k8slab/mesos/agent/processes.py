@@ -1,0 +1,156 @@
+"""Processes of executors and tasks: their whole tree, their end even when they are not our children, their identity."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+UNKNOWN_STATUS = -1
+
+
+class Process:
+    """A running process, started by us or found again after a restart of the agent.
+
+    ``on_exit(status)`` is called once in the event loop with the wait status; UNKNOWN_STATUS for one that is not ours.
+    """
+
+    def __init__(
+        self, pid: int, on_exit: Callable[[int], None], *, child: subprocess.Popen[bytes] | None = None
+    ) -> None:
+        """Raises ProcessLookupError when there is no such process."""
+        self.pid = pid
+        self._on_exit = on_exit
+        self._child = child
+        self._descriptor = os.pidfd_open(pid)
+        asyncio.get_running_loop().add_reader(self._descriptor, self._ended)
+
+    @classmethod
+    def start(
+        cls,
+        argv: Sequence[str],
+        *,
+        executable: str,
+        env: Mapping[str, str],
+        directory: Path,
+        user: str | None,
+        on_exit: Callable[[int], None],
+    ) -> Process:
+        """In a session of its own, so that a signal to its group never reaches the agent; output to files there.
+
+        Raises OSError when it cannot be executed, KeyError when there is no such ``user``.
+        """
+        identity = _identity(user)
+        with (directory / "stdout").open("ab") as out, (directory / "stderr").open("ab") as err:
+            child = subprocess.Popen(
+                list(argv),
+                executable=executable,
+                env=dict(env),
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+                user=identity[0] if identity else None,
+                group=identity[1] if identity else None,
+                extra_groups=list(identity[2]) if identity else None,
+            )
+        return cls(child.pid, on_exit, child=child)
+
+    def signal(self, number: int) -> None:
+        """To the whole tree below it."""
+        signal_tree(self.pid, number)
+
+    def _ended(self) -> None:
+        self.close()
+        # Before a child is reaped its pid cannot be anybody else's, so what is left of its session is surely its own.
+        kill_session(self.pid)
+        self._on_exit(UNKNOWN_STATUS if self._child is None else _wait_status(self._child.wait()))
+
+    def close(self) -> None:
+        """Stop watching; the process goes on."""
+        if self._descriptor >= 0:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _identity(user: str | None) -> tuple[int, int, Sequence[int]] | None:
+    """Who to become; None when that is who we are, or when we may not become anybody."""
+    import pwd
+
+    if not user or os.geteuid() != 0:
+        return None
+    entry = pwd.getpwnam(user)
+    if entry.pw_uid == os.geteuid():
+        return None
+    return entry.pw_uid, entry.pw_gid, os.getgrouplist(user, entry.pw_gid)
+
+
+def _wait_status(returncode: int) -> int:
+    """What wait() said, from what Popen makes of it: exit code 1 is 256, SIGKILL is 9."""
+    return -returncode if returncode < 0 else returncode << 8
+
+
+def start_time(pid: int) -> int | None:
+    """Clock ticks after boot at which ``pid`` started, which with the pid names one process; None when it is dead."""
+    fields = _stat(pid)
+    return None if fields is None or fields[0] == "Z" else int(fields[19])
+
+
+def tree(pid: int) -> list[int]:
+    """``pid`` and all its living descendants, and what else is in its session."""
+    children: dict[int, list[int]] = {}
+    session: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))) is not None:
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+            if int(fields[3]) == pid:
+                session.append(int(entry.name))
+    found: list[int] = []
+    waiting = [pid, *session]
+    while waiting:
+        current = waiting.pop()
+        if current not in found:
+            found.append(current)
+            waiting += children.get(current, ())
+    return found
+
+
+def signal_tree(pid: int, number: int) -> None:
+    for member in tree(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(member, number)
+
+
+def kill_tree(pid: int) -> None:
+    """Stop everything first, so that nothing can fork away between being found and being killed."""
+    members = tree(pid)
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for member in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(member, number)
+
+
+def kill_session(leader: int) -> None:
+    """Kill what a dead process left behind in its session."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == leader:
+            continue
+        fields = _stat(int(entry.name))
+        if fields is not None and int(fields[3]) == leader and fields[0] != "Z":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of /proc/<pid>/stat after the name: state, ppid, pgrp, session, …"""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return text.rpartition(")")[2].split()

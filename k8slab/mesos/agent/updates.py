@@ -1,0 +1,156 @@
+"""Status updates on their way to the scheduler: in order for each task, one at a time, repeated until acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from k8slab.mesos import recordio
+
+log = logging.getLogger(__name__)
+
+FIRST_RETRY_SECONDS = 10.0
+LONGEST_RETRY_SECONDS = 600.0
+
+Status = dict[str, Any]
+Key = tuple[str, str]
+
+
+@dataclass
+class Stream:
+    """One task's updates. ``journal`` is where they survive the agent, None when its framework does not checkpoint."""
+
+    journal: Path | None
+    pending: deque[Status] = field(default_factory=deque)
+    seen: set[str] = field(default_factory=set)
+    retry: asyncio.TimerHandle | None = None
+    delay: float = FIRST_RETRY_SECONDS
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        if self.journal is not None:
+            with self.journal.open("ab") as file:
+                file.write(recordio.encode(orjson.dumps(record)))
+
+
+class StatusUpdates:
+    """``forward(framework_id, status)`` is called for the oldest unacknowledged update of each task.
+
+    Nothing is forwarded while paused, that is while no master is known; ``resume`` sends what waits at once.
+    """
+
+    def __init__(self, forward: Callable[[str, Status], None]) -> None:
+        self._forward = forward
+        self._streams: dict[Key, Stream] = {}
+        self._paused = True
+
+    def add(self, framework_id: str, status: Status, *, journal: Path | None) -> bool:
+        """Take an update over; False when its uuid was seen before."""
+        key = (framework_id, status["task_id"]["value"])
+        stream = self._streams.setdefault(key, Stream(journal))
+        if status["uuid"] in stream.seen:
+            return False
+        stream.write({"type": "UPDATE", "status": status})
+        self._append(stream, key, status)
+        return True
+
+    def _append(self, stream: Stream, key: Key, status: Status) -> None:
+        stream.seen.add(status["uuid"])
+        stream.pending.append(status)
+        if len(stream.pending) == 1:
+            self._send(key, stream)
+
+    def restore(self, framework_id: str, task_id: str, journal: Path) -> list[Status]:
+        """Read a journal after a restart; all its updates, of which the unacknowledged ones wait for ``resume``."""
+        stream = Stream(journal)
+        updates: list[Status] = []
+        acknowledged: set[str] = set()
+        for record in _whole_records(journal):
+            entry = orjson.loads(record)
+            if entry["type"] == "UPDATE":
+                updates.append(entry["status"])
+            else:
+                acknowledged.add(entry["uuid"])
+        if updates:
+            stream.seen = {status["uuid"] for status in updates}
+            stream.pending = deque(status for status in updates if status["uuid"] not in acknowledged)
+            self._streams[(framework_id, task_id)] = stream
+        return updates
+
+    def acknowledge(self, framework_id: str, task_id: str, uuid: str) -> Status | None:
+        """The update this acknowledges; None for a repeated or unexpected acknowledgement."""
+        key = (framework_id, task_id)
+        stream = self._streams.get(key)
+        if stream is None or not stream.pending or stream.pending[0]["uuid"] != uuid:
+            log.info("acknowledgement %s for task %s is not the expected one", uuid, task_id)
+            return None
+        status = stream.pending.popleft()
+        stream.write({"type": "ACK", "uuid": uuid})
+        self._stop_retry(stream)
+        if stream.pending:
+            self._send(key, stream)
+        return status
+
+    def waiting(self, framework_id: str, task_id: str) -> bool:
+        """Whether an update of this task is still to be acknowledged."""
+        stream = self._streams.get((framework_id, task_id))
+        return stream is not None and bool(stream.pending)
+
+    def forget(self, framework_id: str, task_id: str) -> None:
+        stream = self._streams.pop((framework_id, task_id), None)
+        if stream is not None:
+            self._stop_retry(stream)
+
+    def forget_framework(self, framework_id: str) -> None:
+        for known_framework, task_id in list(self._streams):
+            if known_framework == framework_id:
+                self.forget(framework_id, task_id)
+
+    def pause(self) -> None:
+        self._paused = True
+        for stream in self._streams.values():
+            self._stop_retry(stream)
+
+    def resume(self) -> None:
+        self._paused = False
+        for key, stream in list(self._streams.items()):
+            if stream.pending:
+                self._send(key, stream)
+
+    def _send(self, key: Key, stream: Stream) -> None:
+        if self._paused:
+            return
+        self._stop_retry(stream)
+        self._forward(key[0], stream.pending[0])
+        self._retry_later(key, stream)
+
+    def _retry_later(self, key: Key, stream: Stream) -> None:
+        stream.retry = asyncio.get_running_loop().call_later(stream.delay, self._retry, key, stream)
+
+    def _retry(self, key: Key, stream: Stream) -> None:
+        log.info("task %s: %s is not acknowledged, sent again", key[1], stream.pending[0]["state"])
+        self._forward(key[0], stream.pending[0])
+        stream.delay = min(stream.delay * 2, LONGEST_RETRY_SECONDS)
+        self._retry_later(key, stream)
+
+    def _stop_retry(self, stream: Stream) -> None:
+        if stream.retry is not None:
+            stream.retry.cancel()
+        stream.retry, stream.delay = None, FIRST_RETRY_SECONDS
+
+
+def _whole_records(journal: Path) -> list[bytes]:
+    """A record cut by a crash was never acknowledged to the executor, which sends it again: it is cut off for good."""
+    if not journal.exists():
+        return []
+    decoder = recordio.Decoder()
+    records = decoder.feed(journal.read_bytes())
+    if not decoder.idle:
+        journal.write_bytes(b"".join(map(recordio.encode, records)))
+    return records

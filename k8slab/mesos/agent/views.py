@@ -1,0 +1,110 @@
+"""The agent's books as its HTTP routes show them, in the older API's names."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+from k8slab.mesos import attributes
+from k8slab.mesos.agent.agent import VERSION, Agent
+from k8slab.mesos.agent.model import Executor, Framework, Task
+from k8slab.mesos.resources import Resources
+
+
+def version() -> dict[str, Any]:
+    return {"build_date": "", "build_time": 0.0, "build_user": "k8slab", "version": VERSION}
+
+
+def state(agent: Agent, *, master: str | None) -> dict[str, Any]:
+    resources = Resources.from_json(agent.info.get("resources", ()))
+    shown: dict[str, Any] = {
+        **version(),
+        "start_time": agent.start_time,
+        "id": agent.agent_id,
+        "pid": agent.pid,
+        "hostname": agent.info["hostname"],
+        "capabilities": [],
+        "resources": resources.summary(),
+        "reserved_resources": {role: part.summary() for role, part in resources.reserved().items()},
+        "unreserved_resources": resources.unreserved().summary(),
+        "attributes": attributes.summary(agent.info.get("attributes", ())),
+        "flags": dict(agent.options.flags),
+        "frameworks": [_framework(framework) for framework in agent.frameworks.values()],
+        "completed_frameworks": [],
+    }
+    if master is not None:
+        shown["master_hostname"] = master.rpartition(":")[0]
+    return shown
+
+
+def _framework(framework: Framework) -> dict[str, Any]:
+    info = framework.info
+    return {
+        "id": framework.framework_id,
+        "name": info["name"],
+        "user": info["user"],
+        "failover_timeout": info.get("failover_timeout", 0.0),
+        "checkpoint": framework.checkpoint,
+        "hostname": info.get("hostname", ""),
+        "executors": [_executor(executor) for executor in framework.executors.values()],
+        "completed_executors": [_executor(executor) for executor in framework.completed_executors],
+        **({"roles": info["roles"]} if "roles" in info else {"role": info.get("role", "*")}),
+    }
+
+
+def _executor(executor: Executor) -> dict[str, Any]:
+    info = executor.info
+    return {
+        "id": executor.executor_id,
+        "name": info.get("name", ""),
+        "source": info.get("source", ""),
+        "container": executor.container_id,
+        "directory": str(executor.directory),
+        "resources": executor.allocated.summary(),
+        "role": executor.role,
+        "type": info.get("type", "COMMAND" if executor.is_command else "CUSTOM"),
+        "tasks": [_task(executor, task) for task in executor.tasks.values()],
+        "queued_tasks": [_task(executor, task) for task in executor.queued.values()],
+        "completed_tasks": [_task(executor, task) for task in executor.completed_tasks],
+    }
+
+
+def _task(executor: Executor, task: Task) -> dict[str, Any]:
+    kept = ("state", "timestamp", "labels", "container_status", "healthy")
+    return {
+        "id": task.task_id,
+        "name": task.info.get("name", ""),
+        "framework_id": executor.framework_id,
+        "executor_id": "" if executor.is_command else executor.executor_id,
+        "slave_id": task.info["agent_id"]["value"],
+        "state": task.state,
+        "resources": task.resources.summary(),
+        "role": task.role,
+        "statuses": [{key: status[key] for key in kept if key in status} for status in task.statuses],
+    }
+
+
+def metrics(agent: Agent, *, registered: bool) -> dict[str, float]:
+    executors = [executor for framework in agent.frameworks.values() for executor in framework.executors.values()]
+    tasks = [task for executor in executors for task in [*executor.queued.values(), *executor.tasks.values()]]
+    load = os.getloadavg()
+    shown: dict[str, float] = {
+        "slave/registered": float(registered),
+        "slave/uptime_secs": time.time() - agent.start_time,
+        "slave/frameworks_active": len(agent.frameworks),
+        "system/cpus_total": os.cpu_count() or 1,
+        "system/load_1min": load[0],
+        "system/load_5min": load[1],
+        "system/load_15min": load[2],
+    }
+    for name in ("registering", "running", "terminating"):
+        shown[f"slave/executors_{name}"] = sum(executor.state == name for executor in executors)
+    for name in ("staging", "starting", "running", "killing", "finished", "failed", "killed", "lost"):
+        shown[f"slave/tasks_{name}"] = sum(task.state == f"TASK_{name.upper()}" for task in tasks)
+    capacity, used = Resources.from_json(agent.info.get("resources", ())), agent.used()
+    for name in ("cpus", "gpus", "mem", "disk"):
+        whole, taken = capacity.scalar(name), used.scalar(name)
+        shown[f"slave/{name}_total"], shown[f"slave/{name}_used"] = whole, taken
+        shown[f"slave/{name}_percent"] = taken / whole if whole else 0.0
+    return shown
