@@ -154,7 +154,7 @@ def _subnet_and_addresses(ground: Ground) -> Check:
         return Check("subnet", "ok", f"{subnet} is free")
     mine = {one.labels.get(labels.NODE) for one in _running(ground)}
     strangers = {node.address: node.name for node in ground.topology.nodes if node.name not in mine}
-    taken = survey.answering(bridge, strangers) if strangers else {}
+    taken = survey.answering(bridge, ground.topology.lab, strangers) if strangers else {}
     for address, mac in taken.items():
         return _failed("subnet", AddressTaken(str(address), f"the machine with the MAC {mac} on {bridge}"))
     return Check("subnet", "ok", f"{subnet} is {bridge}'s, and nobody else has the lab's addresses")

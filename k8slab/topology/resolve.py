@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 
 from k8slab.errors import BadName, InvalidTopology, Problem
 from k8slab.topology import graph
+from k8slab.topology.mac import mac_of
 from k8slab.topology.model import (
     HOST_NAME,
     HOST_NAME_LENGTH,
@@ -31,8 +31,6 @@ from k8slab.topology.model import (
 from k8slab.topology.resolved import Daemon, Network, Node, Route, Topology
 from k8slab.topology.source import Source, parse
 
-# A MAC of one's own starts with a locally administered, unicast first byte.
-MAC_PREFIX = bytes([0x02, 0x8B])
 LONGEST_LAB_NAME = 40
 
 
@@ -304,9 +302,3 @@ class _Resolver:
             what = f"daemon {daemon}: its {field} cannot be filled in for {machine.name}: {error}."
             place = ("daemons", daemon, *field.split(".", 1))
             raise InvalidTopology(self.file.name, [self.source.problem(place, what)]) from error
-
-
-def mac_of(lab: str, address: IPv4Address) -> str:
-    """A fixed MAC from the address, told apart between labs by the lab's name: caches of peers stay right."""
-    lab_byte = hashlib.sha256(lab.encode()).digest()[:1]
-    return ":".join(f"{byte:02x}" for byte in MAC_PREFIX[:1] + lab_byte + address.packed)

@@ -129,6 +129,7 @@ def _recheck(path: Path) -> int:
 async def _clean(lab: str) -> int:
     from k8slab.lab.switch.firewall import Firewall
     from k8slab.lab.switch.kernel import KernelWire
+    from k8slab.lab.switch.survey import forget_neighbours
 
     firewall, wire = Firewall(lab), KernelWire()
     try:
@@ -137,6 +138,7 @@ async def _clean(lab: str) -> int:
         links = await wire.remove(lab)
     finally:
         wire.close()
+    forget_neighbours(lab)
     print(json.dumps({"schema": 1, "lab": lab, **_sorted_out(lab, links), "rules": rules}))
     return 0
 

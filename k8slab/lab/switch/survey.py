@@ -11,7 +11,9 @@ from ipaddress import IPv4Address, IPv4Network
 from threading import Event
 from typing import Any
 
-from pyroute2 import IPRoute
+from pyroute2 import IPRoute, NetlinkError
+
+from k8slab.topology.mac import mac_of
 
 # The neighbour states in which somebody has answered.
 ANSWERED = 0x02 | 0x04 | 0x08 | 0x10  # reachable, stale, delay, probe
@@ -59,11 +61,12 @@ def bridge_of(subnet: IPv4Network, found: Iterable[HostRoute]) -> str:
     return next((one.device for one in found if one.is_bridge and one.connected and one.to == subnet), "")
 
 
-def answering(bridge: str, addresses: Collection[IPv4Address]) -> dict[IPv4Address, str]:
-    """Those of ``addresses`` that somebody on ``bridge`` answers for by ARP, with the MAC that answered.
+def answering(bridge: str, lab: str, addresses: Collection[IPv4Address]) -> dict[IPv4Address, str]:
+    """Those of ``addresses`` that a stranger on ``bridge`` answers for by ARP, with the MAC that answered.
 
     The kernel asks: a datagram to the discard port makes it resolve the address, and its neighbour table has the
-    outcome. No privilege is needed, and silence costs a quarter of a second for all addresses together.
+    outcome. No privilege is needed, and silence costs a quarter of a second for all addresses together. A MAC that is
+    the lab's own for that address is what the kernel remembers of a node that was there before.
     """
     with IPRoute() as ipr, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         index = next(iter(ipr.link_lookup(ifname=bridge)), None)
@@ -82,8 +85,22 @@ def answering(bridge: str, addresses: Collection[IPv4Address]) -> dict[IPv4Addre
         return {
             address: mac
             for address, (mac, state) in after.items()
-            if address in wanted and state & ANSWERED and _is_fresh(before.get(address), state)
+            if address in wanted
+            and state & ANSWERED
+            and mac != mac_of(lab, address)
+            and _is_fresh(before.get(address), state)
         }
+
+
+def forget_neighbours(lab: str) -> None:
+    """Take the lab's nodes out of the host's neighbour table, so that whoever has their addresses next is found."""
+    with IPRoute() as ipr:
+        for entry in ipr.get_neighbours(family=socket.AF_INET):
+            address, mac = entry.get_attr("NDA_DST"), entry.get_attr("NDA_LLADDR")
+            if mac == mac_of(lab, IPv4Address(address)):
+                # The kernel may have dropped it meanwhile.
+                with contextlib.suppress(NetlinkError):
+                    ipr.neigh("del", dst=address, ifindex=entry["ifindex"])
 
 
 def marked_links(lab: str) -> list[str]:
