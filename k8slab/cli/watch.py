@@ -57,10 +57,15 @@ def _drawn(session: Session, watcher: Watcher, form: str) -> None:
     from rich.live import Live
 
     with Live(console=session.out, auto_refresh=False, vertical_overflow="crop") as live:
+        before = session.out.size
         for _ in _ticks():
             watcher.look()
             here = look(session.out)
             now = time.time()
+            if session.out.size != before:
+                # The terminal has broken the old frame's lines anew; what is left of them cannot be drawn over.
+                session.out.clear()
+                before = session.out.size
             picture = frame(
                 watcher.snapshot, watcher.trouble, here, now=now, since=watcher.trouble_since, wide=form == "wide"
             )

@@ -28,7 +28,7 @@ def changes(done: Sequence[Change], look: Look = PLAIN) -> RenderableType:
     grid.add_column(style=LOUD, no_wrap=True)
     grid.add_column()
     for (verb, reason), subjects in groups.items():
-        because = (f"  ({reason})" if len(subjects) == 1 else f"  ({reason}, each)", QUIET) if reason else ""
+        because = (f"  ({reason})" if len(subjects) == 1 else f"  (each: {reason})", QUIET) if reason else ""
         grid.add_row(verb, Text.assemble(folded(subjects, look.symbols), because))
     return grid
 

@@ -11,7 +11,7 @@ from k8slab.topology.resolved import Daemon, Node
 from k8slab.view.look import BAD, GOOD, LOUD, MILD, QUIET, Look, Symbols
 from k8slab.view.progress import EventLike, Progress, StepLike, StepProgress, phases
 from k8slab.view.table import Row, node_table
-from k8slab.view.words import count, doing, seconds
+from k8slab.view.words import at_work, count, seconds
 
 # Title, headings, phases, what runs now, and the line the cursor is left on.
 LINES_AROUND = 6
@@ -76,7 +76,7 @@ def event_line(event: EventLike, *, elapsed: float, symbols: Symbols) -> str:
             return f"{clock}  {event.text}"
         case "done", step if step is not None:
             reason = f" ({step.reason})" if step.reason else ""
-            return f"{clock}  {symbols.ready} {step.verb} {named(step.subject)}{reason}, {event.seconds:.2f} s"
+            return f"{clock}  {symbols.ready} {step.did} {named(step.subject)}{reason}, {event.seconds:.2f} s"
         case "failed", step if step is not None:
             return f"{clock}  {symbols.failed} could not {step.doing} {named(step.subject)}: {event.text}"
     return ""
@@ -100,8 +100,8 @@ def _row(progress: Progress, node: Node, symbols: Symbols, now: float) -> Row:
     state = _cell(machine, "running")
     wire = _cell(wires, "wired")
     cells = tuple(_daemon_cell(progress, daemon, symbols) for daemon in node.daemons)
-    at_work = [one for one in progress.running if one.step.subject.partition("/")[0] == node.name]
-    times = tuple(Text(_clock(node, one.step, now - one.began), MILD) for one in at_work)
+    busy = [one for one in progress.running if one.step.subject.partition("/")[0] == node.name]
+    times = tuple(Text(_clock(node, one.step, now - one.began), MILD) for one in busy)
     settled = not machine or machine[-1].state == "done"
     return Row(
         node=node.name,
@@ -125,10 +125,11 @@ def _cell(steps: Sequence[StepProgress], otherwise: str) -> Text:
         case "waiting":
             return Text("waiting", QUIET)
         case "running":
-            return Text(doing(current.step.doing), MILD)
+            return Text(at_work(current.step.did), MILD)
         case "failed":
             return Text("failed", BAD)
-    return Text(otherwise if current.step.doing in ("create", "start", "unpause", "wire") else current.step.verb, GOOD)
+    well = current.step.did not in ("stopped", "paused", "removed")
+    return Text(otherwise if well else current.step.did, GOOD if well else MILD)
 
 
 def _daemon_cell(progress: Progress, daemon: Daemon, symbols: Symbols) -> Text:
@@ -166,7 +167,7 @@ def _fitting(rows: Sequence[tuple[Row, bool]], height: int) -> tuple[list[Row], 
 
 
 def _at_work(step: StepLike) -> str:
-    return f"{doing(step.doing)} {named(step.subject)}"
+    return f"{at_work(step.did)} {named(step.subject)}"
 
 
 def _clock(node: Node, step: StepLike, passed: float) -> str:

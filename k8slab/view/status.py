@@ -30,7 +30,7 @@ from k8slab.view.words import count
 def status(snapshot: Snapshot, look: Look = PLAIN) -> RenderableType:
     shared = shared_problem(snapshot.nodes)
     rows = [node_row(node, look.symbols, known=shared) for node in snapshot.nodes]
-    return Group(title(snapshot, look.symbols), node_table(rows, look), footer(snapshot, look))
+    return Group(title(snapshot, look), node_table(rows, look), footer(snapshot, look))
 
 
 def shared_problem(nodes: Sequence[NodeStatus]) -> str:
@@ -39,25 +39,32 @@ def shared_problem(nodes: Sequence[NodeStatus]) -> str:
     return problems[0] if len(problems) > 1 and len(set(problems)) == 1 else ""
 
 
-def title(snapshot: Snapshot, symbols: Symbols, *, note: str = "") -> Text:
+def title(snapshot: Snapshot, look: Look, *, note: str = "") -> Text:
+    """One line: the lab, the verdict, and how much of it is as it should be; in fewer words where they do not fit."""
+    for brief in (False, True):
+        line = _title(snapshot, look.symbols, note, brief)
+        if line.cell_len <= look.width:
+            return line
+    line.truncate(look.width, overflow="ellipsis")
+    return line
+
+
+def _title(snapshot: Snapshot, symbols: Symbols, note: str, brief: bool) -> Text:
+    daemons = [daemon for node in snapshot.nodes for daemon in node.daemons]
     running = sum(node.state == "running" for node in snapshot.nodes)
     wired = sum(node.wired for node in snapshot.nodes)
-    daemons = [daemon for node in snapshot.nodes for daemon in node.daemons]
     ready = sum(daemon.state == "ready" for daemon in daemons)
+    well, word = (running, "running") if wired >= running else (wired, "wired")
     line = Text()
     line.append(snapshot.lab, LOUD)
-    if snapshot.topology != snapshot.lab:
+    if snapshot.topology != snapshot.lab and not brief:
         line.append(f" ({snapshot.topology})", QUIET)
     line.append("  ")
     line.append(*((f"{symbols.ready} ready", GOOD) if snapshot.ready else (f"{symbols.failed} not ready", BAD)))
     line.append("  ")
-    line.append(
-        _of(running, len(snapshot.nodes), "node", "running")
-        if wired >= running
-        else _of(wired, len(snapshot.nodes), "node", "wired")
-    )
+    line.append(_of(well, len(snapshot.nodes), "node", word, brief))
     line.append(symbols.between)
-    line.append(_of(ready, len(daemons), "daemon", "ready"))
+    line.append(_of(ready, len(daemons), "daemon", "ready", brief))
     return line.append(f"  {note}", QUIET) if note else line
 
 
@@ -116,7 +123,7 @@ def side_by_side(texts: Sequence[Text], look: Look) -> RenderableType:
     return grid
 
 
-def _of(some: int, all_of_them: int, what: str, state: str) -> str:
+def _of(some: int, all_of_them: int, what: str, state: str, brief: bool) -> str:
     if some == all_of_them:
         return count(some, what)
-    return f"{some} of {count(all_of_them, what)} {state}"
+    return f"{some}/{count(all_of_them, what)}" if brief else f"{some} of {count(all_of_them, what)} {state}"

@@ -38,7 +38,7 @@ def _picture(snapshot: Snapshot, look: Look, now: float, taken: int, wide: bool)
     if wide:
         return full(snapshot, look, now=now)
     clock = time.strftime("%H:%M:%S", time.localtime(now))
-    head = status.title(snapshot, look.symbols, note=clock)
+    head = status.title(snapshot, look, note=clock)
     foot = status.footer(snapshot, look)
     shared = status.shared_problem(snapshot.nodes)
     rows = {node.name: status.node_row(node, look.symbols, known=shared) for node in snapshot.nodes}

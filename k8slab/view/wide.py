@@ -29,7 +29,7 @@ def wide(snapshot: Snapshot, look: Look = PLAIN, *, now: float) -> RenderableTyp
     table.add_column(headings[-1])
     for line in lines:
         table.add_row(*(line[heading] for heading in headings))
-    return Group(title(snapshot, look.symbols), table, footer(snapshot, look))
+    return Group(title(snapshot, look), table, footer(snapshot, look))
 
 
 def _lines(node: NodeStatus, symbols: Symbols, known: str, now: float) -> Iterator[dict[str, Text]]:

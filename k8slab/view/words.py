@@ -7,19 +7,21 @@ from collections.abc import Iterable, Sequence
 
 from k8slab.view.look import UNICODE, Symbols
 
-DOINGS = {
-    "create": "creating",
-    "wire": "wiring",
-    "remove": "removing",
-    "pause": "pausing",
-    "unpause": "unpausing",
-    "stop": "stopping",
+AT_WORK = {
+    "created": "creating",
+    "wired": "wiring",
+    "started": "starting",
+    "removed": "removing",
+    "killed": "killing",
+    "stopped": "stopping",
+    "paused": "pausing",
+    "unpaused": "unpausing",
 }
 
 
-def doing(verb: str) -> str:
-    """What one is at who is to ``verb``: "start" gives "starting"."""
-    return DOINGS.get(verb, f"{verb}ing")
+def at_work(did: str) -> str:
+    """What one is doing who will have ``did``: "started" gives "starting"."""
+    return AT_WORK.get(did, f"getting {did}")
 
 
 def seconds(value: float) -> str:

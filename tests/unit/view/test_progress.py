@@ -16,7 +16,7 @@ from k8slab.view.progress import Progress, advanced, phases
 class FakeStep:
     phase: str
     doing: str
-    verb: str
+    did: str
     subject: str
     reason: str = ""
     after: frozenset[str] = frozenset()

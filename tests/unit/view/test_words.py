@@ -49,7 +49,7 @@ def test_a_repair_names_what_it_repaired(render: Any) -> None:
         "created  etcd-1  (it is missing)",
         "wired    etcd-1",
         "started  etcd on etcd-1",
-        "started  zookeeper on mesos-master-0…1  (it is down, each)",
+        "started  zookeeper on mesos-master-0…1  (each: it is down)",
     ]
 
 
