@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +14,8 @@ from k8slab.kube.api.meta import Object, dig, later
 from k8slab.kube.api.registry import TRIES, Outcome, Registry
 from k8slab.kube.api.storage.base import Record, Refused
 
+# Deletions of one collection that are under way together.
+AT_ONCE: Final = 16
 POLICIES: Final = ("Background", "Foreground", "Orphan")
 
 
@@ -70,15 +73,19 @@ async def delete_all(
     registry: Registry, kind: Kind, records: Sequence[Record], options: DeleteOptions
 ) -> list[Outcome]:
     """Delete each of a list's objects that is still there."""
-    outcomes = []
-    for record in records:
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(record: Record) -> Outcome | None:
         meta = kind.decode(record.value, record.revision)["metadata"]
-        try:
-            outcomes.append(await delete(registry, kind, meta.get("namespace") or "", meta["name"], options))
-        except errors.ApiFailure as failure:
-            if failure.code != 404:
-                raise
-    return outcomes
+        async with turn:
+            try:
+                return await delete(registry, kind, meta.get("namespace") or "", meta["name"], options)
+            except errors.ApiFailure as failure:
+                if failure.code != 404:
+                    raise
+                return None
+
+    return [outcome for outcome in await asyncio.gather(*map(one, records)) if outcome is not None]
 
 
 class _Changed(Exception):

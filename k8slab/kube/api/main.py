@@ -8,6 +8,7 @@ import logging
 import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Network
+from typing import Any
 
 from k8slab import daemon
 from k8slab.kube.api.bootstrap import Place, keep
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 
 DESCRIPTION = "Serves the Kubernetes API from objects kept in etcd."
 GRACE = 2.0
+DEFAULT_RANGE = "10.0.0.0/24"
 ANY = ("0.0.0.0", "::", "")
 
 
@@ -35,12 +37,21 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     parser.flag("v", "how much to log: 0, or more for debugging", default="0")
     flags = parser.parse_args(list(argv))
     flags.host = flags.address or flags.insecure_bind_address or "127.0.0.1"
-    try:
-        flags.bound = int(flags.port or flags.insecure_port or 8080)
-        flags.network = IPv4Network(flags.service_cluster_ip_range or flags.portal_net or "10.0.0.0/24")
-        flags.verbosity = int(flags.v)
-    except ValueError as trouble:
-        parser.error(str(trouble))
+    given = {
+        "--port": (int, flags.port or flags.insecure_port or "8080"),
+        "--service-cluster-ip-range": (
+            IPv4Network,
+            flags.service_cluster_ip_range or flags.portal_net or DEFAULT_RANGE,
+        ),
+        "--v": (int, flags.v),
+    }
+    values: dict[str, Any] = {}
+    for name, (read, text) in given.items():
+        try:
+            values[name] = read(text)
+        except ValueError as trouble:
+            parser.error(f"{name}: {trouble}")
+    flags.bound, flags.network, flags.verbosity = values.values()
     if flags.network.num_addresses < 8:
         parser.error(f"the service range {flags.network} is too small: it needs eight addresses")
     if flags.storage not in ("etcd", "memory"):

@@ -10,13 +10,13 @@ from typing import Any, Final
 
 import orjson
 
-from k8slab.kube.api import errors
+from k8slab.kube.api import errors, protobuf
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 OFFERED: Final = (JSON, YAML)
-READ: Final = (JSON, YAML)
+READ: Final = (JSON, YAML, PROTOBUF)
 GZIP_FROM: Final = 128 * 1024
 LARGEST_BODY: Final = 3 * 1024 * 1024
 
@@ -62,6 +62,8 @@ def read_object(body: bytes, content_type: str) -> Any:
             raise errors.bad_request(f"the object provided is unrecognized (must be of type): {trouble}") from None
     if media in (YAML, "text/yaml", "application/x-yaml"):
         return read_yaml(body)
+    if media == PROTOBUF:
+        return protobuf.decode(body)
     raise errors.unsupported_media_type(READ)
 
 

@@ -147,7 +147,8 @@ class EtcdStorage:
     async def _stream(self, member: _Member, prefix: str, after: int) -> AsyncIterator[Batch]:
         call = member.watch.Watch(metadata=METADATA)
         seen = [after]
-        guard = asyncio.create_task(self._guard(call, seen), name=f"etcd watch guard {member.address}")
+        guard = asyncio.create_task(self._stalled(seen), name=f"etcd watch guard {member.address}")
+        guard.add_done_callback(lambda _: call.cancel())
         try:
             request = rpc.WatchRequest()
             create = request.create_request
@@ -168,16 +169,22 @@ class EtcdStorage:
                 # A progress notice may be older than what a member that was ahead has already told.
                 seen[0] = max(seen[0], response.header.revision if not changes else changes[-1].revision)
                 yield Batch(changes, seen[0])
+        except asyncio.CancelledError:
+            # The guard's cancelling of the call comes out of the read looking like a cancelling of this task.
+            task = asyncio.current_task()
+            if not guard.done() or (task is not None and task.cancelling()):
+                raise
+            log.info("watch of etcd at %s has not told of revision %d", member.address, self._committed)
         finally:
             guard.cancel()
             call.cancel()
 
-    async def _guard(self, call: Any, seen: list[int]) -> None:
+    async def _stalled(self, seen: list[int]) -> None:
+        """Returns when the stream has kept silent about a write for too long."""
         while True:
             expected = self._committed
             await asyncio.sleep(STALL)
             if seen[0] < expected:
-                call.cancel()
                 return
 
     async def _lease(self, ttl: int) -> int:

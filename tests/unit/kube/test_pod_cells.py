@@ -1,0 +1,106 @@
+"""What kubectl shows of a pod, and what the server fills in and refuses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from k8slab.kube.api.kinds.node import NODE
+from k8slab.kube.api.kinds.pod import POD, qos_class, status_word
+from k8slab.kube.api.kinds.service import ENDPOINTS
+from k8slab.kube.api.meta import duration, parse_quantity
+from k8slab.kube.api.schemas import decode
+from k8slab.kube.api.tables import row
+
+
+def pod(status: dict[str, Any], **meta: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "p", **meta}, "spec": {"containers": [{"name": "c"}]}, "status": status}
+
+
+def container(state: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"phase": "Running", "containerStatuses": [{"name": "c", "state": state, **more}]}
+
+
+@pytest.mark.parametrize(
+    ("obj", "word"),
+    [
+        (pod({"phase": "Pending"}), "Pending"),
+        (pod(container({"running": {}}, ready=True)), "Running"),
+        (pod(container({"waiting": {"reason": "CrashLoopBackOff"}})), "CrashLoopBackOff"),
+        (pod(container({"terminated": {"reason": "Completed", "exitCode": 0}})), "Completed"),
+        (pod(container({"terminated": {"exitCode": 3}})), "ExitCode:3"),
+        (pod(container({"terminated": {"signal": 9}})), "Signal:9"),
+        (pod({"phase": "Failed", "reason": "Evicted"}), "Evicted"),
+        (pod(container({"running": {}}), deletionTimestamp="2026-11-20T00:00:00Z"), "Terminating"),
+    ],
+)
+def test_status_word(obj: dict[str, Any], word: str) -> None:
+    assert status_word(obj) == word
+
+
+def test_ready_and_restarts() -> None:
+    status = container({"running": {}}, ready=True, restartCount=2)
+    cells = row(POD, pod(status), "None")["cells"]
+    assert cells[1:4] == ["1/1", "Running", "2"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (66, "66s"),
+        (325, "5m25s"),
+        (600, "10m"),
+        (10_800, "3h"),
+        (11_100, "3h5m"),
+        (100_000, "27h"),
+        (183_600, "2d3h"),
+        (2_592_000, "30d"),
+    ],
+)
+def test_ages(seconds: int, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("100m", "0.1"), ("1Gi", "1073741824"), ("2", "2"), ("1e3", "1000"), ("1.5k", "1500")]
+)
+def test_quantities(text: str, number: str) -> None:
+    assert parse_quantity(text) == parse_quantity(number)
+    assert parse_quantity("1 Gi") is None
+    assert parse_quantity("x") is None
+
+
+def test_qos_classes() -> None:
+    both = {"cpu": "1", "memory": "1Gi"}
+    assert qos_class({"containers": [{"resources": {}}]}) == "BestEffort"
+    assert qos_class({"containers": [{"resources": {"requests": {"cpu": "1"}}}]}) == "Burstable"
+    assert qos_class({"containers": [{"resources": {"requests": both, "limits": both}}]}) == "Guaranteed"
+
+
+def test_node_roles_and_endpoints() -> None:
+    labels = {"node-role.kubernetes.io/worker": "", "node-role.kubernetes.io/a": ""}
+    node = {"metadata": {"name": "n", "labels": labels}, "spec": {"unschedulable": True}}
+    assert row(NODE, node, "None")["cells"][1:3] == ["Unknown,SchedulingDisabled", "a,worker"]
+    addresses = [{"ip": f"10.1.0.{index}"} for index in range(5)]
+    endpoints = {"metadata": {"name": "e"}, "subsets": [{"addresses": addresses, "ports": [{"port": 80}]}]}
+    assert row(ENDPOINTS, endpoints, "None")["cells"][1] == "10.1.0.0:80,10.1.0.1:80,10.1.0.2:80 + 2 more..."
+
+
+def test_a_pod_is_decoded_by_its_types() -> None:
+    body = {"metadata": {"name": "p", "creationTimestamp": None}, "spec": {"containers": [{"name": "c", "foo": 1}]}}
+    decoded, unknown = decode("Pod", body, version="v1")
+    assert unknown == ["spec.containers[0].foo"]
+    assert decoded == {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]}}
+
+
+def test_defaults_and_rules() -> None:
+    obj = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "C", "ports": [{"containerPort": 0}]}]}}
+    POD.default(obj)
+    POD.prepare(obj, None)
+    assert obj["status"] == {"phase": "Pending", "qosClass": "BestEffort"}
+    found = {problem.field: problem.message for problem in POD.validate(obj, None)}
+    assert found["spec.containers[0].image"] == "Required value"
+    assert found["spec.containers[0].ports[0].containerPort"] == "Required value"
+    assert "a lowercase RFC 1123 label must consist of" in found["spec.containers[0].name"]
