@@ -13,7 +13,7 @@ from k8slab.kube.api.kinds.namespace import NAMESPACE
 from k8slab.kube.api.kinds.service import ENDPOINTS, SERVICE
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.registry import Registry
-from k8slab.kube.api.storage.base import StorageUnavailable
+from k8slab.kube.api.storage.base import StorageUnavailable, Write
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ SERVICE_NAME: Final = "kubernetes"
 SERVICE_PORT: Final = 443
 KEEP_EVERY: Final = 15.0
 FIRST_PAUSE: Final = 0.3
+LEASES: Final = "/registry/masterleases/"
+LEASE_SECONDS: Final = 30
 LABELS: Final = {"component": "apiserver", "provider": "kubernetes"}
 
 
@@ -75,21 +77,16 @@ async def _ensure_service(registry: Registry, place: Place) -> None:
 
 
 async def _ensure_endpoints(registry: Registry, place: Place) -> None:
-    """Our address among the endpoints; those of other servers on the same etcd stay."""
-
-    def mutate(old: Object) -> Object:
-        subsets = old.get("subsets") or [{"addresses": [], "ports": []}]
-        addresses = [one["ip"] for one in subsets[0].get("addresses") or ()]
-        wanted = sorted({*addresses, place.address})
-        old["subsets"] = [{"addresses": [{"ip": ip} for ip in wanted], "ports": _ports(place.port)}]
-        return old
-
+    """The endpoints are the servers that live: each keeps a key that outlives it only shortly."""
+    await registry.storage.commit((), (Write(LEASES + place.address, b"{}", ttl=LEASE_SECONDS),))
+    page = await registry.storage.page(LEASES)
+    addresses = [{"ip": ip} for ip in sorted({record.key.removeprefix(LEASES) for record in page.records})]
+    subsets = [{"addresses": addresses, "ports": _ports(place.port)}]
     entry = registry.cache.of(ENDPOINTS).entries.get(ENDPOINTS.key("default", SERVICE_NAME))
     if entry is None:
-        subsets = [{"addresses": [{"ip": place.address}], "ports": _ports(place.port)}]
         await _create(registry, ENDPOINTS, "default", {"metadata": {"name": SERVICE_NAME}, "subsets": subsets})
-    elif mutate({**entry.obj}) != entry.obj:
-        await registry.change(ENDPOINTS, "default", SERVICE_NAME, mutate)
+    elif entry.obj.get("subsets") != subsets:
+        await registry.change(ENDPOINTS, "default", SERVICE_NAME, lambda old: {**old, "subsets": subsets})
 
 
 def _ports(port: int) -> list[dict[str, Any]]:

@@ -52,6 +52,7 @@ OPTIONS: Final = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.enable_http_proxy", 0),
 )
+TIMED_OUT: Final = "etcdserver: request timed out"
 TRANSIENT: Final = frozenset({StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED})
 
 
@@ -188,11 +189,12 @@ class EtcdStorage:
                 return
 
     async def _lease(self, ttl: int) -> int:
-        """A lease of at least ``ttl`` seconds; one minute's writes share one, which etcd is grateful for."""
+        """A lease of ``ttl`` to ``ttl`` and a half seconds; many writes share one, which etcd is grateful for."""
         granted, lease = self._leases.get(ttl, (0.0, 0))
         now = time.monotonic()
-        if not lease or now - granted > 60:
-            answer = await self._call("LeaseGrant", rpc.LeaseGrantRequest(TTL=ttl + 60))
+        shared = min(ttl // 2, 60)
+        if not lease or now - granted > shared:
+            answer = await self._call("LeaseGrant", rpc.LeaseGrantRequest(TTL=ttl + shared))
             lease = answer.ID
             self._leases[ttl] = (now, lease)
         return lease
@@ -226,7 +228,8 @@ class EtcdStorage:
             if self._current == turn:
                 self._current = (turn + 1) % len(self._members)
             if clock() >= until - 0.05:
-                raise StorageUnavailable(said)
+                # "No leader" would promise that nothing was done; an attempt that got no answer may yet be.
+                raise StorageUnavailable(TIMED_OUT if uncertain and said and method == "Txn" else said)
             if failed % len(self._members) == 0:
                 await asyncio.sleep(min(ROUND_PAUSE, until - clock()))
 
