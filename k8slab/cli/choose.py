@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from k8slab.cli.session import Session
 from k8slab.errors import NoSuchLab, PreconditionMissing
@@ -27,9 +28,8 @@ def lab_to_run(session: Session, topology: str, lab: str, settings: Sequence[str
     if chosen:
         return Lab(session.engine, changed(there.topology, chosen))
     if _differs_from_file(there.topology):
-        session.say(
-            f"Lab {there.name} as it was last run; `k8slab run {there.topology.name}` takes its topology's file anew."
-        )
+        option = "" if there.name == there.topology.name else f" --lab {there.name}"
+        session.say(f"As it was last run; `k8slab run {there.topology.name}{option}` takes its topology's file anew.")
     return there
 
 
@@ -62,3 +62,12 @@ def topology_to_check(session: Session, topology: str, lab: str, settings: Seque
         except (NoSuchLab, PreconditionMissing):
             pass
     return store.load(topology or store.DEFAULT, lab=lab, settings=chosen)
+
+
+def first_manifest(topology: Topology) -> str:
+    """A pod that the topology brings along, named as one would from the current folder; "" when it has none."""
+    file = store.known().get(topology.name)
+    pod = file.parent / "nginx.yaml" if file else None
+    if pod is None or not pod.is_file():
+        return ""
+    return str(pod.relative_to(Path.cwd()) if pod.is_relative_to(Path.cwd()) else pod)

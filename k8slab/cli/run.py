@@ -26,7 +26,7 @@ def run(
     Run again, it repairs what is broken and starts what was killed, and names it. Without TOPOLOGY it is the lab
     k8s-mesos (or --lab), as it was last run; when it is not there, the topology k8s-mesos.
     """
-    from k8slab.cli.choose import lab_to_run
+    from k8slab.cli.choose import first_manifest, lab_to_run
     from k8slab.cli.work import watched
     from k8slab.snapshot import as_json
     from k8slab.view import changes, status
@@ -52,4 +52,6 @@ def run(
         return
     session.say(changes.run_summary(lab.name, result.changes, result.timings, look(session.err)))
     session.answer(status.status(result.snapshot, look(session.out)))
-    session.say(next_steps(lab.topology, started=not no_start))
+    session.say(
+        next_steps(lab.topology, look(session.err), manifest=first_manifest(lab.topology), started=not no_start)
+    )

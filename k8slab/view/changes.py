@@ -17,19 +17,24 @@ from k8slab.view.words import count, folded, seconds
 # Changes to things that are not nodes begin with what they are.
 KINDS = {"volume": "volume", "wire": "wire", "bridge": "bridge", "firewall rule": "firewall rule", "image": "image"}
 NAMED_AT_MOST = 4
+# More than this at once is a whole lab, whose parts the status names.
+NAMED_CHANGES = 8
 
 
 def changes(done: Sequence[Change], look: Look = PLAIN) -> RenderableType:
-    """Each verb once for each reason, with all that it was done to."""
-    groups: dict[tuple[str, str], list[str]] = {}
+    """Each verb once for each reason, with all that it was done to; very many of a kind are only counted."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
     for change in done:
-        groups.setdefault((change.verb, change.reason), []).append(change.subject)
+        kind = "daemon" if "/" in change.subject else "node"
+        groups.setdefault((change.verb, change.reason, kind), []).append(change.subject)
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style=LOUD, no_wrap=True)
     grid.add_column()
-    for (verb, reason), subjects in groups.items():
+    for (verb, reason, kind), subjects in groups.items():
+        many = len(subjects) > NAMED_CHANGES
         because = (f"  ({reason})" if len(subjects) == 1 else f"  (each: {reason})", QUIET) if reason else ""
-        grid.add_row(verb, Text.assemble(folded(subjects, look.symbols), because))
+        names = count(len(subjects), kind) if many else folded(subjects, look.symbols)
+        grid.add_row(verb, Text.assemble(names, because))
     return grid
 
 

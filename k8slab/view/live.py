@@ -62,7 +62,8 @@ def now_line(progress: Progress, look: Look, now: float) -> Text:
     else:
         text = ", ".join(f"{_at_work(one.step)} ({seconds(now - one.began)})" for one in progress.running)
     line = Text(f"{look.symbols.onwards} {text}", QUIET)
-    line.truncate(look.width - 1, overflow="ellipsis")
+    # Room for the ^C that a terminal writes here itself: one line more, and the frame could not be drawn over.
+    line.truncate(look.width - 4, overflow="ellipsis")
     return line
 
 

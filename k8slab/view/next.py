@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from k8slab.topology.resolved import Topology
-from k8slab.view.look import LOUD, QUIET
+from k8slab.view.look import LOUD, PLAIN, QUIET, Look
 
 
-def next_steps(topology: Topology, *, started: bool = True) -> RenderableType:
-    """Three commands worth typing now; those that this topology has the daemons for."""
+def next_steps(topology: Topology, look: Look = PLAIN, *, manifest: str = "", started: bool = True) -> RenderableType:
+    """Three commands worth typing now. ``manifest`` is a file with a first pod, as the person here would name it."""
     option = "" if topology.lab == topology.name else f" --lab {topology.lab}"
     commands: list[tuple[str, str]] = []
     if not started:
         commands.append((f"k8slab run{option}", "start the daemons too"))
-    elif topology.with_daemon("apiserver"):
-        manifest = f"topologies/{topology.name}/nginx.yaml"
+    elif manifest and topology.with_daemon("apiserver"):
         commands.append((f"k8slab kubectl{option} create -f {manifest}", "a first pod"))
     first = next(iter(topology.daemons), None)
     if started and first:
-        commands.append((f"k8slab kill{option} {first.alias}", f"and {first.name} is gone: watch who minds"))
-    commands.append((f"k8slab status{option} --watch", "every daemon's own view, each second"))
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True, style=LOUD)
-    grid.add_column(style=QUIET)
-    for command, why in commands:
-        grid.add_row(f"  {command}", why)
-    return Group(Text("Next:"), grid)
+        commands.append((f"k8slab kill{option} {first.alias}", "who minds?"))
+    commands.append((f"k8slab status{option} --watch", "each second"))
+    widest = max(len(command) for command, _ in commands)
+    lines = [Text.assemble((f"  {command:{widest}}", LOUD), (f"  # {why}", QUIET)) for command, why in commands]
+    if max(line.cell_len for line in lines) > look.width:
+        lines = [Text(f"  {command}", LOUD) for command, _ in commands]
+    return Group(Text("Next:"), *lines)

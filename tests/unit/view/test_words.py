@@ -172,7 +172,15 @@ def test_a_topology_is_shown_with_its_addresses(render: Any) -> None:
     assert render(topologies.valid(store.load())) == ["✓ k8s-mesos is valid: 11 nodes, 20 daemons."]
 
 
-def test_what_to_do_next_names_another_lab(render: Any) -> None:
-    text = "\n".join(render(next_steps(store.load(lab="demo"))))
-    assert "k8slab kubectl --lab demo create -f topologies/k8s-mesos/nginx.yaml" in text
-    assert "k8slab kill --lab demo etcd" in text
+def test_very_many_changes_are_counted(render: Any) -> None:
+    done = [Change("created", f"etcd-{number}", "it is missing") for number in range(11)]
+    done += [Change("started", f"etcd-{number}/etcd") for number in range(20)]
+    assert render(changes.changes(done)) == ["created  11 nodes  (each: it is missing)", "started  20 daemons"]
+
+
+def test_what_to_do_next_names_another_lab_and_fits(render: Any) -> None:
+    demo, manifest = store.load(lab="demo"), "topologies/k8s-mesos/nginx.yaml"
+    lines = render(next_steps(demo, Look(90), manifest=manifest), 90)
+    assert lines[1] == "  k8slab kubectl --lab demo create -f topologies/k8s-mesos/nginx.yaml  # a first pod"
+    assert lines[2].split() == ["k8slab", "kill", "--lab", "demo", "etcd", "#", "who", "minds?"]
+    assert render(next_steps(demo, Look(80), manifest=manifest), 80)[2] == "  k8slab kill --lab demo etcd"
