@@ -34,7 +34,8 @@ def fate(pod: Mapping[str, Any] | None, status: Mapping[str, Any]) -> Fate:
         return Fate.DELETE if is_deleted(pod) else Fate.FORGET
     if bound and (status["state"] == "TASK_GONE_BY_OPERATOR" or status.get("reason") in _NODE_GONE):
         return Fate.DELETE
-    if is_deleted(pod) and status["state"] == "TASK_KILLED":
+    if is_deleted(pod) and status["state"] == "TASK_KILLED" and status.get("source") == "SOURCE_EXECUTOR":
         return Fate.DELETE
-    # One that is to be deleted is launched again too when its executor died: somebody must end its containers.
+    # One that is to be deleted is launched again too when its executor died, whatever the agent calls that: somebody
+    # must end its containers.
     return Fate.LAUNCH

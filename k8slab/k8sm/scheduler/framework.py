@@ -35,6 +35,8 @@ BUSY_REFUSAL: Final = 2.0
 REVIVE_SPACING: Final = 1.0
 KILL_AGAIN: Final = 15.0
 
+_NOT_YET_RUNNING: Final = frozenset({registry.LAUNCHING, "TASK_STAGING", "TASK_STARTING"})
+
 Pod = Mapping[str, Any]
 Event = Mapping[str, Any]
 
@@ -159,6 +161,9 @@ class Framework:
                 self._end(task, status)
             elif state != "TASK_UNKNOWN":
                 self.tasks.change(task_id, state, _now())
+                if state == "TASK_RUNNING":
+                    self.queue.launched(task.uid)
+                self._wake.set()
         finally:
             await self._client.acknowledge(status)
 
@@ -199,6 +204,8 @@ class Framework:
         log.info("task %s of pod %s is %s (%s): %s", task.id, task.pod, status["state"], why, outcome.name)
         if pod is None:
             return
+        if task.state in _NOT_YET_RUNNING:
+            self.queue.launch_failed(task.uid)
         if outcome is Fate.DELETE:
             self._pods.delete(pod)
         elif outcome is Fate.LAUNCH:
@@ -211,6 +218,7 @@ class Framework:
         task = self.tasks.of_pod(pod["metadata"]["uid"])
         if gone:
             self.queue.remove(pod["metadata"]["uid"])
+            self.queue.launched(pod["metadata"]["uid"])
         elif task is None:
             self._consider(pod)
         if task is not None and (gone or registry.is_deleted(pod)) and task.killed_at is None:
@@ -256,14 +264,14 @@ class Framework:
         await self._kill_deleted(now)
         if self.queue:
             matched = match(
-                (pod for pod in self.queue.pods() if not unsupported(pod)),
+                (pod for pod in self.queue.pods(now) if not unsupported(pod)),
                 self.offers.slots(),
                 self._pods.nodes,
                 self._settings.executor,
                 self._settings.defaults,
             )
             await self._launch(matched.placements)
-            for pod in self.queue.pods():
+            for pod in self.queue.pods(now):
                 uid = pod["metadata"]["uid"]
                 self._complain(pod, matched.reasons.get(uid) or unsupported(pod), now)
         if self.queue and self._wants_offers and now - self._revived_at >= REVIVE_SPACING:
@@ -337,6 +345,9 @@ class Framework:
                 continue
             if pod is None and not self._pods.is_complete:
                 continue
+            if pod is not None and task.state == registry.LAUNCHING:
+                # Launched for the sake of its end: a kill that overtakes the launch would leave its containers alone.
+                continue
             grace = 0.0 if pod is None else float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
             self.tasks.killing(task.id, now)
             log.info("pod %s is deleted: killing task %s", task.pod, task.id)
@@ -348,7 +359,7 @@ class Framework:
         times = [task.killed_at + KILL_AGAIN for task in self.tasks if task.killed_at is not None]
         if (oldest := self.offers.oldest()) is not None:
             times.append(oldest + OFFER_TTL)
-        if (due := self.queue.next_due()) is not None:
+        if (due := self.queue.next_due(now)) is not None:
             times.append(due)
         if self.queue and self._wants_offers:
             times.append(self._revived_at + REVIVE_SPACING)

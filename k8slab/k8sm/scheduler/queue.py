@@ -1,7 +1,8 @@
 """Pods that wait for a place, first come first served.
 
 Every round tries them all, so that an offer that fits is taken at once. The back-off per pod, from one second to a
-minute, paces what is costly about not finding one: asking Mesos for offers anew, and saying why.
+minute, paces what is costly about not finding one: asking Mesos for offers anew, and saying why. A pod whose launches
+fail one after the other is itself held back for as long.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ Pod = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """``since``, ``due``: seconds of the loop's clock; ``reason``: why it found no place the last time."""
+    """``since``, ``due``, ``not_before``: seconds of the loop's clock; ``reason``: why it found no place last time."""
 
     pod: Pod
     since: float
     due: float
+    not_before: float
     attempts: int = 0
     reason: str = ""
 
@@ -33,6 +35,7 @@ class PodQueue:
         self._first = first
         self._longest = longest
         self._entries: dict[str, Entry] = {}
+        self._failed_launches: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -44,8 +47,9 @@ class PodQueue:
     def entries(self) -> list[Entry]:
         return list(self._entries.values())
 
-    def pods(self) -> list[Pod]:
-        return [entry.pod for entry in self._entries.values()]
+    def pods(self, now: float) -> list[Pod]:
+        """Those that may be launched now, in the order in which they are to be served."""
+        return [entry.pod for entry in self._entries.values() if entry.not_before <= now]
 
     def put(self, pod: Pod, now: float) -> bool:
         """Add a pod, or take over its newer form; whether it is new here."""
@@ -55,8 +59,18 @@ class PodQueue:
             self._entries[uid] = replace(known, pod=pod)
             return False
         # The first complaint waits a moment: offers asked for now are still on their way.
-        self._entries[uid] = Entry(pod, since=now, due=now + self._first)
+        failures = self._failed_launches.get(uid, 0)
+        held = min(self._first * 2 ** (failures - 2), self._longest) if failures > 1 else 0.0
+        self._entries[uid] = Entry(pod, since=now, due=now + held + self._first, not_before=now + held)
         return True
+
+    def launch_failed(self, uid: str) -> None:
+        """Its task ended before it ran: the first time it may try again at once, then ever later."""
+        self._failed_launches[uid] = self._failed_launches.get(uid, 0) + 1
+
+    def launched(self, uid: str) -> None:
+        """It runs, or is gone: what failed before is forgiven."""
+        self._failed_launches.pop(uid, None)
 
     def remove(self, uid: str) -> None:
         self._entries.pop(uid, None)
@@ -73,5 +87,7 @@ class PodQueue:
         self._entries[uid] = replace(entry, reason=reason, attempts=entry.attempts + 1, due=now + delay)
         return self._entries[uid]
 
-    def next_due(self) -> float | None:
-        return min((entry.due for entry in self._entries.values()), default=None)
+    def next_due(self, now: float) -> float | None:
+        """When something about a pod is due: a complaint, or the end of its being held back."""
+        times = (at for entry in self._entries.values() for at in (entry.due, entry.not_before))
+        return min((at for at in times if at > now), default=None)

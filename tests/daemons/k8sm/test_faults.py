@@ -73,6 +73,7 @@ async def test_a_dead_executor_is_replaced_and_its_containers_go_on(
     assert cluster.containers(steady) == {}
 
 
+@pytest.mark.slow
 async def test_a_pod_deleted_while_its_executor_is_dead_leaves_nothing(
     cluster: Cluster, client: KubeClient, steady: Pod
 ) -> None:
@@ -147,11 +148,12 @@ async def test_a_pod_forced_out_of_the_api_ends_on_its_node(cluster: Cluster, cl
     await eventually(nothing_left, what="its containers are gone")
 
 
+@pytest.mark.slow
 async def test_a_lost_agents_node_is_not_ready_until_it_is_back(cluster: Cluster, client: KubeClient) -> None:
     host = cluster.hosts[1]
 
     async def node_ready(wanted: bool) -> bool:
-        return ready(await client.get("nodes", host)) is wanted
+        return ready(await client.get("nodes", host)) == wanted
 
     await eventually(lambda: node_ready(True), what="the node is ready")
     cluster.agents[1].signal(signal.SIGSTOP)
@@ -165,6 +167,7 @@ async def test_a_lost_agents_node_is_not_ready_until_it_is_back(cluster: Cluster
     await eventually(lambda: node_ready(True), timeout=40, what="the node is ready again")
 
 
+@pytest.mark.slow
 async def test_a_silent_nodes_pods_are_not_ready_until_it_speaks(cluster: Cluster, client: KubeClient) -> None:
     await client.create("pods", pod("silent"))
     shown = await cluster.until(client, "silent", running)

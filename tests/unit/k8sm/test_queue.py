@@ -12,14 +12,14 @@ def test_first_come_first_served() -> None:
     for name in ("c", "a", "b"):
         queue.put(a_pod(name), 0)
     assert not queue.put(a_pod("a"), 5)
-    assert [pod["metadata"]["name"] for pod in queue.pods()] == ["c", "a", "b"]
+    assert [pod["metadata"]["name"] for pod in queue.pods(0)] == ["c", "a", "b"]
 
 
 def test_the_newer_form_of_a_pod_is_taken_over_in_place() -> None:
     queue = PodQueue()
     queue.put(a_pod("a"), 0)
     queue.put(a_pod("a", nodeName="minion-0"), 1)
-    assert queue.pods()[0]["spec"]["nodeName"] == "minion-0"
+    assert queue.pods(1)[0]["spec"]["nodeName"] == "minion-0"
 
 
 def test_complaints_come_after_a_moment_and_then_ever_less_often() -> None:
@@ -44,7 +44,7 @@ def test_a_pod_that_left_says_nothing() -> None:
     queue.put(a_pod("a"), 0)
     queue.remove("uid-a")
     assert queue.failed("uid-a", "full", 10) is None
-    assert queue.next_due() is None
+    assert queue.next_due(10) is None
 
 
 def test_offers_expire_by_age_and_go_with_their_agent() -> None:
@@ -58,3 +58,22 @@ def test_offers_expire_by_age_and_go_with_their_agent() -> None:
     registry.remove("O2")
     registry.remove("O2")
     assert len(registry) == 0
+
+
+def test_a_pod_whose_launches_fail_is_held_back_ever_longer() -> None:
+    queue = PodQueue()
+    held = []
+    for _ in range(9):
+        queue.launch_failed("uid-a")
+        queue.put(a_pod("a"), 100)
+        held.append(queue.entries[0].not_before - 100)
+        queue.remove("uid-a")
+    assert held == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+    queue.put(a_pod("a"), 100)
+    assert queue.pods(159) == []
+    assert queue.next_due(100) == 160
+    assert len(queue.pods(160)) == 1
+    queue.remove("uid-a")
+    queue.launched("uid-a")
+    queue.put(a_pod("a"), 200)
+    assert len(queue.pods(200)) == 1
