@@ -94,10 +94,13 @@ async def _serve(
             stop.set()
             return
         master.leader = leadership.info
+        if not leadership.own and leadership.info is not None and leadership.info.get("pid") == master.pid:
+            # The znode of this address' former process: its session has not expired yet, and nobody leads until then.
+            master.leader = None
         if leadership.own and not master.elected:
             master.lead()
-        elif leadership.info is not None:
-            log.info("%s leads", leadership.info.get("pid"))
+        elif master.leader is not None:
+            log.info("%s leads", master.leader.get("pid"))
         else:
             log.info("nobody leads")
 

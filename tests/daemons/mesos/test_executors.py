@@ -1,0 +1,224 @@
+"""Custom executors: how they start, talk, end, and outlive their agent."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from k8slab.mesos.client.stream import decode_bytes, encode_bytes
+from tests.daemons.mesos.cluster import Cluster, Driver, Node, command, eventually, get_json, scalar, task
+
+PROGRAM = Path(__file__).with_name("programs.py")
+ROOT = Path(__file__).parents[3]
+
+
+def executor(executor_id: str = "custom", *, line: str = "", **fields: Any) -> dict[str, Any]:
+    return {
+        "executor_id": {"value": executor_id},
+        "name": "Custom",
+        "command": {
+            "value": line or f"exec {sys.executable} {PROGRAM}",
+            "environment": {"variables": [{"name": "PYTHONPATH", "value": str(ROOT)}]},
+        },
+        "resources": [scalar("cpus", 0.1), scalar("mem", 32)],
+        **fields,
+    }
+
+
+async def executor_pid(agent: Node) -> int:
+    """Of the only executor there is."""
+    [path] = agent.work_dir.glob("meta/slaves/latest/frameworks/*/executors/*/runs/latest/pids/forked.pid")
+    return int(json.loads(path.read_text())["pid"])
+
+
+async def all_acknowledged(agent: Node) -> bool:
+    journals = [path.read_bytes() for path in agent.work_dir.glob("meta/slaves/latest/**/task.updates")]
+    return all(text.count(b'"UPDATE"') == text.count(b'"ACK"') for text in journals)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def test_tasks_and_messages(small: Cluster) -> None:
+    async with Driver(small.master_flag) as driver:
+        offer = await driver.launch(
+            task("one", executor=executor()), task("two", executor=executor()), refuse_seconds=0
+        )
+        running = await driver.status("one", "TASK_RUNNING")
+        await driver.status("two", "TASK_RUNNING")
+        assert decode_bytes(running["data"]) == b"\x00\xffdata"
+        assert running["executor_id"] == {"value": "custom"}
+        again = await driver.offer()
+        assert again["executor_ids"] == [{"value": "custom"}]
+        amounts = {r["name"]: r["scalar"]["value"] for r in again["resources"] if r["type"] == "SCALAR"}
+        assert amounts["cpus"] == 3.7
+        agent_id, data = offer["agent_id"]["value"], bytes(range(256))
+        await driver.client.message(agent_id, "custom", data)
+        message = (await driver.event("MESSAGE"))["message"]
+        assert decode_bytes(message["data"]) == data[::-1]
+        assert (message["agent_id"], message["executor_id"]) == (offer["agent_id"], {"value": "custom"})
+        await driver.client.message(agent_id, "custom", b"finish one")
+        await driver.status("one", "TASK_FINISHED")
+        await driver.client.kill("two", agent_id)
+        assert (await driver.status("two", "TASK_KILLED"))["message"] == "as asked"
+        [shown] = (await small.state())["frameworks"][0]["executors"]
+        assert (shown["executor_id"], shown["name"], shown["slave_id"]) == ("custom", "Custom", agent_id)
+
+
+async def test_an_executor_that_dies_takes_its_tasks_along(small: Cluster) -> None:
+    async with Driver(small.master_flag) as driver:
+        offer = await driver.launch(task("orphan", executor=executor()))
+        await driver.status("orphan", "TASK_RUNNING")
+        await driver.client.message(offer["agent_id"]["value"], "custom", b"fail")
+        status = await driver.status("orphan", "TASK_FAILED")
+        assert (status["source"], status["reason"]) == ("SOURCE_AGENT", "REASON_EXECUTOR_TERMINATED")
+        failure = await driver.event("FAILURE")
+        assert failure["failure"] == {
+            "agent_id": offer["agent_id"],
+            "executor_id": {"value": "custom"},
+            "status": 256,
+        }
+
+
+async def test_an_executor_that_never_subscribes(master: Cluster) -> None:
+    master.agent("--executor_registration_timeout=500ms")
+    async with Driver(master.master_flag) as driver:
+        await driver.launch(task("silent", executor=executor(line="sleep 1000")))
+        status = await driver.status("silent", "TASK_FAILED")
+        assert status["reason"] == "REASON_EXECUTOR_REGISTRATION_TIMEOUT"
+        assert (await driver.event("FAILURE"))["failure"]["status"] == 9
+
+
+async def test_one_executor_id_means_one_executor(small: Cluster) -> None:
+    async with Driver(small.master_flag) as driver:
+        await driver.launch(task("first", executor=executor()), refuse_seconds=0)
+        await driver.status("first", "TASK_RUNNING")
+        await driver.launch(task("second", executor=executor(name="Another")))
+        status = await driver.status("second", "TASK_ERROR")
+        assert "ExecutorInfo is not compatible with existing ExecutorInfo" in status["message"]
+
+
+async def test_environment(small: Cluster) -> None:
+    async with Driver(small.master_flag) as driver:
+        await driver.launch(task("env", executor=executor("e", line="env; exit 0")))
+        await driver.status("env", "TASK_FAILED")
+        out = next(small.agents[0].work_dir.glob("slaves/*/frameworks/*/executors/e/runs/latest/stdout")).resolve()
+        env = dict(line.partition("=")[::2] for line in out.read_text().splitlines())
+        agent = small.agents[0]
+        agent_id = (await get_json(f"{agent.url}/state"))["id"]
+        expected = {
+            "MESOS_FRAMEWORK_ID": driver.client.framework_id,
+            "MESOS_EXECUTOR_ID": "e",
+            "MESOS_SLAVE_ID": agent_id,
+            "MESOS_SLAVE_PID": f"slave(1)@{agent.address}",
+            "MESOS_AGENT_ENDPOINT": agent.address,
+            "MESOS_CHECKPOINT": "1",
+            "MESOS_RECOVERY_TIMEOUT": "15mins",
+            "MESOS_SUBSCRIPTION_BACKOFF_MAX": "2secs",
+            "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": "5secs",
+            "MESOS_SANDBOX": str(out.parent),
+            "MESOS_DIRECTORY": str(out.parent),
+        }
+        assert {key: env.get(key) for key in expected} == expected
+        assert "HOME" not in env
+
+
+@pytest.mark.parametrize("boot", ["same", "another"])
+async def test_agent_restart(master: Cluster, tmp_path: Path, boot: str) -> None:
+    boot_id = tmp_path / "boot_id"
+    boot_id.write_text("first boot\n")
+    agent = master.agent(env={"MESOS_BOOT_ID_FILE": str(boot_id)})
+    async with Driver(master.master_flag) as driver:
+        offer = await driver.launch(task("kept", executor=executor()), command("plain", "sleep 1000"))
+        for task_id in ("kept", "plain"):
+            await driver.status(task_id, "TASK_RUNNING")
+        await eventually(lambda: all_acknowledged(agent), what="every update is acknowledged")
+        pids = [
+            json.loads(path.read_text())["pid"]
+            for path in agent.work_dir.glob("meta/slaves/latest/frameworks/*/executors/*/runs/latest/pids/forked.pid")
+        ]
+        assert len(pids) == 2
+        agent.daemon.kill()
+        assert all(map(alive, pids))
+        if boot == "another":
+            boot_id.write_text("second boot\n")
+        count = len(driver.events)
+        await agent.daemon.start_async()
+        assert (await get_json(f"{agent.url}/state"))["id"] == offer["agent_id"]["value"]
+        if boot == "another":
+            for task_id in ("kept", "plain"):
+                status = await driver.status(task_id, "TASK_FAILED")
+                assert status["reason"] == "REASON_EXECUTOR_TERMINATED"
+            for pid in pids:
+                os.kill(pid, 9)
+            return
+        await driver.client.message(offer["agent_id"]["value"], "custom", b"ping")
+        assert decode_bytes((await driver.event("MESSAGE"))["message"]["data"]) == b"gnip"
+        assert not [event for event in driver.events[count:] if event["type"] == "UPDATE"]
+        await driver.client.message(offer["agent_id"]["value"], "custom", b"finish kept")
+        await driver.status("kept", "TASK_FINISHED")
+        await driver.client.kill("plain")
+        await driver.status("plain", "TASK_KILLED")
+
+
+async def test_without_checkpointing_an_executor_ends_with_its_agent(small: Cluster) -> None:
+    agent = small.agents[0]
+    async with Driver(small.master_flag, checkpoint=False) as driver:
+        await driver.launch(task("short", executor=executor()))
+        await driver.status("short", "TASK_RUNNING")
+        pid = await executor_pid(agent)
+        agent.daemon.kill()
+        status = await driver.status("short", "TASK_LOST")
+        assert status["reason"] == "REASON_AGENT_DISCONNECTED"
+
+        async def dead() -> bool:
+            return not alive(pid)
+
+        await eventually(dead, what="the executor ends itself")
+
+
+async def test_the_executor_apis_ladder(small: Cluster) -> None:
+    async with Driver(small.master_flag) as driver, aiohttp.ClientSession() as session:
+        await driver.launch(task("idle", executor=executor("idle", line="exec sleep 1000")))
+
+        async def known() -> bool:
+            return bool((await get_json(f"{small.agents[0].url}/state"))["frameworks"])
+
+        await eventually(known)
+        ids = {"framework_id": {"value": driver.client.framework_id}, "executor_id": {"value": "idle"}}
+        status = {
+            "task_id": {"value": "idle"},
+            "state": "TASK_RUNNING",
+            "source": "SOURCE_EXECUTOR",
+            "uuid": encode_bytes(bytes(16)),
+        }
+
+        async def post(call: dict[str, Any], **headers: str) -> int:
+            url = f"{small.agents[0].url}/slave(1)/api/v1/executor"
+            async with session.post(url, json={**ids, **call}, headers=headers) as response:
+                return response.status
+
+        def update(**changed: Any) -> dict[str, Any]:
+            return {"type": "UPDATE", "update": {"status": {**status, **changed}}}
+
+        assert await post(update()) == 403
+        assert await post(update(uuid=encode_bytes(bytes(3)))) == 400
+        assert await post(update(state="TASK_STAGING")) == 400
+        assert await post(update(source="SOURCE_AGENT")) == 400
+        assert await post(update(executor_id={"value": "other"})) == 400
+        assert await post({"type": "NOTHING"}) == 400
+        assert await post({"type": "SUBSCRIBE", "subscribe": {}, "executor_id": {"value": "who"}}) == 400
+        assert await post({"type": "SUBSCRIBE", "subscribe": {}}, Accept="text/html") == 406
+        assert await post({"type": "HEARTBEAT"}) == 202
+        async with session.get(f"{small.agents[0].url}/api/v1/executor") as response:
+            assert response.status == 405
