@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -55,7 +56,9 @@ def notify_ready() -> None:
     """Tell the supervisor, once, that this daemon serves; does nothing when nobody asked to be told."""
     descriptor = os.environ.pop(READY_FD, "")
     if descriptor:
-        os.write(int(descriptor), b"\n")
+        # A supervisor that has gone away meanwhile is no reason to stop serving.
+        with contextlib.suppress(BrokenPipeError):
+            os.write(int(descriptor), b"\n")
         os.close(int(descriptor))
 
 

@@ -52,7 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 _forget(_state_path())
                 return asyncio.run(_serve(config))
             case ["clean"]:
-                return asyncio.run(_clean(lab_from_environment(os.environ)))
+                from k8slab.lab.switch.survey import forget_neighbours
+
+                lab = lab_from_environment(os.environ)
+                forget_neighbours(lab)
+                return asyncio.run(_clean(lab))
             case ["leftovers"]:
                 return asyncio.run(_leftovers(lab_from_environment(os.environ)))
             case ["leftovers", "--all"]:
@@ -129,7 +133,6 @@ def _recheck(path: Path) -> int:
 async def _clean(lab: str) -> int:
     from k8slab.lab.switch.firewall import Firewall
     from k8slab.lab.switch.kernel import KernelWire
-    from k8slab.lab.switch.survey import forget_neighbours
 
     firewall, wire = Firewall(lab), KernelWire()
     try:
@@ -138,7 +141,6 @@ async def _clean(lab: str) -> int:
         links = await wire.remove(lab)
     finally:
         wire.close()
-    forget_neighbours(lab)
     print(json.dumps({"schema": 1, "lab": lab, **_sorted_out(lab, links), "rules": rules}))
     return 0
 
