@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from threading import Event
 
 from k8slab.cli.session import Session, is_live, look
@@ -76,7 +77,7 @@ def _printed(session: Session, watcher: Watcher, form: str) -> None:
     """In a pipe a picture follows only when it says something new; as JSON each is one line."""
     before: object = None
     for _ in _ticks():
-        now: object = (watcher.snapshot, watcher.trouble and watcher.trouble.what)
+        now: object = (essence(watcher.snapshot), watcher.trouble and watcher.trouble.what)
         if now != before:
             if form == "json":
                 answer = as_json(watcher.snapshot) if watcher.snapshot else None
@@ -94,6 +95,16 @@ def _printed(session: Session, watcher: Watcher, form: str) -> None:
                 session.answer(picture)
             before = now
         watcher.look()
+
+
+def essence(snapshot: Snapshot | None) -> Snapshot | None:
+    """The snapshot without its moments, which are whole seconds and move by one from look to look."""
+    if snapshot is None:
+        return None
+    nodes = [
+        replace(node, daemons=tuple(replace(daemon, since=None) for daemon in node.daemons)) for node in snapshot.nodes
+    ]
+    return replace(snapshot, nodes=tuple(nodes))
 
 
 def _ticks() -> Iterator[None]:

@@ -84,11 +84,13 @@ def bars(builds: Builds, look: Look, *, now: float) -> RenderableType:
     grid.expand = True
     for name, one in builds.images.items():
         event = one.event
-        bar = ProgressBar(total=1.0, completed=one.share, width=BAR_WIDTH, pulse=False)
+        bar = ProgressBar(
+            total=1.0, completed=one.share, width=BAR_WIDTH, style=QUIET, complete_style=MILD, finished_style=GOOD
+        )
         running = event.state == "building"
         passed = event.seconds + (now - one.at if running else 0.0)
-        steps = f"{event.step}/{event.steps}" if running else ""
-        told = Text(f"{event.text} {steps}".strip(), BAD if event.state == "failed" else "")
+        step = f"{event.step}/{event.steps} " if running else ""
+        told = Text(f"{step}{event.text}", BAD if event.state == "failed" else "")
         grid.add_row(
             _sign(event.state, look.symbols), Text(name), bar, told, "" if event.state == "waiting" else seconds(passed)
         )
