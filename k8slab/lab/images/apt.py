@@ -1,9 +1,9 @@
 """Debian packages in a build container, from where this machine takes its own.
 
 A root made from the host's packages brings no package sources along. For the time of a build the host's are lent to
-it: its lists of sources, keys, credentials and certificates as read-only mounts below ``/run`` (a tmpfs, so that not
-even their mount points stay), its proxies and certificate settings as one generated file. Nothing of it is part of
-the image. A root that was pulled has sources of its own and is lent nothing.
+it: its lists of sources, keys, credentials and certificates as read-only mounts, its proxies and certificate settings
+as one generated file. All of it lies within a volume, apt's own cache, so that not even a mount point stays in the
+image. A root that was pulled has sources of its own and is lent nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from docker.types import Mount
 
 from k8slab.lab.images.workshop import Bench, Workshop
 
-LENT = "/run/k8slab-build"
+LENT = "/var/cache/apt/k8slab"
 CONFIG = f"{LENT}.conf"
 LISTS = "/var/lib/apt/lists"
 CACHE = f"{LISTS}/srcpkgcache.bin"
@@ -77,7 +77,7 @@ def host_sources(etc: Path = Path("/etc/apt")) -> list[Path]:
 
 def _has_entries(path: Path) -> bool:
     text = path.read_text(errors="replace")
-    return any(re.match(r"\s*(deb\s|Types:.*\bdeb\b)", line) for line in text.splitlines())
+    return any(re.match(r"\s*(deb\s|Types:(\s+\S+)*\s+deb(\s|$))", line) for line in text.splitlines())
 
 
 def lend() -> Sources:
@@ -112,12 +112,10 @@ class Packages:
         self._shop.remove_volume(self._volume)
 
     def mounts(self, *, index_writable: bool = False) -> list[Mount]:
-        lent = [Mount("/run", None, type="tmpfs")] if self._sources.lent else []
-        lent += [Mount(target, source, type="bind", read_only=True) for source, target in self._sources.mounts]
         return [
-            *lent,
             Mount(LISTS, self._volume, type="volume", read_only=not index_writable, no_copy=True),
             Mount("/var/cache/apt", None, type="volume", no_copy=True),
+            *(Mount(target, source, type="bind", read_only=True) for source, target in self._sources.mounts),
         ]
 
     def update(self, image: str, root: str, on_progress: OnProgress) -> None:
@@ -150,7 +148,6 @@ class Packages:
         environment = {name: os.environ[name] for name in _PROXIES if name in os.environ}
         if self._sources.lent:
             environment |= {"APT_CONFIG": CONFIG, "K8SLAB_APT": self._sources.config}
-            # A file put into a container does not reach its tmpfs; a line of shell does.
             script = f'printf %s "$K8SLAB_APT" > {CONFIG}\n{script}'
         listen = _listener(on_progress)
         bench.run(f"{script} 3>&1 2>&1", image=image, step=step, environment=environment, on_line=listen)

@@ -21,6 +21,8 @@ from k8slab.lab.images.store import Store
 from k8slab.lab.images.workshop import CONTENT, IMAGE, ORIGIN, PARENT, PROJECT, Cancelled, Workshop, explained
 
 WORKERS = 3
+FORM = 2
+"""Raised when packages and steps are laid into an image in another way: stages of the old form are then not current."""
 
 COMPILE = "python3 -m compileall -q -j 0 {folder}"
 PTH = "/usr/local/lib/python{version}/dist-packages/k8slab.pth"
@@ -225,7 +227,7 @@ class Builder:
         laid = files.parts(recipe.parts)
         if not (recipe.packages or recipe.steps or laid):
             return parent
-        content = digest("packages", recipe.packages, recipe.optional, recipe.steps, files.digest_entries(laid))
+        content = digest("packages", FORM, recipe.packages, recipe.optional, recipe.steps, files.digest_entries(laid))
         found = self.store.find(content, parent)
         if found:
             return found
@@ -250,7 +252,7 @@ class Builder:
             return found
         progress.begin("the pods' images")
         entries = [Entry(f"{POD_IMAGES_DIRECTORY}/{archive.file}", archive.data) for archive in archives]
-        entries.append(Entry(f"{POD_IMAGES_DIRECTORY}/index.json", json.dumps(index, indent=1).encode()))
+        entries.append(Entry(f"{POD_IMAGES_DIRECTORY}/index.json", f"{json.dumps(index, indent=1)}\n".encode()))
         with self.shop.create(parent, start=False) as bench:
             bench.put(files.tar(entries))
             return bench.commit(self._labels(recipe.name, content, parent))
