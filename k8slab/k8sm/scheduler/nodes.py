@@ -182,11 +182,10 @@ class NodeKeeper:
         hosts = {agent.host for agent in listed if agent.active}
         went_well = True
         for agent in known.values():
-            lost = agent.id in self._lost
-            if lost and agent.host in hosts and not (agent.id in present and agent.active):
-                # The machine is back under a new agent id: that one speaks for the node.
-                continue
-            if lost or (agent.id in present and agent.active):
+            alive = agent.id in present and agent.active
+            # A lost agent's machine may be back under a new agent id: then that one speaks for the node.
+            lost = agent.id in self._lost and agent.host not in hosts
+            if alive or lost:
                 went_well &= await self._keep(agent, lost=lost)
         self._lost -= {agent for agent in self._lost if agent not in known or known[agent].host in hosts}
         self._agents = {agent.id: agent for agent in listed} | {

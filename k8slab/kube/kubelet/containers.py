@@ -77,6 +77,7 @@ def container_config(
 ) -> dict[str, Any]:
     """One container of the pod, living in the namespaces of the container with the id ``sandbox``."""
     spec = pod["spec"]
+    context = {**(spec.get("securityContext") or {}), **(container.get("securityContext") or {})}
     name = naming.container_name(pod, container["name"], attempt)
     inside = f"container:{sandbox}"
     host: dict[str, Any] = {
@@ -86,7 +87,7 @@ def container_config(
         "IpcMode": "host" if spec.get("hostIPC") else inside,
         "Binds": list(binds),
         **_resources(container.get("resources") or {}),
-        **_privileges(container.get("securityContext") or {}),
+        **_privileges(context),
     }
     if spec.get("hostPID"):
         host["PidMode"] = "host"
@@ -107,7 +108,6 @@ def container_config(
         config["Cmd"] = [expand(word, environment) for word in container["args"]]
     if container.get("workingDir"):
         config["WorkingDir"] = container["workingDir"]
-    context = {**(spec.get("securityContext") or {}), **(container.get("securityContext") or {})}
     if context.get("runAsUser") is not None:
         group = context.get("runAsGroup")
         config["User"] = str(context["runAsUser"]) + (f":{group}" if group is not None else "")
@@ -176,8 +176,11 @@ def _privileges(context: Mapping[str, Any]) -> dict[str, Any]:
         result["Privileged"] = True
     if context.get("readOnlyRootFilesystem"):
         result["ReadonlyRootfs"] = True
-    if context.get("allowPrivilegeEscalation") is False:
-        result["SecurityOpt"] = ["no-new-privileges"]
+    options = ["no-new-privileges"] if context.get("allowPrivilegeEscalation") is False else []
+    if (context.get("seccompProfile") or {}).get("type") == "Unconfined":
+        options.append("seccomp=unconfined")
+    if options:
+        result["SecurityOpt"] = options
     capabilities = context.get("capabilities") or {}
     if capabilities.get("add"):
         result["CapAdd"] = list(capabilities["add"])

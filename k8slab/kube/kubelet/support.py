@@ -16,11 +16,20 @@ _CONTAINER_UNSUPPORTED: Final = (
     "lifecycle",
     "volumeDevices",
 )
-_POD_UNSUPPORTED: Final = ("initContainers", "ephemeralContainers", "readinessGates", "resourceClaims", "hostUsers")
+_POD_UNSUPPORTED: Final = (
+    "activeDeadlineSeconds",
+    "ephemeralContainers",
+    "hostUsers",
+    "initContainers",
+    "readinessGates",
+    "resourceClaims",
+    "runtimeClassName",
+    "setHostnameAsFQDN",
+)
 _POD_SECURITY: Final = frozenset({"runAsUser", "runAsGroup", "runAsNonRoot", "supplementalGroups"})
 _CONTAINER_SECURITY: Final = frozenset(
     {"privileged", "capabilities", "runAsUser", "runAsGroup", "runAsNonRoot", "readOnlyRootFilesystem"}
-    | {"allowPrivilegeEscalation"}
+    | {"allowPrivilegeEscalation", "seccompProfile"}
 )
 _HOST_PATH_TYPES: Final = frozenset({"", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket"})
 
@@ -56,6 +65,8 @@ def _container_problems(
             yield f"{where}: {name} is not supported by this kubelet"
     yield from _foreign(f"{where}: securityContext", container.get("securityContext"), _CONTAINER_SECURITY)
     security = {**pod_security, **(container.get("securityContext") or {})}
+    if (security.get("seccompProfile") or {}).get("type") == "Localhost":
+        yield f"{where}: seccompProfile Localhost is not supported by this kubelet"
     if security.get("runAsNonRoot") and not security.get("runAsUser"):
         yield f"{where}: runAsNonRoot without a runAsUser other than 0 is not supported by this kubelet"
     for variable in container.get("env") or ():

@@ -22,7 +22,7 @@ from k8slab.kube.kubelet.decision import Decision, decide
 from k8slab.kube.kubelet.engine import EngineError, EngineUnavailable
 from k8slab.kube.kubelet.environment import container_environment, service_environment
 from k8slab.kube.kubelet.images import ImageError, policy_of
-from k8slab.kube.kubelet.observation import Observed, Seen, arranged, observe
+from k8slab.kube.kubelet.observation import EXITED, Observed, Seen, arranged, observe
 from k8slab.kube.kubelet.status import Waiting
 from k8slab.kube.kubelet.support import unsupported
 from k8slab.kube.kubelet.volumes import PodDirectory, VolumeError
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 RESYNC: Final = 20.0
 RETRY: Final = 2.0
 DEFAULT_GRACE: Final = 30
+
+_LOG_MESSAGE_LIMIT: Final = 2048
 
 
 class PodWorker:
@@ -159,10 +161,19 @@ class PodWorker:
         observed = await observe(self._context.engine, self.uid)
         if all(seen.running for seen in observed.everything):
             return observed
-        return arranged(
-            dataclasses.replace(seen, message=self._directory.message(seen.container, seen.attempt))
-            for seen in observed.everything
-        )
+        return arranged([await self._with_message(seen) for seen in observed.everything])
+
+    async def _with_message(self, seen: Seen) -> Seen:
+        """A dead container with what it left to say: its message file, or the end of its log when it asked for that."""
+        if seen.state != EXITED or seen.container == naming.SANDBOX:
+            return seen
+        message = self._directory.message(seen.container, seen.attempt)
+        declared = self._pod["spec"]["containers"]
+        spec: Mapping[str, Any] = next((one for one in declared if one["name"] == seen.container), {})
+        if not message and seen.exit_code and spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+            pieces = [piece async for _, piece in self._context.engine.logs(seen.id, {"tail": "80"})]
+            message = b"".join(pieces)[-_LOG_MESSAGE_LIMIT:].decode(errors="replace")
+        return dataclasses.replace(seen, message=message)
 
     async def _remove(self, decision: Decision) -> None:
         for seen in decision.remove:
