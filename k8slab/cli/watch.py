@@ -59,8 +59,9 @@ def _drawn(session: Session, watcher: Watcher, form: str) -> None:
 
     with Live(console=session.out, auto_refresh=False, vertical_overflow="crop") as live:
         before = session.out.size
-        for _ in _ticks():
-            watcher.look()
+        for beat, _ in enumerate(_ticks()):
+            if beat:
+                watcher.look()
             here = look(session.out)
             now = time.time()
             if session.out.size != before:
@@ -76,12 +77,14 @@ def _drawn(session: Session, watcher: Watcher, form: str) -> None:
 def _printed(session: Session, watcher: Watcher, form: str) -> None:
     """In a pipe a picture follows only when it says something new; as JSON each is one line."""
     before: object = None
-    for _ in _ticks():
+    for beat, _ in enumerate(_ticks()):
+        if beat:
+            watcher.look()
         now: object = (essence(watcher.snapshot), watcher.trouble and watcher.trouble.what)
         if now != before:
             if form == "json":
-                answer = as_json(watcher.snapshot) if watcher.snapshot else None
-                print(json.dumps(answer or (watcher.trouble and watcher.trouble.as_json())), flush=True)
+                told = watcher.trouble.as_json() if watcher.trouble else watcher.snapshot and as_json(watcher.snapshot)
+                print(json.dumps(told), flush=True)
             else:
                 since = watcher.trouble_since
                 picture = frame(
@@ -94,7 +97,6 @@ def _printed(session: Session, watcher: Watcher, form: str) -> None:
                 )
                 session.answer(picture)
             before = now
-        watcher.look()
 
 
 def essence(snapshot: Snapshot | None) -> Snapshot | None:

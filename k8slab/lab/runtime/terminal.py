@@ -10,15 +10,13 @@ import contextlib
 import io
 import os
 import select
-import shutil
 import signal
 import socket
 import struct
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from docker.errors import APIError, ImageNotFound, NotFound
@@ -29,7 +27,9 @@ from k8slab.lab.runtime.engine import DockerRuntime, creation_config
 
 CHUNK = 65536
 FRAME = struct.Struct(">BxxxI")
-STDERR_STREAM = 2
+STDOUT_STREAM, STDERR_STREAM = 1, 2
+
+Resize = Callable[[int, int], object]
 
 # Ends the command when whoever follows it hangs up: the engine then closes its input. Without this, a `tail -F` that
 # nobody reads any more would stay in the node until something is written to its file.
@@ -185,17 +185,20 @@ class _Frames:
             yield stream, piece
 
 
-def _converse(wire: _Wire, terminal: bool, resize: Callable[[int, int], object]) -> None:
+def _converse(wire: _Wire, terminal: bool, resize: Resize) -> None:
     """Carry bytes both ways until the other side ends."""
-    with (
-        contextlib.closing(wire),
-        _raw_terminal() if terminal else contextlib.nullcontext(),
-        _resizing(resize, terminal),
-    ):
-        _pump(wire, _Frames() if not terminal else None)
+    with contextlib.closing(wire):
+        if not terminal:
+            _pump(wire, _Frames().fed)
+            return
+        with _raw_terminal(), _resizing(resize) as fit:
+            # What was still being started when it was first told the size hears it again: what writes is running.
+            _pump(wire, lambda data: [(STDOUT_STREAM, data)], at_first_word=fit)
 
 
-def _pump(wire: _Wire, frames: _Frames | None) -> None:
+def _pump(
+    wire: _Wire, unpack: Callable[[bytes], Iterable[tuple[int, bytes]]], at_first_word: Callable[[], None] | None = None
+) -> None:
     source: int | None = _stdin()
     if source is None:
         wire.end_input()
@@ -213,7 +216,10 @@ def _pump(wire: _Wire, frames: _Frames | None) -> None:
             data = wire.receive()
             if not data:
                 return
-            for stream, piece in frames.fed(data) if frames else [(1, data)]:
+            if at_first_word is not None:
+                at_first_word()
+                at_first_word = None
+            for stream, piece in unpack(data):
                 _write(sys.stderr if stream == STDERR_STREAM else sys.stdout, piece)
 
 
@@ -242,22 +248,19 @@ def _raw_terminal() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _resizing(resize: Callable[[int, int], object], terminal: bool) -> Iterator[None]:
-    """The other side's terminal has the size of ours, now and whenever ours changes."""
-    if not terminal:
-        yield
-        return
+def _resizing(resize: Resize) -> Iterator[Callable[[], None]]:
+    """The other side's terminal gets the size of ours, now and whenever ours changes; yields what tells it again."""
 
-    def fit(number: int = 0, frame: FrameType | None = None) -> None:
-        size = shutil.get_terminal_size()
-        # The program may have ended just now; then there is nothing left to fit.
+    def fit() -> None:
+        size = os.get_terminal_size(sys.stdout.fileno())
+        # The program may not run yet, or no longer; then there is nothing to fit.
         with contextlib.suppress(APIError):
             resize(size.lines, size.columns)
 
+    before = signal.signal(signal.SIGWINCH, lambda number, frame: fit())
     fit()
-    before = signal.signal(signal.SIGWINCH, fit)
     try:
-        yield
+        yield fit
     finally:
         signal.signal(signal.SIGWINCH, before)
 

@@ -1,0 +1,121 @@
+"""A person's terminal and pipes, connected with programs inside a real container."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pexpect
+import pytest
+from driving import docker, until
+
+NODE = "k8slab-terminal-test"
+IMAGE = "k8slab/base"
+DRIVER = """
+import sys
+from contextlib import closing
+from k8slab.lab.runtime.base import MachineSpec, Mount
+from k8slab.lab.runtime.engine import DockerRuntime, connect
+from k8slab.lab.runtime.terminal import DockerConsole
+
+console, (verb, *words) = DockerConsole(DockerRuntime(connect())), sys.argv[1:]
+terminal = sys.stdin.isatty() and sys.stdout.isatty()
+if verb == "attach":
+    sys.exit(console.attach("NODE", words, terminal=terminal))
+if verb == "follow":
+    with closing(console.follow("NODE", words)) as pieces:
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+            if b"enough" in piece:
+                break
+if verb == "aside":
+    folder, *words = words
+    spec = MachineSpec(name="NODE-aside", image="IMAGE", command=tuple(words), mounts=(Mount(folder, folder),))
+    sys.exit(console.run_aside(spec, network_of="NODE", terminal=terminal, user="12345:12345", workdir=folder))
+""".replace("NODE", NODE).replace("IMAGE", IMAGE)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def node() -> Iterator[None]:
+    subprocess.run(["docker", "rm", "-f", NODE], capture_output=True)
+    docker("run", "-d", "--init", "--network", "none", "--name", NODE, IMAGE, "sleep", "600")
+    yield
+    docker("rm", "-f", NODE)
+
+
+def drive(*words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([sys.executable, "-c", DRIVER, *words], input=given, capture_output=True, timeout=60)
+
+
+def programs() -> str:
+    return docker("exec", NODE, "ps", "-eo", "args")
+
+
+def test_streams_stay_apart_and_the_exit_code_comes_through() -> None:
+    done = drive("attach", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+
+
+def test_megabytes_go_in_and_out_unharmed() -> None:
+    data = os.urandom(3_000_000)
+    assert drive("attach", "cat", given=data).stdout == data
+    assert drive("attach", "sha256sum", given=data).stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
+
+
+def test_not_a_byte_of_a_quick_program_is_lost() -> None:
+    assert [drive("attach", "echo", str(number)).stdout for number in range(10)] == [
+        f"{number}\n".encode() for number in range(10)
+    ]
+
+
+def test_following_ends_with_the_program_or_with_its_reader_and_leaves_nothing() -> None:
+    assert drive("follow", "sh", "-c", "echo one; echo two >&2").stdout.split() == [b"one", b"two"]
+    docker("exec", NODE, "sh", "-c", "echo enough > /tmp/log")
+    assert drive("follow", "tail", "-n", "5", "-F", "/tmp/log").stdout == b"enough\n"
+    until("tail is gone", lambda: "tail" not in programs(), within=5)
+    reader = subprocess.Popen([sys.executable, "-c", DRIVER, "follow", "tail", "-n", "0", "-F", "/tmp/log"])
+    until("tail runs", lambda: "tail" in programs(), within=20)
+    reader.kill()
+    reader.wait()
+    until("tail is gone with its reader", lambda: "tail" not in programs(), within=5)
+
+
+def test_a_program_aside_sees_the_same_folder_as_the_same_user_in_the_nodes_network(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "note").write_text("here\n")
+    done = drive("aside", str(tmp_path), "sh", "-c", "cat note -; id -u; ls /sys/class/net; exit 5", given=b"typed\n")
+    assert done.returncode == 5
+    assert done.stdout.split() == [b"here", b"typed", b"12345", b"lo"]
+    assert docker("ps", "-aq", "--filter", f"name={NODE}-aside") == ""
+
+
+def test_a_terminal_is_raw_has_our_size_and_is_given_back() -> None:
+    shell = pexpect.spawn(sys.executable, ["-c", DRIVER, "attach", "bash", "--norc"], dimensions=(30, 100), timeout=20)
+    shell.expect("# ")
+    shell.sendline("stty size")
+    shell.expect("30 100")
+    shell.sendline("sleep 1000")
+    until("sleep runs", lambda: "sleep 1000" in programs(), within=5)
+    shell.sendintr()
+    shell.expect("# ")
+    shell.setwinsize(25, 90)
+    shell.sendline("while [ $(stty size | cut -d' ' -f1) != 25 ]; do read -t 0.1 x <> <(:); done; stty size")
+    shell.expect("25 90")
+    shell.sendline("exit 3")
+    shell.expect(pexpect.EOF)
+    shell.close()
+    assert shell.exitstatus == 3
+
+
+def test_a_machine_that_is_not_there_is_said_in_a_sentence() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER.replace(NODE, "no-such-machine"), "attach", "true"],
+        capture_output=True,
+        text=True,
+    )
+    assert "NodeFailed: There is no machine no-such-machine." in done.stderr
