@@ -14,6 +14,7 @@ from k8slab.daemon import FlagParser
 from k8slab.kube.client import KubeClient
 from k8slab.kube.controllers.endpoints import EndpointsController
 from k8slab.kube.controllers.informers import SharedInformers
+from k8slab.kube.controllers.namespaces import NamespaceController
 from k8slab.kube.controllers.node_lifecycle import NodeLifecycle
 from k8slab.kube.durations import duration
 from k8slab.kube.events import EventRecorder
@@ -71,6 +72,7 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
         recorder = EventRecorder(client, "controllermanager")
         nodes = NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period)
         endpoints = EndpointsController(client, informers)
+        namespaces = NamespaceController(client, informers)
         runner = web.AppRunner(_application(), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, flags.address, flags.port, reuse_address=True).start()
@@ -81,6 +83,7 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
                 ("events", recorder.run()),
                 ("nodes", nodes.run()),
                 ("endpoints", endpoints.run()),
+                ("namespaces", namespaces.run()),
             )
         ]
         daemon.notify_ready()

@@ -1,0 +1,49 @@
+"""A deleted namespace takes everything in it along, and is gone only then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from k8slab.kube.client import ApiError, KubeClient
+from tests.daemons.kube.conftest import Api
+from tests.daemons.processes import Supervisor, eventually, free_port
+
+
+def named(name: str, **more: Any) -> dict[str, Any]:
+    return {"metadata": {"name": name}, **more}
+
+
+async def test_a_deleted_namespace_is_emptied_and_then_gone(
+    supervisor: Supervisor, api: Api, client: KubeClient, namespace: str
+) -> None:
+    container = {"name": "c", "image": "k8slab/pause:1"}
+    await client.create("configmaps", named("c"), namespace)
+    await client.create("services", named("s", spec={"ports": [{"port": 80}]}), namespace)
+    await client.create("pods", named("p", spec={"containers": [container]}), namespace)
+    await client.create("configmaps", {"metadata": {"name": "held", "finalizers": ["test/held"]}}, namespace)
+    await client.delete("namespaces", namespace)
+    supervisor.km("controller-manager", f"--master={api.url}", f"--port={free_port()}").start()
+
+    async def only_the_held_one_is_left() -> bool:
+        left = (await client.list("configmaps", namespace)).items
+        pods = (await client.list("pods", namespace)).items
+        return [one["metadata"]["name"] for one in left] == ["held"] and not pods
+
+    await eventually(only_the_held_one_is_left, what="all but what is held is gone")
+    assert (await client.get("namespaces", namespace))["status"]["phase"] == "Terminating"
+    with pytest.raises(ApiError) as refused:
+        await client.create("configmaps", named("late"), namespace)
+    assert refused.value.code == 403
+    await client.patch("configmaps", "held", {"metadata": {"finalizers": None}}, namespace)
+
+    async def gone() -> bool:
+        try:
+            await client.get("namespaces", namespace)
+        except ApiError as error:
+            return error.is_not_found
+        return False
+
+    await eventually(gone, what="the namespace is gone")
+    assert (await client.list("services", namespace)).items == []
