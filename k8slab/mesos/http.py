@@ -69,7 +69,7 @@ async def serve(routes: Routes, *, host: str, port: int) -> web.AppRunner:
     """Listen. A handler is cancelled the moment its client goes away, which is how streams notice."""
     app = web.Application(client_max_size=LARGEST_BODY)
     app.router.add_route("*", "/{path:.*}", routes.dispatch)
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.5)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     await web.TCPSite(runner, host, port, backlog=1024).start()
     return runner

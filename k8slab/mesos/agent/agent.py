@@ -348,34 +348,6 @@ class Agent:
     def _later(self, seconds: float, callback: Callable[[Executor], None], executor: Executor) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(seconds, callback, executor)
 
-    # -- to the master
-
-    def registration(self) -> Call:
-        """REGISTER the first time, REREGISTER with everything that lives here after that."""
-        call: Call = {"agent_info": self.info, "pid": self.pid, "version": VERSION}
-        if not self.agent_id:
-            return {"type": "REGISTER", **call}
-        executors = [executor for framework in self.frameworks.values() for executor in framework.executors.values()]
-        return {
-            "type": "REREGISTER",
-            **call,
-            "frameworks": [framework.info for framework in self.frameworks.values() if not framework.terminating],
-            "executors": [
-                {
-                    "framework_id": {"value": executor.framework_id},
-                    "role": executor.role,
-                    "executor_info": executor.info,
-                }
-                for executor in executors
-                if not executor.is_command and executor.state != "terminated"
-            ],
-            "tasks": [
-                _task_report(executor, task)
-                for executor in executors
-                for task in [*executor.queued.values(), *executor.tasks.values()]
-            ],
-        }
-
     def used(self) -> Resources:
         total = Resources()
         for framework in self.frameworks.values():
@@ -393,23 +365,6 @@ class Agent:
                 "data": data,
             }
         )
-
-
-SHOWN = ("labels", "discovery", "container", "health_check", "limits")
-
-
-def _task_report(executor: Executor, task: Task) -> dict[str, Any]:
-    return {
-        "framework_id": {"value": executor.framework_id},
-        "task_id": {"value": task.task_id},
-        "name": task.info.get("name", ""),
-        "executor_id": "" if executor.is_command else executor.executor_id,
-        "role": task.role,
-        "state": task.state,
-        "statuses": task.statuses[-1:],
-        "resources": task.info.get("resources", []),
-        "info": {key: task.info[key] for key in SHOWN if key in task.info},
-    }
 
 
 def _ends(status: Mapping[str, Any]) -> bool:

@@ -117,6 +117,7 @@ async def _serve(
             )
             return 1
         info = {**info, "id": before["id"]}
+        checkpoint.write_agent(info)
     same_boot = checkpoint.same_boot(_boot_id(flags))
     detector = MasterDetector(flags.read("master", _master), session_timeout=flags.seconds("zk_session_timeout"))
     link = MasterLink(detector, backoff=flags.seconds("registration_backoff_factor"), on_registered=daemon.notify_ready)

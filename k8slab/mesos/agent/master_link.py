@@ -13,6 +13,7 @@ import aiohttp
 import orjson
 
 from k8slab.mesos.agent.agent import Agent
+from k8slab.mesos.agent.report import registration
 from k8slab.mesos.client.detector import MasterDetector
 from k8slab.mesos.link import CONTENT_TYPE, PATH
 from k8slab.mesos.recordio import Decoder, FramingError, encode
@@ -81,7 +82,7 @@ class MasterLink:
         return got_registered
 
     async def _link(self, leader: str, agent: Agent) -> None:
-        self.send(agent.registration())
+        self.send(registration(agent))
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             async with asyncio.timeout(REGISTRATION_SECONDS):

@@ -53,7 +53,7 @@ class AgentCalls:
         self._master.allocator.set_agent_active(agent.agent_id, True)
         self._master.counters["slave_reregistrations" if call["type"] == "REREGISTER" else "slave_registrations"] += 1
         log.info("agent %s at %s %s", agent.agent_id, agent.pid, kind.lower())
-        self._master.allocate_soon([agent.agent_id])
+        self._master.offers.allocate_soon([agent.agent_id])
         return agent
 
     def _evict_namesake(self, agent_id: str | None, pid: str) -> None:
@@ -86,6 +86,8 @@ class AgentCalls:
             agent.reregistered_time = time.time()
             agent.pid, agent.version = call["pid"], call.get("version", "")
             agent.info = dict(call["agent_info"])
+            agent.resources = Resources.from_json(agent.info.get("resources", ()))
+            self._master.allocator.set_agent_total(agent.agent_id, agent.resources)
             self._was_unreachable = False
         return agent
 

@@ -74,6 +74,13 @@ class Allocator:
         if agent is not None:
             _add(self._totals, agent.total, -1)
 
+    def set_agent_total(self, agent_id: str, whole: Resources) -> None:
+        """The agent came back with other resources; what is allocated on it stays so."""
+        agent = self._agents[agent_id]
+        _add(self._totals, agent.total, -1)
+        _add(self._totals, whole, 1)
+        agent.total = whole
+
     def set_agent_active(self, agent_id: str, active: bool) -> None:
         self._agents[agent_id].active = active
 

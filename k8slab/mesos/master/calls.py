@@ -53,7 +53,7 @@ class SchedulerCalls:
         if error is not None:
             log.warning("ACCEPT of framework %s: %s", framework.framework_id, error)
             for offer in mine:
-                self._master.drop_offer(offer)
+                self._master.offers.drop(offer)
             for task in _tasks(operations):
                 self._drop(
                     framework, task, reason="INVALID_OFFERS", message=f"Task launched with invalid offers: {error}"
@@ -63,7 +63,7 @@ class SchedulerCalls:
         role = mine[0].role
         pool = total(offer.resources for offer in mine)
         for offer in mine:
-            self._master.drop_offer(offer, give_back=False)
+            self._master.offers.drop(offer, give_back=False)
         for operation in operations:
             pool = self._operate(framework, agent, role, operation, pool)
         self._give_back(framework, agent.agent_id, role, pool, accept)
@@ -148,14 +148,14 @@ class SchedulerCalls:
             if offer is None or offer.framework_id != framework.framework_id:
                 log.info("DECLINE of unknown offer %s", offer_id["value"])
                 continue
-            self._master.drop_offer(offer, give_back=False)
+            self._master.offers.drop(offer, give_back=False)
             self._give_back(framework, offer.agent_id, offer.role, offer.resources, decline)
 
     def _revive(self, framework: Framework, revive: Mapping[str, Any]) -> None:
         if roles := _named_roles(framework, revive):
             framework.suppressed -= set(roles)
             self._master.allocator.revive(framework.framework_id, roles)
-            self._master.allocate_soon()
+            self._master.offers.allocate_soon()
 
     def _suppress(self, framework: Framework, suppress: Mapping[str, Any]) -> None:
         if roles := _named_roles(framework, suppress):

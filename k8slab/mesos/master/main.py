@@ -125,7 +125,7 @@ async def _allocate(master: Master, interval: float) -> None:
     while True:
         await asyncio.sleep(interval)
         if master.elected:
-            master.allocate()
+            master.offers.allocate()
 
 
 if __name__ == "__main__":

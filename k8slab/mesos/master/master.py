@@ -13,7 +13,8 @@ from typing import Any
 
 from k8slab.mesos.http import EventStream
 from k8slab.mesos.master.allocator import Allocator
-from k8slab.mesos.master.model import Agent, Executor, Framework, Offer, Task, task_status
+from k8slab.mesos.master.model import Agent, Executor, Framework, Task, task_status
+from k8slab.mesos.master.offers import OfferBook
 
 log = logging.getLogger(__name__)
 
@@ -59,11 +60,16 @@ class Master:
         self.completed_frameworks: deque[Framework] = deque(maxlen=MAX_COMPLETED_FRAMEWORKS)
         self.agents: dict[str, Agent] = {}
         self.unreachable_agents: dict[str, float] = {}
-        self.offers: dict[str, Offer] = {}
         self.counters: Counter[str] = Counter()
-        self._next_framework = self._next_agent = self._next_offer = 0
-        self._allocation_due: set[str] | None = set()
-        self._allocation_scheduled = False
+        self.offers = OfferBook(
+            self.allocator,
+            agents=self.agents,
+            frameworks=self.frameworks,
+            prefix=self.master_id,
+            timeout=options.offer_timeout,
+            counters=self.counters,
+        )
+        self._next_framework = self._next_agent = 0
 
     @property
     def info(self) -> dict[str, Any]:
@@ -91,99 +97,6 @@ class Master:
     def lead(self) -> None:
         self.elected_time = time.time()
         log.info("elected: %s at %s leads", self.master_id, self.pid)
-
-    # -- allocation
-
-    def allocate_soon(self, agents: Iterable[str] | None = None) -> None:
-        """Allocate before anything else happens, on ``agents`` or on all; calls of one turn are served together."""
-        if agents is None:
-            self._allocation_due = None
-        elif self._allocation_due is not None:
-            self._allocation_due.update(agents)
-        if not self._allocation_scheduled:
-            self._allocation_scheduled = True
-            asyncio.get_running_loop().call_soon(self._allocate_due)
-
-    def _allocate_due(self) -> None:
-        due, self._allocation_due = self._allocation_due, set()
-        self._allocation_scheduled = False
-        self.allocate(due)
-
-    def allocate(self, agents: Iterable[str] | None = None) -> None:
-        """One allocation cycle: what it grants goes out as offers, one event for each framework."""
-        loop = asyncio.get_running_loop()
-        started = time.perf_counter()
-        batches: dict[str, list[Offer]] = {}
-        for grant in self.allocator.allocate(loop.time(), agents=agents):
-            offer = Offer(
-                offer_id=f"{self.master_id}-O{self._next_offer}",
-                framework_id=grant.framework_id,
-                agent_id=grant.agent_id,
-                role=grant.role,
-                resources=grant.resources,
-            )
-            self._next_offer += 1
-            if self.options.offer_timeout is not None:
-                offer.expiry = loop.call_later(self.options.offer_timeout, self.rescind, offer)
-            self.offers[offer.offer_id] = offer
-            self.frameworks[grant.framework_id].offers[offer.offer_id] = offer
-            self.agents[grant.agent_id].offers[offer.offer_id] = offer
-            batches.setdefault(grant.framework_id, []).append(offer)
-        for framework_id, offers in batches.items():
-            framework = self.frameworks[framework_id]
-            shown = [self._offer_json(offer, framework) for offer in offers]
-            framework.send({"type": "OFFERS", "offers": {"offers": shown}})
-        self.counters["allocator/mesos/allocation_runs"] += 1
-        self.counters["allocation_us"] = int((time.perf_counter() - started) * 1e6)
-
-    def _offer_json(self, offer: Offer, framework: Framework) -> dict[str, Any]:
-        agent = self.agents[offer.agent_id]
-        multi_role = framework.capable("MULTI_ROLE")
-        address = agent.pid.partition("@")[2]
-        shown: dict[str, Any] = {
-            "id": {"value": offer.offer_id},
-            "framework_id": {"value": offer.framework_id},
-            "agent_id": {"value": offer.agent_id},
-            "hostname": agent.hostname,
-            "url": {
-                "scheme": "http",
-                "address": {
-                    "hostname": agent.hostname,
-                    "ip": address.rpartition(":")[0],
-                    "port": int(address.rpartition(":")[2]),
-                },
-                "path": "/slave(1)",
-            },
-            "resources": offer.resources.to_json(
-                refined=framework.capable("RESERVATION_REFINEMENT"),
-                allocation_role=offer.role if multi_role else None,
-            ),
-        }
-        if attributes := agent.info.get("attributes"):
-            shown["attributes"] = attributes
-        running = [{"value": eid} for (fid, eid) in agent.executors if fid == framework.framework_id]
-        if running:
-            shown["executor_ids"] = running
-        if multi_role:
-            shown["allocation_info"] = {"role": offer.role}
-        return shown
-
-    def drop_offer(self, offer: Offer, *, give_back: bool = True) -> None:
-        """Forget an offer; ``give_back`` returns what it holds to the allocator, without a filter."""
-        if self.offers.pop(offer.offer_id, None) is None:
-            return
-        if offer.expiry is not None:
-            offer.expiry.cancel()
-        self.frameworks[offer.framework_id].offers.pop(offer.offer_id, None)
-        self.agents[offer.agent_id].offers.pop(offer.offer_id, None)
-        if give_back:
-            self.allocator.recover(offer.framework_id, offer.role, offer.agent_id, offer.resources)
-
-    def rescind(self, offer: Offer) -> None:
-        self.drop_offer(offer)
-        framework = self.frameworks.get(offer.framework_id)
-        if framework is not None:
-            framework.send({"type": "RESCIND", "rescind": {"offer_id": {"value": offer.offer_id}}})
 
     # -- frameworks
 
@@ -221,7 +134,7 @@ class Master:
             }
         )
         self._beat(framework, stream)
-        self.allocate_soon()
+        self.offers.allocate_soon()
         return framework
 
     def _take_over(self, framework: Framework, info: dict[str, Any]) -> None:
@@ -232,7 +145,7 @@ class Master:
             framework.failover.cancel()
             framework.failover = None
         for offer in list(framework.offers.values()):
-            self.drop_offer(offer)
+            self.offers.drop(offer)
         kept: dict[str, Any] = {
             key: framework.info[key] for key in ("id", "user", "checkpoint") if key in framework.info
         }
@@ -251,7 +164,7 @@ class Master:
         framework.stream, framework.active = None, False
         self.allocator.set_framework_active(framework.framework_id, False)
         for offer in list(framework.offers.values()):
-            self.drop_offer(offer)
+            self.offers.drop(offer)
         timeout = framework.info.get("failover_timeout", 0.0)
         log.info("framework %s disconnected, waiting %g s for it", framework.framework_id, timeout)
         if timeout <= 0:
@@ -269,7 +182,7 @@ class Master:
         for agent in self.agents.values():
             agent.send({"type": "SHUTDOWN_FRAMEWORK", "framework_id": {"value": framework.framework_id}})
         for offer in list(framework.offers.values()):
-            self.drop_offer(offer)
+            self.offers.drop(offer)
         for task in list(framework.tasks.values()):
             if not task.terminal:
                 task.state = "TASK_KILLED"
@@ -372,7 +285,7 @@ class Master:
         agent.link = None
         self.allocator.set_agent_active(agent.agent_id, False)
         for offer in list(agent.offers.values()):
-            self.rescind(offer)
+            self.offers.rescind(offer)
         for task in list(agent.tasks.values()):
             framework = self.frameworks[task.framework_id]
             if not framework.info.get("checkpoint"):
@@ -390,7 +303,7 @@ class Master:
         while len(self.unreachable_agents) > MAX_UNREACHABLE_AGENTS:
             del self.unreachable_agents[next(iter(self.unreachable_agents))]
         for offer in list(agent.offers.values()):
-            self.rescind(offer)
+            self.offers.rescind(offer)
         for task in list(agent.tasks.values()):
             aware = self.frameworks[task.framework_id].capable("PARTITION_AWARE")
             extra = {"unreachable_time": {"nanoseconds": int(now * 1e9)}}
