@@ -19,11 +19,11 @@ def hermetic() -> None:
 @pytest.fixture(scope="module")
 def lab(hermetic: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """The default lab, up and whole; removed when the module's tests are done."""
-    k8slab("rm", check=False)
+    k8slab("rm", "--lab", "k8s-mesos")
     try:
         yield k8slab("run", "-o", "json").json
     finally:
-        k8slab("rm")
+        k8slab("rm", "--lab", "k8s-mesos")
 
 
 @pytest.fixture

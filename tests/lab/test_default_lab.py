@@ -59,8 +59,8 @@ def test_running_it_again_changes_nothing_and_says_so(whole: dict[str, Any]) -> 
     assert "nothing" in (said.out + said.err).lower()
 
 
-def test_no_node_is_privileged_or_on_a_network_of_the_engine(whole: dict[str, Any]) -> None:
-    names = [node["name"] for node in whole["nodes"]]
+def test_no_node_is_privileged_or_on_a_network_of_the_engine(lab: dict[str, Any]) -> None:
+    names = [node["name"] for node in lab["nodes"]]
     for shown in json.loads(docker("inspect", *names)):
         assert shown["HostConfig"]["Privileged"] is False
         assert shown["HostConfig"]["NetworkMode"] == "none"
@@ -279,7 +279,7 @@ def test_what_was_killed_stays_down_over_a_restart_of_its_node(whole: dict[str, 
     ],
 )
 def test_mistakes_are_answered_with_a_sentence_and_the_designed_code(
-    whole: dict[str, Any], words: tuple[str, ...], code: int, said: str
+    lab: dict[str, Any], words: tuple[str, ...], code: int, said: str
 ) -> None:
     done = k8slab(*words, check=False)
     assert done.code == code, done
@@ -287,7 +287,7 @@ def test_mistakes_are_answered_with_a_sentence_and_the_designed_code(
     assert "Traceback" not in done.err
 
 
-def test_export_has_every_log_and_state(whole: dict[str, Any], tmp_path: Any) -> None:
+def test_export_has_every_log_and_state(lab: dict[str, Any], tmp_path: Any) -> None:
     k8slab("export", str(tmp_path / "out"))
     assert json.loads((tmp_path / "out" / "status.json").read_text())["ready"]
     assert (tmp_path / "out" / "logs" / "etcd-0" / "etcd" / "current").is_file()
@@ -295,14 +295,14 @@ def test_export_has_every_log_and_state(whole: dict[str, Any], tmp_path: Any) ->
     assert json.loads((tmp_path / "out" / "versions.json").read_text())["images"]["k8slab/etcd"].startswith("sha256:")
 
 
-def test_real_clients_find_the_lab_through_its_environment(whole: dict[str, Any]) -> None:
+def test_real_clients_find_the_lab_through_its_environment(lab: dict[str, Any]) -> None:
     lines = k8slab("env").out
     script = f'{lines}\ntest -f "$KUBECONFIG" && echo "$ETCDCTL_ENDPOINTS"'
     shown = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True, env=dict(os.environ))
     assert shown.stdout.strip() == "http://172.17.1.1:2379,http://172.17.1.2:2379,http://172.17.1.3:2379"
 
 
-def test_the_nginx_manifest_is_found_from_any_folder(whole: dict[str, Any]) -> None:
+def test_the_nginx_manifest_is_found_from_any_folder(lab: dict[str, Any]) -> None:
     assert NGINX.is_file()
     logs = k8slab("logs", "etcd-0", "-n", "5")
     assert logs.code == 0

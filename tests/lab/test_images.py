@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import docker
+import docker.errors
 import pytest
 
 import k8slab
 from k8slab.errors import BuildFailed, PreconditionMissing
 from k8slab.lab import images
-from k8slab.lab.images import Built, PodRecipe, Recipe, files
+from k8slab.lab.images import Built, PodRecipe, Recipe, files, store
 from k8slab.lab.images.recipes import BASE, CATALOGUE
 from k8slab.lab.images.workshop import BUILD
 
@@ -125,7 +126,8 @@ def test_nothing_of_the_hosts_package_sources_stays(
         image,
         "find /run /var/lib/apt/lists /var/cache/apt -name '*k8slab*' -o -name '*.deb' -o -name '*Packages*';"
         f"cat /etc/machine-id; {of_its_own}"
-        "find /etc/apt/sources.list* /etc/apt/auth.conf* -type f 2> /dev/null || true; grep -rl 'Acquire::' /etc/apt || true",
+        "find /etc/apt/sources.list* /etc/apt/auth.conf* -type f 2> /dev/null || true;"
+        "grep -rl Acquire:: /etc/apt || true",
     )
     assert left == ""
 
@@ -256,6 +258,25 @@ def test_only_what_changed_is_built_again(client: docker.DockerClient, own: Reci
     again = images.build(client, recipes=[*recipes[:-1], changed])
     assert [each.state for each in again] == ["current", "current", "built"]
     assert inside(client, second.name, "cat /one /two 2> /dev/null || true") == "3\n"
+
+
+def test_what_a_container_still_needed_goes_with_a_later_build(
+    client: docker.DockerClient, own: Recipes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store, "SETTLED", -60)
+    first = recipe("renewed", steps=("echo 1 > /one",))
+    recipes = own(first)
+    before = images.build(client, [first.name], recipes=recipes)[-1].id
+    user = client.containers.create(first.name)
+    try:
+        changed = replace(first, steps=("echo 2 > /one",))
+        images.build(client, [first.name], recipes=[recipes[0], changed])
+        assert client.images.get(before).tags == []
+    finally:
+        user.remove(force=True)
+    images.build(client, [first.name], recipes=[recipes[0], changed])
+    with pytest.raises(docker.errors.ImageNotFound):
+        client.images.get(before)
 
 
 def test_an_unknown_base_is_refused(client: docker.DockerClient, built: dict[str, Built]) -> None:

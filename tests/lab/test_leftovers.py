@@ -67,9 +67,9 @@ def test_killed_at_ten_random_moments_it_can_be_removed_without_a_trace(
         except subprocess.TimeoutExpired:
             running.send_signal(signal.SIGKILL)
             running.wait()
-        k8slab("rm")
+        k8slab("rm", "--lab", "k8s-mesos")
         assert_nothing_beyond(before, state_home, f"rm after SIGKILL at {moment:.2f} s (seed {seed})")
-        assert "nothing" in (again := k8slab("rm", check=False)).out.lower() + again.err.lower()
+        assert "nothing" in (again := k8slab("rm", "--lab", "k8s-mesos")).out.lower() + again.err.lower()
 
 
 def test_what_was_cut_off_is_finished_by_the_next_run(hermetic: None, state_home: Path) -> None:
@@ -84,7 +84,7 @@ def test_what_was_cut_off_is_finished_by_the_next_run(hermetic: None, state_home
             assert "k8slab rm" in said
             assert "Traceback" not in said
     assert k8slab("run", "-o", "json").json["ready"]
-    k8slab("rm")
+    k8slab("rm", "--lab", "k8s-mesos")
     assert_nothing_beyond(before, state_home, "rm")
 
 
@@ -98,7 +98,7 @@ def test_two_runs_at_once_take_turns(hermetic: None, state_home: Path) -> None:
     _, err = second.communicate(timeout=60)
     assert (first.returncode, second.returncode) == (0, 0), err
     assert len(docker("ps", "-q", "--filter", "label=k8slab.lab=k8s-mesos").split()) == 12
-    k8slab("rm")
+    k8slab("rm", "--lab", "k8s-mesos")
     assert_nothing_beyond(before, state_home, "rm")
 
 

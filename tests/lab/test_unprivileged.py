@@ -88,5 +88,5 @@ def test_a_user_of_the_docker_group_can_do_all_of_it(hermetic: None, home: Path,
         good("start", "etcd")
         assert good("exec", "etcd-0", "--", "hostname").strip() == "etcd-0"
     finally:
-        good("rm")
+        good("rm", "--lab", "k8s-mesos")
     assert docker("ps", "-aq", "--filter", "label=k8slab.lab") == ""
