@@ -74,6 +74,7 @@ class MasterGroup:
         self._changed = asyncio.Event()
         self._expiry: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
+        self._closing = False
         self._client: Any = None
 
     def start(self) -> None:
@@ -97,7 +98,8 @@ class MasterGroup:
         self._task = asyncio.create_task(self._follow(), name="master-group")
 
     async def close(self) -> None:
-        """End the session; an own candidacy ends with it at once."""
+        """End the session; an own candidacy ends with it at once, and that is no news to ``on_change``."""
+        self._closing = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -128,7 +130,7 @@ class MasterGroup:
         self._announce(Leadership())
 
     def _announce(self, leadership: Leadership) -> None:
-        if leadership != self._leadership:
+        if leadership != self._leadership and not self._closing:
             self._leadership = leadership
             self._on_change(leadership)
 

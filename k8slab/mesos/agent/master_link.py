@@ -54,12 +54,11 @@ class MasterLink:
         while True:
             leader = await self._detector.leader()
             if waiting:
-                await asyncio.sleep(random.uniform(0, delay))
+                if await self._detector.moved_within(leader, random.uniform(0, delay)):
+                    delay = self._backoff
+                    continue
                 delay = min(delay * 2, LONGEST_BACKOFF_SECONDS)
             waiting = True
-            if self._detector.current != leader:
-                delay = self._backoff
-                continue
             if await self._stay(leader, agent):
                 delay = self._backoff
 

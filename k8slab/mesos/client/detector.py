@@ -43,6 +43,15 @@ class MasterDetector:
         while self._leader == known:
             await self._moved.wait()
 
+    async def moved_within(self, known: str | None, seconds: float) -> bool:
+        """Wait ``seconds``, less when the leader changes meanwhile; whether it did."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.moved(known)
+        except TimeoutError:
+            return False
+        return True
+
     def redirect(self, location: str) -> None:
         """Take a follower's word (``//host:port/path``) for who leads; ZooKeeper knows better where there is one."""
         if self._group is None:

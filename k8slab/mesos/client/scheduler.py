@@ -74,8 +74,11 @@ class SchedulerClient:
             if failed:
                 return
             # A random share of the delay keeps a class of frameworks from returning to a new master all at once.
-            await self._or_closed(asyncio.sleep(delay * random.uniform(0.5, 1.0)))
-            delay = min(delay * 2, self._max_backoff)
+            await self._or_closed(asyncio.sleep(self._backoff * random.uniform(0.5, 1.0)))
+            if await self._or_closed(self.detector.moved_within(leader, delay * random.uniform(0.5, 1.0))):
+                delay = self._backoff
+            else:
+                delay = min(delay * 2, self._max_backoff)
 
     async def _stream(self, leader: str) -> AsyncIterator[Event]:
         """One subscription, ended by the peer, by silence, by ``close()`` or because another master leads."""

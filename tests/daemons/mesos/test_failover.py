@@ -128,6 +128,17 @@ async def test_tasks_survive_their_leader(zookeeper: ZooKeeper, cluster: Cluster
         await driver.status("plain", "TASK_KILLED")
 
 
+async def test_a_leader_that_is_stopped_hands_over_at_once(zookeeper: ZooKeeper, cluster: Cluster) -> None:
+    cluster.zk = zookeeper.url(f"/mesos-{uuid.uuid4()}")
+    for _ in range(3):
+        cluster.master("--zk_session_timeout=10secs")
+    leader = await eventually(lambda: leader_of(cluster.masters), what="a leader")
+    async with Driver(cluster.zk) as driver:
+        count = len(driver.events)
+        assert await asyncio.to_thread(leader.daemon.stop) == 0
+        await driver.event("SUBSCRIBED", after=count, timeout=5.0)
+
+
 async def test_a_framework_that_has_not_returned_shows_as_recovered(zookeeper: ZooKeeper, cluster: Cluster) -> None:
     cluster.zk = zookeeper.url(f"/mesos-{uuid.uuid4()}")
     leader = await three_masters(cluster)
