@@ -131,6 +131,7 @@ class Builder:
                 for future in futures.values():
                     future.cancel()
                 raise
+        self.store.sweep(recipe.name for recipe in self.wanted)
         done = (futures[recipe.name].result() for recipe in self.wanted)
         return tuple(each.built if isinstance(each, pods.PodBuilt) else each for each in done)
 
@@ -178,7 +179,7 @@ class Builder:
         image, progress = self.base.name, self.progress[self.base.name]
         parent = root_stage.result()
         content = digest("floor", python.requirements(), files.SITE_PACKAGES, COMPILE)
-        found = self.store.find(content, parent)
+        found = self.store.find(image, content, parent)
         if found:
             return found
         progress.begin("the daemons' libraries")
@@ -196,7 +197,7 @@ class Builder:
     def _base(self, floor_stage: Future[str]) -> Built:
         progress, parent = self.progress[self.base.name], floor_stage.result()
         content = self._top_content(self.base)
-        found = self.store.find(content, parent)
+        found = self.store.find(self.base.name, content, parent)
         if not found:
             progress.begin("k8slab itself")
             with self.shop.create(parent) as bench:
@@ -214,7 +215,7 @@ class Builder:
         if carried:
             stage = self._with_pods(recipe, stage, [future.result().archive for future in carried], progress)
         content, base_image = self._top_content(recipe), base.result().id
-        found = self.store.find(content, stage)
+        found = self.store.find(recipe.name, content, stage)
         if not found:
             progress.begin("k8slab itself")
             with self.shop.create(stage, start=False) as bench:
@@ -228,7 +229,7 @@ class Builder:
         if not (recipe.packages or recipe.steps or laid):
             return parent
         content = digest("packages", FORM, recipe.packages, recipe.optional, recipe.steps, files.digest_entries(laid))
-        found = self.store.find(content, parent)
+        found = self.store.find(recipe.name, content, parent)
         if found:
             return found
         progress.begin(f"installing {' '.join(recipe.packages)}")
@@ -247,7 +248,7 @@ class Builder:
     def _with_pods(self, recipe: Recipe, parent: str, archives: Sequence[Archive], progress: Progress) -> str:
         index = {archive.name: {"id": archive.id, "file": archive.file} for archive in archives}
         content = digest("pods", index)
-        found = self.store.find(content, parent)
+        found = self.store.find(recipe.name, content, parent)
         if found:
             return found
         progress.begin("the pods' images")
@@ -260,7 +261,7 @@ class Builder:
     def _pod(self, recipe: PodRecipe, root_stage: Future[str]) -> pods.PodBuilt:
         progress, parent = self.progress[recipe.name], root_stage.result()
         content = pods.content(recipe, root.content(self.base))
-        found = self.store.find_pod(content)
+        found = self.store.find_pod(recipe.name, content)
         if found:
             built = self._named(recipe, found, progress)
             return pods.PodBuilt(built, pods.saved(self.shop, recipe, found))

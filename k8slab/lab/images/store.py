@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,9 @@ from k8slab.lab.images import files
 from k8slab.lab.images.recipes import PodRecipe, Recipe, catalogue
 from k8slab.lab.images.workshop import CONTENT, IMAGE, PARENT, PROJECT, Workshop
 
+SETTLED = 600
+"""Seconds after which a stage upon which nothing stands is not somebody's work in progress."""
+
 
 class Store:
     """What one engine holds of ours."""
@@ -21,41 +25,35 @@ class Store:
         self._shop, self._api, self._no_cache = shop, shop.api, no_cache
         self._images: list[dict[str, Any]] = self._api.images(all=True, filters={"label": CONTENT})
 
-    def find(self, content: str, parent: str) -> str:
+    def find(self, name: str, content: str, parent: str) -> str:
         """The stage of this content upon this parent, or nothing.
 
-        What people make from our images inherits their labels: such an image has another parent, and is younger.
+        What people make from our images inherits their labels: such an image has another parent, or is younger.
         """
-        return self._oldest(
-            image
-            for image in self._images
-            if image["Labels"].get(CONTENT) == content
-            and image["Labels"].get(PARENT) == parent
-            and image.get("ParentId", "") in ("", parent)
-        )
+        return self._first(self._like(name, content, parent))
 
     def find_root(self, name: str, content: str, parent: str | None) -> str:
         """The newest root of this base, made from ``parent`` (None: wherever it came from)."""
-        if self._no_cache:
-            return ""
+        return self._first(reversed(self._like(name, content, parent)))
+
+    def find_pod(self, name: str, content: str) -> str:
+        """A pod's image has no parent and no label that names one."""
+        return self._first(self._like(name, content, None))
+
+    def _like(self, name: str, content: str, parent: str | None) -> list[dict[str, Any]]:
+        """The oldest first."""
         found = [
             image
             for image in self._images
-            if image["Labels"].get(CONTENT) == content
-            and image["Labels"].get(IMAGE) == name
+            if image["Labels"].get(IMAGE) == name
+            and image["Labels"].get(CONTENT) == content
             and parent in (None, image["Labels"].get(PARENT))
             and image.get("ParentId", "") in ("", image["Labels"].get(PARENT))
         ]
-        return str(max(found, key=lambda image: int(image["Created"]))["Id"]) if found else ""
+        return sorted(found, key=lambda image: int(image["Created"]))
 
-    def find_pod(self, content: str) -> str:
-        return self._oldest(
-            image for image in self._images if image["Labels"].get(CONTENT) == content and not image.get("ParentId", "")
-        )
-
-    def _oldest(self, images: Iterable[dict[str, Any]]) -> str:
-        found = () if self._no_cache else sorted(images, key=lambda image: int(image["Created"]))
-        return str(found[0]["Id"]) if found else ""
+    def _first(self, images: Iterable[dict[str, Any]]) -> str:
+        return "" if self._no_cache else next((str(image["Id"]) for image in images), "")
 
     def label(self, image: str, key: str) -> str:
         return str((self._shop.image(image)["Config"]["Labels"] or {}).get(key, ""))
@@ -74,6 +72,15 @@ class Store:
         if before and before in known:
             remove_unused(self._api, before)
         return True
+
+    def sweep(self, names: Iterable[str]) -> None:
+        """Remove what these images were before and containers still needed then; what stages stand below stays."""
+        ours = set(names)
+        now = time.time()
+        for image in self._api.images(all=True, filters={"label": CONTENT, "dangling": True}):
+            # Another build may be about to put something upon a stage it has only just made.
+            if image["Labels"].get(IMAGE) in ours and now - int(image["Created"]) > SETTLED:
+                remove_unused(self._api, image["Id"])
 
     def _id_of(self, name: str) -> str:
         try:
