@@ -132,6 +132,7 @@ class Framework:
         self._told(framework_id)
         self._nodes.subscribed(master)
         self.reconciler.subscribed()
+        self.queue.expect_offers(_now())
         self._wants_offers = bool(self.queue)
         self._wake.set()
 

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 def run(argv: Sequence[str]) -> int:
     flags = settings(argv)
     daemon.configure_logging(flags.verbosity - 1)
+    logging.getLogger("kazoo").setLevel(logging.WARNING)
     return daemon.run(lambda stop: Scheduler(flags).serve(stop))
 
 

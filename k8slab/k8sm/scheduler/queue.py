@@ -14,6 +14,8 @@ from typing import Any, Final
 
 FIRST_DELAY: Final = 1.0
 LONGEST_DELAY: Final = 60.0
+# Offers that are asked for when a pod comes, or when a master is found, are still on their way for this long.
+OFFERS_ON_THEIR_WAY: Final = 2.0
 
 Pod = Mapping[str, Any]
 
@@ -58,10 +60,9 @@ class PodQueue:
         if known is not None:
             self._entries[uid] = replace(known, pod=pod)
             return False
-        # The first complaint waits a moment: offers asked for now are still on their way.
         failures = self._failed_launches.get(uid, 0)
         held = min(self._first * 2 ** (failures - 2), self._longest) if failures > 1 else 0.0
-        self._entries[uid] = Entry(pod, since=now, due=now + held + self._first, not_before=now + held)
+        self._entries[uid] = Entry(pod, since=now, due=now + held + OFFERS_ON_THEIR_WAY, not_before=now + held)
         return True
 
     def launch_failed(self, uid: str) -> None:
@@ -71,6 +72,11 @@ class PodQueue:
     def launched(self, uid: str) -> None:
         """It runs, or is gone: what failed before is forgiven."""
         self._failed_launches.pop(uid, None)
+
+    def expect_offers(self, now: float) -> None:
+        """No complaints before the offers that were asked for now had time to come."""
+        for uid, entry in self._entries.items():
+            self._entries[uid] = replace(entry, due=max(entry.due, now + OFFERS_ON_THEIR_WAY))
 
     def remove(self, uid: str) -> None:
         self._entries.pop(uid, None)

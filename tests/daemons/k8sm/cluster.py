@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from typing import Any
 
 from k8slab.kube.client import ApiError, KubeClient
 from tests.daemons.k8sm import images
-from tests.daemons.processes import Daemon, Etcd, Supervisor, eventually, free_port, start_etcd
+from tests.daemons.processes import Daemon, Etcd, Supervisor, ZooKeeper, eventually, free_port, start_etcd
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -32,14 +33,18 @@ class Cluster:
     addresses: list[str]
     hosts: list[str]
     api: Daemon
-    master: Daemon
+    masters: list[Daemon]
     scheduler: Daemon
     controllers: Daemon
     agents: list[Daemon]
     server: str
-    master_url: str
     scheduler_url: str
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def master(self) -> Daemon:
+        """The first one."""
+        return self.masters[0]
 
     def kubectl(self, *argv: str, stdin: str = "") -> str:
         """What kubectl prints; fails the test when kubectl does."""
@@ -113,10 +118,11 @@ class Cluster:
         await eventually(probe, timeout=timeout, interval=0.1, what=f"pod {name} is gone")
 
 
-def start(
-    supervisor: Supervisor, directory: Path, *, agents: int = 2, scheduler_flags: tuple[str, ...] = ()
-) -> Cluster:
-    """A whole cluster, every daemon ready. Node names and loopback addresses are random."""
+def start(supervisor: Supervisor, directory: Path, *, agents: int = 2, zookeeper: ZooKeeper | None = None) -> Cluster:
+    """A whole cluster, every daemon ready: one master, or three when there is a ZooKeeper for them to elect by.
+
+    Node names and loopback addresses are random.
+    """
     net = f"127.{random.randint(20, 250)}.{random.randint(1, 250)}"
     addresses = [f"{net}.{index + 10}" for index in range(agents)]
     tag = f"k8sm-test-{random.randrange(16**6):06x}"
@@ -126,7 +132,7 @@ def start(
     km.write_text(f'#!/bin/sh\nPYTHONPATH={REPOSITORY} exec {sys.executable} -m k8slab.k8sm.km "$@"\n')
     km.chmod(0o755)
     etcd = start_etcd(supervisor)
-    api_port, master_port, scheduler_port, controllers_port = (free_port() for _ in range(4))
+    api_port, scheduler_port, controllers_port = (free_port() for _ in range(3))
     server = f"http://127.0.0.1:{api_port}"
     api = supervisor.km(
         "apiserver",
@@ -136,21 +142,15 @@ def start(
         "--service-cluster-ip-range=10.0.0.0/16",
         "--advertise-address=127.0.0.1",
     ).start()
-    master = supervisor.module(
-        "mesos-master",
-        "k8slab.mesos.master.main",
-        "--ip=127.0.0.1",
-        f"--port={master_port}",
-        "--hostname=localhost",
-        f"--work_dir={directory / 'master'}",
-        "--agent_ping_timeout=1secs",
-        "--max_agent_ping_timeouts=3",
-    ).start()
+    ports = [free_port() for _ in range(3 if zookeeper else 1)]
+    election = [f"--zk={zookeeper.url(tag)}", "--quorum=2", "--zk_session_timeout=3secs"] if zookeeper else []
+    masters = [master_daemon(supervisor, directory, port, election) for port in ports]
+    leader = zookeeper.url(tag) if zookeeper else f"127.0.0.1:{ports[0]}"
     started = [
-        agent_daemon(supervisor, directory, index, address=addresses[index], host=hosts[index], master=master_port)
+        agent_daemon(supervisor, directory, index, address=addresses[index], host=hosts[index], master=leader)
         for index in range(agents)
     ]
-    scheduler = scheduler_daemon(supervisor, directory, server, master_port, scheduler_port, scheduler_flags)
+    scheduler = scheduler_daemon(supervisor, directory, server, leader, scheduler_port)
     controllers = supervisor.km(
         "controller-manager",
         "--address=127.0.0.1",
@@ -160,7 +160,7 @@ def start(
         "--node-monitor-grace-period=12s",
         "--node-monitor-period=1s",
     )
-    for daemon in (*started, scheduler, controllers):
+    for daemon in (*masters, *started, scheduler, controllers):
         daemon.start()
     return Cluster(
         supervisor=supervisor,
@@ -169,24 +169,54 @@ def start(
         addresses=addresses,
         hosts=hosts,
         api=api,
-        master=master,
+        masters=masters,
         scheduler=scheduler,
         controllers=controllers,
         agents=started,
         server=server,
-        master_url=f"http://127.0.0.1:{master_port}",
         scheduler_url=f"http://127.0.0.1:{scheduler_port}",
-        seconds={daemon.name: daemon.seconds_to_ready for daemon in (api, master, *started, scheduler, controllers)},
+        seconds={daemon.name: daemon.seconds_to_ready for daemon in (api, *masters, *started, scheduler, controllers)},
+    )
+
+
+def finish(cluster: Cluster) -> None:
+    """End what the agents started, and remove every container of the cluster's nodes."""
+    for daemon in (cluster.scheduler, *cluster.agents):
+        daemon.stop()
+    for agent in range(len(cluster.agents)):
+        for pid in cluster.executors(agent):
+            os.kill(pid, signal.SIGKILL)
+    for host in cluster.hosts:
+        if left := containers_of_node(host):
+            subprocess.run(["docker", "rm", "-f", *left], check=True, capture_output=True)
+
+
+def containers_of_node(host: str) -> list[str]:
+    command = ["docker", "ps", "-aq", "--filter", f"label=io.kubernetes.node.name={host}"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+def master_daemon(supervisor: Supervisor, directory: Path, port: int, election: list[str]) -> Daemon:
+    return supervisor.module(
+        "mesos-master",
+        "k8slab.mesos.master.main",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        "--hostname=localhost",
+        f"--work_dir={directory / f'master-{port}'}",
+        "--agent_ping_timeout=1secs",
+        "--max_agent_ping_timeouts=3",
+        *election,
     )
 
 
 def agent_daemon(
-    supervisor: Supervisor, directory: Path, index: int, *, address: str, host: str, master: int
+    supervisor: Supervisor, directory: Path, index: int, *, address: str, host: str, master: str
 ) -> Daemon:
     return supervisor.module(
         "mesos-slave",
         "k8slab.mesos.agent.main",
-        f"--master=127.0.0.1:{master}",
+        f"--master={master}",
         f"--ip={address}",
         "--port=5051",
         f"--hostname={host}",
@@ -196,21 +226,18 @@ def agent_daemon(
     )
 
 
-def scheduler_daemon(
-    supervisor: Supervisor, directory: Path, server: str, master: int, port: int, flags: tuple[str, ...]
-) -> Daemon:
+def scheduler_daemon(supervisor: Supervisor, directory: Path, server: str, master: str, port: int) -> Daemon:
     return supervisor.km(
         "scheduler",
         "--address=127.0.0.1",
         f"--port={port}",
-        f"--mesos-master=127.0.0.1:{master}",
+        f"--mesos-master={master}",
         f"--api-servers={server}",
         f"--km-path={directory / 'km'}",
         f"--kubelet-root-dir={directory / 'kubelet'}",
         f"--kubelet-pod-infra-container-image={images.PAUSE}",
         "--node-monitor-period=3s",
         "-v=2",
-        *flags,
     )
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
 from k8slab.kube.client import KubeClient
 from tests.daemons.k8sm import images
-from tests.daemons.k8sm.cluster import Cluster, start
+from tests.daemons.k8sm.cluster import Cluster, containers_of_node, finish, start
 from tests.daemons.processes import Supervisor, eventually
 
 
@@ -27,13 +25,7 @@ def cluster(
 ) -> Iterator[Cluster]:
     started = start(session_supervisor, tmp_path_factory.mktemp("k8sm"))
     yield started
-    for daemon in (started.scheduler, *started.agents):
-        daemon.stop()
-    for agent in range(len(started.agents)):
-        for pid in started.executors(agent):
-            _end(pid)
-    for host in started.hosts:
-        _remove_containers(host)
+    finish(started)
 
 
 @pytest.fixture
@@ -44,20 +36,6 @@ async def client(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncItera
             await made.delete("pods", pod["metadata"]["name"], "default", grace_period_seconds=0)
 
         async def clean() -> bool:
-            return not any(_containers(host) for host in cluster.hosts)
+            return not any(containers_of_node(host) for host in cluster.hosts)
 
         await eventually(clean, what="all containers are gone")
-
-
-def _containers(host: str) -> list[str]:
-    command = ["docker", "ps", "-aq", "--filter", f"label=io.kubernetes.node.name={host}"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-
-
-def _remove_containers(host: str) -> None:
-    if left := _containers(host):
-        subprocess.run(["docker", "rm", "-f", *left], check=True, capture_output=True)
-
-
-def _end(pid: int) -> None:
-    Path(f"/proc/{pid}").exists() and subprocess.run(["kill", "-KILL", str(pid)], check=False)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import urllib.request
+from pathlib import Path
 
+import orjson
 import pytest
 
 from k8slab.kube.client import KubeClient
-from tests.daemons.k8sm.cluster import Cluster, Pod, pod, ready, running, state
-from tests.daemons.processes import eventually
+from tests.daemons.k8sm.cluster import Cluster, Pod, finish, pod, ready, running, start, state
+from tests.daemons.processes import Daemon, Supervisor, ZooKeeper, eventually
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ async def test_a_dead_executor_is_replaced_and_its_containers_go_on(
     os.kill(executor, signal.SIGKILL)
 
     def taken_over(one: Pod) -> bool:
-        return one["metadata"]["annotations"]["k8s.mesosphere.io/taskId"] != task
+        return bool(one["metadata"]["annotations"]["k8s.mesosphere.io/taskId"] != task)
 
     await cluster.until(client, "steady", taken_over)
     await untouched(cluster, client, steady)
@@ -149,11 +152,39 @@ async def test_a_pod_forced_out_of_the_api_ends_on_its_node(cluster: Cluster, cl
 
 
 @pytest.mark.slow
+async def test_another_master_leads_and_no_pod_notices(
+    pod_images: None, zookeeper: ZooKeeper, supervisor: Supervisor, tmp_path: Path
+) -> None:
+    cluster = start(supervisor, tmp_path, zookeeper=zookeeper)
+    try:
+        async with KubeClient(cluster.server) as client:
+            await client.create("pods", pod("steady"))
+            steady = await cluster.until(client, "steady", running)
+            (leader,) = [one for one in cluster.masters if leads(one)]
+            leader.kill()
+            await client.create("pods", pod("later"))
+            await cluster.until(client, "later", running, timeout=60)
+            await untouched(cluster, client, steady)
+            await client.delete("pods", "steady", "default")
+            await cluster.gone(client, "steady", timeout=60)
+            assert cluster.containers(steady) == {}
+    finally:
+        finish(cluster)
+
+
+def leads(master: Daemon) -> bool:
+    (port,) = [word.removeprefix("--port=") for word in master.argv if word.startswith("--port=")]
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/state", timeout=5) as answer:
+        return answer.url.endswith(f":{port}/state") and bool(orjson.loads(answer.read())["elected_time"])
+
+
+@pytest.mark.slow
 async def test_a_lost_agents_node_is_not_ready_until_it_is_back(cluster: Cluster, client: KubeClient) -> None:
     host = cluster.hosts[1]
 
     async def node_ready(wanted: bool) -> bool:
-        return ready(await client.get("nodes", host)) == wanted
+        node = await client.get("nodes", host)
+        return ready(node) == wanted
 
     await eventually(lambda: node_ready(True), what="the node is ready")
     cluster.agents[1].signal(signal.SIGSTOP)

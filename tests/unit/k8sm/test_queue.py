@@ -32,7 +32,7 @@ def test_complaints_come_after_a_moment_and_then_ever_less_often() -> None:
         if queue.failed("uid-a", "full", tenth / 10):
             complaints.append(tenth / 10)
     gaps = [after - before for before, after in pairwise(complaints)]
-    assert complaints[0] == 1.0
+    assert complaints[0] == 2.0
     assert 0.8 <= gaps[0] <= 1.2
     assert all(after > before for before, after in pairwise(gaps[:6]))
     assert max(gaps) <= 66.1
@@ -58,6 +58,14 @@ def test_offers_expire_by_age_and_go_with_their_agent() -> None:
     registry.remove("O2")
     registry.remove("O2")
     assert len(registry) == 0
+
+
+def test_a_master_just_found_gets_time_to_offer() -> None:
+    queue = PodQueue()
+    queue.put(a_pod("a"), 0)
+    queue.expect_offers(10)
+    assert queue.failed("uid-a", "full", 11) is None
+    assert queue.failed("uid-a", "full", 12) is not None
 
 
 def test_a_pod_whose_launches_fail_is_held_back_ever_longer() -> None:
