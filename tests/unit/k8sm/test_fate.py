@@ -11,7 +11,7 @@ from tests.unit.k8sm.samples import a_pod
 
 
 def pod(*, bound: bool = True, deleted: bool = False, phase: str = "Running") -> dict[str, Any]:
-    made = a_pod(**({"nodeName": "minion-0"} if bound else {}))
+    made = a_pod(nodeName="minion-0") if bound else a_pod()
     made["status"]["phase"] = phase
     if deleted:
         made["metadata"]["deletionTimestamp"] = "2016-01-02T15:04:05Z"

@@ -119,7 +119,7 @@ def test_a_refused_pod_has_failed_and_says_why() -> None:
 
 
 def test_the_engine_is_read() -> None:
-    shown = {
+    shown: dict[str, Any] = {
         "Id": "abc",
         "Image": "sha256:1",
         "Created": "2016-01-02T15:04:00.123456789Z",

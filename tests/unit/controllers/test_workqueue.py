@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from k8slab.kube.client import ApiError, ApiUnavailable
+from k8slab.kube.controllers.workqueue import WorkQueue
+
+
+@asynccontextmanager
+async def working(queue: WorkQueue, handle: Callable[[str], Awaitable[None]], workers: int = 1) -> AsyncIterator[None]:
+    task = asyncio.create_task(queue.run(handle, workers=workers))
+    yield
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_key_that_waits_is_there_once() -> None:
+    queue, seen, done = WorkQueue("test"), [], asyncio.Event()
+
+    async def handle(key: str) -> None:
+        seen.append(key)
+        if key == "end":
+            done.set()
+
+    for key in ("a", "b", "a", "a", "end"):
+        queue.add(key)
+    async with working(queue, handle):
+        await done.wait()
+    assert seen == ["a", "b", "end"]
+
+
+async def test_a_key_is_never_in_two_hands_and_comes_again_when_it_changed_meanwhile() -> None:
+    queue, release, again = WorkQueue("test"), asyncio.Event(), asyncio.Event()
+    hands, most, turns = 0, 0, 0
+
+    async def handle(key: str) -> None:
+        nonlocal hands, most, turns
+        hands, turns = hands + 1, turns + 1
+        most = max(most, hands)
+        if turns == 1:
+            queue.add("a")
+            release.set()
+            await asyncio.sleep(0)
+        else:
+            again.set()
+        hands -= 1
+
+    queue.add("a")
+    async with working(queue, handle, workers=3):
+        await release.wait()
+        await again.wait()
+    assert (most, turns) == (1, 2)
+
+
+async def test_failures_come_again_later_and_do_not_stop_the_others() -> None:
+    queue, done = WorkQueue("test"), asyncio.Event()
+    troubles = [ApiUnavailable("away"), ApiError(409, "Conflict", "changed"), KeyError("mistake")]
+    seen: list[str] = []
+
+    async def handle(key: str) -> None:
+        seen.append(key)
+        if key == "bad" and troubles:
+            raise troubles.pop()
+        if key == "bad":
+            done.set()
+
+    queue.add("bad")
+    queue.add("good")
+    async with working(queue, handle):
+        await asyncio.wait_for(done.wait(), 5)
+    assert seen == ["bad", "good", "bad", "bad", "bad"]
+
+
+async def test_what_is_wanted_now_does_not_wait_for_its_timer() -> None:
+    queue, done = WorkQueue("test"), asyncio.Event()
+
+    async def handle(key: str) -> None:
+        done.set()
+
+    queue.add_after("a", 3600)
+    queue.add("a")
+    async with working(queue, handle):
+        await asyncio.wait_for(done.wait(), 5)
+    assert len(queue) == 0
