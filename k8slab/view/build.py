@@ -115,7 +115,7 @@ def built(images: Sequence[BuiltLike], look: Look = PLAIN) -> RenderableType:
         state = Text(f"{look.symbols.ready} {one.state}", GOOD if one.state == "built" else QUIET)
         table.add_row(Text(one.image), state, size(one.size), seconds(one.seconds) if one.state == "built" else "-")
     origin = next((one.origin for one in images if one.origin), "")
-    return Group(table, Text(f"Debian's root came from {origin}.", QUIET)) if origin else table
+    return Group(table, Text(f"The root of the images: {origin}.", QUIET)) if origin else table
 
 
 def built_json(images: Sequence[BuiltLike]) -> dict[str, Any]:

@@ -139,6 +139,8 @@ CATALOGUE: tuple[Recipe | PodRecipe, ...] = (
     Recipe(
         name="k8slab/switch",
         summary="plugs the wires into the nodes",
+        # For engines that speak nftables themselves instead of iptables.
+        packages=("nftables",),
         command=("/usr/local/bin/k8slab-switch",),
     ),
 )
