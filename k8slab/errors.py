@@ -77,7 +77,7 @@ class DaemonFailed(StepFailed):
         super().__init__(
             f"{daemon} on {node} did not come up.",
             why=why,
-            remedy=f"Read its whole log with `k8slab logs {node}/{daemon}`; `k8slab run` then goes on where it stopped.",
+            remedy=f"`k8slab logs {node}/{daemon}` has its whole log; `k8slab run` then goes on where it stopped.",
             output=log,
         )
 

@@ -78,7 +78,7 @@ def test_an_error_says_what_why_and_what_to_do(render: Any) -> None:
     lines = render(error(failure), 100)
     assert lines[0] == "✗ etcd on etcd-0 did not come up."
     assert lines[1] == "  It died."
-    assert lines[2].startswith("  Read its whole log with `k8slab logs etcd-0/etcd`")
+    assert lines[2].startswith("  `k8slab logs etcd-0/etcd` has its whole log")
     assert lines[-2:] == ["line 1", "line 2"]
 
 
