@@ -66,12 +66,19 @@ class Routes:
 
 
 async def serve(routes: Routes, *, host: str, port: int) -> web.AppRunner:
-    """Listen. A handler is cancelled the moment its client goes away, which is how streams notice."""
+    """Listen; ends the program with a sentence when that address cannot be had.
+
+    A handler is cancelled the moment its client goes away, which is how streams notice.
+    """
     app = web.Application(client_max_size=LARGEST_BODY)
     app.router.add_route("*", "/{path:.*}", routes.dispatch)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    await web.TCPSite(runner, host, port, backlog=1024).start()
+    try:
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     return runner
 
 
@@ -120,7 +127,10 @@ def accepts_json(request: web.Request) -> bool:
 class EventStream:
     """Events on their way to one subscriber. ``send`` never waits; a subscriber that does not read is cut off."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, limit: int = LARGEST_BACKLOG) -> None:
+        """``limit``: bytes that may wait for the subscriber."""
+        self._limit = limit
+        self._writer: asyncio.Task[Any] | None = None
         self._backlog: deque[bytes] = deque()
         self._size = 0
         self._wake = asyncio.Event()
@@ -135,10 +145,12 @@ class EventStream:
             return
         record = recordio.encode(orjson.dumps(event))
         self._size += len(record)
-        if self._size > LARGEST_BACKLOG:
+        if self._size > self._limit:
             log.warning("a subscriber left %d bytes unread: its stream is closed", self._size)
             self._backlog.clear()
             self.close()
+            if self._writer is not None:
+                self._writer.cancel()
             return
         self._backlog.append(record)
         self._wake.set()
@@ -149,7 +161,8 @@ class EventStream:
         self._wake.set()
 
     async def pump(self, response: web.StreamResponse) -> None:
-        """Write until closed. What piled up meanwhile goes out as one chunk."""
+        """Write until closed. What piled up meanwhile goes out as one chunk. Cancelled when the peer reads no more."""
+        self._writer = asyncio.current_task()
         while True:
             await self._wake.wait()
             self._wake.clear()

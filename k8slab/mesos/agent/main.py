@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     daemon.configure_logging()
     logging.getLogger("kazoo").setLevel(logging.WARNING)
     work_dir = Path(flags.required("work_dir")).absolute()
-    flags.required("master")
+    flags.read("master", _master)
     ip = host_address(flags.text("ip"))
     port = flags.read("port", int)
     launcher = Launcher(
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "hostname": flags.text("hostname") or ip,
         "port": port,
         "resources": _resources(flags).to_json(),
-        "attributes": parse_attributes(flags.text("attributes") or ""),
+        "attributes": flags.read("attributes", parse_attributes) if flags.text("attributes") else [],
         "checkpoint": True,
     }
     options = AgentOptions(
@@ -119,7 +119,7 @@ async def _serve(
         info = {**info, "id": before["id"]}
         checkpoint.write_agent(info)
     same_boot = checkpoint.same_boot(_boot_id(flags))
-    detector = MasterDetector(flags.read("master", _master), session_timeout=flags.seconds("zk_session_timeout"))
+    detector = MasterDetector(flags.required("master"), session_timeout=flags.seconds("zk_session_timeout"))
     link = MasterLink(detector, backoff=flags.seconds("registration_backoff_factor"), on_registered=daemon.notify_ready)
     pid = f"slave(1)@{launcher.options.ip}:{launcher.options.port}"
     agent = Agent(info, pid=pid, options=options, launcher=launcher, checkpoint=checkpoint, send=link.send)

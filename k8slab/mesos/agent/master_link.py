@@ -25,6 +25,27 @@ REGISTRATION_SECONDS = 10.0
 LONGEST_BACKOFF_SECONDS = 60.0
 
 
+class Outbox:
+    """Calls on their way into one request's body."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[bytes] = deque()
+        self._wake = asyncio.Event()
+
+    def put(self, call: Mapping[str, Any]) -> None:
+        self._waiting.append(encode(orjson.dumps(call)))
+        self._wake.set()
+
+    async def records(self) -> AsyncIterator[bytes]:
+        """The body, as long as the link lives; what piled up meanwhile goes out as one chunk."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            chunk = b"".join(self._waiting)
+            self._waiting.clear()
+            yield chunk
+
+
 class MasterLink:
     """``send`` writes to the present link and forgets what there is no link for."""
 
@@ -32,8 +53,7 @@ class MasterLink:
         self._detector = detector
         self._backoff = backoff
         self._on_registered = on_registered
-        self._outgoing: deque[bytes] = deque()
-        self._wake = asyncio.Event()
+        self._outbox = Outbox()
         self._registered = False
         self.master: str | None = None
 
@@ -42,9 +62,8 @@ class MasterLink:
         return self._registered
 
     def send(self, call: Mapping[str, Any]) -> None:
-        if self._registered or call["type"] in ("REGISTER", "REREGISTER"):
-            self._outgoing.append(encode(orjson.dumps(call)))
-            self._wake.set()
+        if self._registered:
+            self._outbox.put(call)
 
     async def run(self, agent: Agent) -> None:
         """For ever: follow the leader, and register with it."""
@@ -73,7 +92,6 @@ class MasterLink:
                 task.cancel()
             outcome, _ = await asyncio.gather(linked, elsewhere, return_exceptions=True)
             got_registered, self._registered = self._registered, False
-            self._outgoing.clear()
             agent.updates.pause()
         if isinstance(outcome, Exception) and not isinstance(outcome, _EXPECTED):
             raise outcome
@@ -81,13 +99,15 @@ class MasterLink:
         return got_registered
 
     async def _link(self, leader: str, agent: Agent) -> None:
-        self.send(registration(agent))
+        # One outbox for each link: what the last request's body still waits for must not swallow this registration.
+        self._outbox = outbox = Outbox()
+        outbox.put(registration(agent))
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
         async with aiohttp.ClientSession(timeout=timeout) as session:
             async with asyncio.timeout(REGISTRATION_SECONDS):
                 response = await session.post(
                     f"http://{leader}{PATH}",
-                    data=self._records(),
+                    data=outbox.records(),
                     headers={"Content-Type": CONTENT_TYPE},
                     allow_redirects=False,
                 )
@@ -149,16 +169,6 @@ class MasterLink:
             "SHUTDOWN_EXECUTOR": lambda event: executor_do(event, agent.shutdown_executor),
             "SHUTDOWN_FRAMEWORK": lambda event: agent.shutdown_framework(event["framework_id"]["value"]),
         }
-
-    async def _records(self) -> AsyncIterator[bytes]:
-        """The body of the request, as long as the link lives."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            if self._outgoing:
-                chunk = b"".join(self._outgoing)
-                self._outgoing.clear()
-                yield chunk
 
 
 _EXPECTED = (aiohttp.ClientError, OSError, TimeoutError, FramingError)

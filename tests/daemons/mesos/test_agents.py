@@ -12,7 +12,7 @@ from tests.daemons.processes import NotReady
 
 
 async def test_a_frozen_agent_is_unreachable_and_returns_with_its_tasks(cluster: Cluster) -> None:
-    cluster.master("--agent_ping_timeout=300ms", "--max_agent_ping_timeouts=3", "--allocation_interval=200ms")
+    cluster.master("--agent_ping_timeout=500ms", "--max_agent_ping_timeouts=3", "--allocation_interval=200ms")
     agent = cluster.agent()
     async with (
         Driver(cluster.master_flag, name="old") as old,
