@@ -189,6 +189,20 @@ class Supervisor:
     def close(self) -> None:
         for daemon in reversed(self.daemons):
             daemon.stop()
+        self.end_strays()
+
+    def end_strays(self) -> None:
+        """Kill what daemons of this test started to outlive them, as agents do: whatever works below its directory."""
+        home = self.directory.resolve()
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                if (entry / "cwd").readlink().is_relative_to(home):
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except OSError:
+                # It ended meanwhile, or is a zombie, which has no directory any more.
+                continue
 
     def logs(self) -> str:
         return "\n".join(daemon.tail() for daemon in self.daemons)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,16 @@ from k8slab.mesos.resources import Resources
 
 @dataclass(frozen=True)
 class RecoveredExecutor:
-    """An executor's run as the last agent left it. ``pid`` is None when that very process is dead."""
+    """An executor's run as the last agent left it. ``pid`` is None when that very process is dead.
+
+    ``session`` is the one it led, None after a reboot: there may be something left of it.
+    """
 
     framework: dict[str, Any]
     executor: Executor
     tasks: list[tuple[Task, Path]]
     pid: int | None
+    session: int | None
 
 
 class Checkpoint:
@@ -120,7 +123,10 @@ class Checkpoint:
             is_command=saved["is_command"],
         )
         tasks = [task for folder in folders(run / "tasks") if (task := _recover_task(folder)) is not None]
-        return RecoveredExecutor(framework, executor, tasks, _living(run) if same_boot else None)
+        forked = read_json(run / "pids" / "forked.pid") if same_boot else None
+        session = int(forked["pid"]) if forked else None
+        alive = forked is not None and forked["start"] is not None and start_time(forked["pid"]) == forked["start"]
+        return RecoveredExecutor(framework, executor, tasks, pid=session if alive else None, session=session)
 
 
 def _recover_task(folder: Path) -> tuple[Task, Path] | None:
@@ -131,11 +137,3 @@ def _recover_task(folder: Path) -> tuple[Task, Path] | None:
     resources = Resources.from_json(info.get("resources", ()))
     task = Task(task_id=info["task_id"]["value"], info=info, role=saved["role"], resources=resources)
     return task, folder / "task.updates"
-
-
-def _living(run: Path) -> int | None:
-    saved = read_json(run / "pids" / "forked.pid")
-    with contextlib.suppress(TypeError, KeyError):
-        if saved["start"] is not None and start_time(saved["pid"]) == saved["start"]:
-            return int(saved["pid"])
-    return None

@@ -9,7 +9,7 @@ from typing import Any
 from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.checkpoint import RecoveredExecutor
 from k8slab.mesos.agent.model import TERMINAL, Executor, Framework
-from k8slab.mesos.agent.processes import Process, kill_tree
+from k8slab.mesos.agent.processes import Process, kill_session, kill_tree, start_time
 from k8slab.mesos.resources import Resources
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ def recover(agent: Agent, *, same_boot: bool) -> list[Executor]:
         if _adopt(agent, found):
             alive.append(executor)
         else:
+            _end_session(found)
             agent.executor_exited(executor, -1)
     return alive
 
@@ -80,11 +81,18 @@ def _adopt(agent: Agent, found: RecoveredExecutor) -> bool:
     return True
 
 
+def _end_session(found: RecoveredExecutor) -> None:
+    """A session outlives its leader, and keeps its number from being given away: what is in it was the executor's."""
+    if found.session is not None and start_time(found.session) is None:
+        kill_session(found.session)
+
+
 def _end_unadopted(agent: Agent, found: RecoveredExecutor) -> None:
     """Without checkpointing an executor should have ended with its agent; it is helped."""
     if found.pid is not None:
         log.info("%s is left over, and its framework does not checkpoint: killed", found.executor.label)
         kill_tree(found.pid)
+    _end_session(found)
     agent.checkpoint.write_end(agent.agent_id, found.executor)
 
 

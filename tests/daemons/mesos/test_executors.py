@@ -42,6 +42,10 @@ async def all_acknowledged(agent: Node) -> bool:
     return all(text.count(b'"UPDATE"') == text.count(b'"ACK"') for text in journals)
 
 
+def children_of(pid: int) -> list[int]:
+    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -159,8 +163,6 @@ async def test_agent_restart(master: Cluster, tmp_path: Path, boot: str) -> None
             for task_id in ("kept", "plain"):
                 status = await driver.status(task_id, "TASK_FAILED")
                 assert status["reason"] == "REASON_EXECUTOR_TERMINATED"
-            for pid in pids:
-                os.kill(pid, 9)
             return
         await driver.client.message(offer["agent_id"]["value"], "custom", b"ping")
         assert decode_bytes((await driver.event("MESSAGE"))["message"]["data"]) == b"gnip"
@@ -169,6 +171,21 @@ async def test_agent_restart(master: Cluster, tmp_path: Path, boot: str) -> None
         await driver.status("kept", "TASK_FINISHED")
         await driver.client.kill("plain")
         await driver.status("plain", "TASK_KILLED")
+
+
+async def test_nothing_is_left_of_an_executor_that_died_with_its_agent(small: Cluster) -> None:
+    agent = small.agents[0]
+    async with Driver(small.master_flag) as driver:
+        await driver.launch(command("plain", "sleep 1000"))
+        await driver.status("plain", "TASK_RUNNING")
+        pid = await executor_pid(agent)
+        [child] = children_of(pid)
+        agent.daemon.kill()
+        os.kill(pid, 9)
+        assert alive(child)
+        await agent.daemon.start_async()
+        assert (await driver.status("plain", "TASK_FAILED"))["reason"] == "REASON_EXECUTOR_TERMINATED"
+        assert not alive(child)
 
 
 async def test_without_checkpointing_an_executor_ends_with_its_agent(small: Cluster) -> None:
