@@ -50,10 +50,10 @@ class Performer:
                 self.runtime.remove("machine", step.container)
             case StartSwitch():
                 if step.spec is not None:
-                    self.runtime.create(step.spec, {})
+                    self.runtime.create(step.spec)
                 self.runtime.power(step.container, "start")
             case CreateNode():
-                self.runtime.create(step.spec, specs.node_files(step.node))
+                self.runtime.create(step.spec)
                 self.runtime.power(step.node.container, "start")
             case StartNode():
                 self.runtime.power(step.node.container, "start")

@@ -70,7 +70,7 @@ def _with_stand_in(runtime: Runtime, lab: str, use: Callable[[str], list[Change]
         raise ImageMissing([specs.SWITCH_IMAGE])
     spec = specs.cleaner_spec(lab, socket=runtime.info().socket)
     runtime.remove("machine", spec.name)
-    runtime.create(spec, {})
+    runtime.create(spec)
     try:
         runtime.power(spec.name, "start")
         return use(spec.name)

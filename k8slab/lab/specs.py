@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
+import io
 import json
 import shlex
+import tarfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from k8slab.errors import UsageError
 from k8slab.lab import labels
-from k8slab.lab.runtime.base import FileContent, MachineSpec, Mount
+from k8slab.lab.runtime.base import MachineSpec, Mount
 from k8slab.topology.resolved import Daemon, Node, Topology
 
 SERVICES = "/etc/service"
 SWITCH_IMAGE = "k8slab/switch"
 HOST_RUN = "/host/run"
 SWITCH_CAPABILITIES = ("NET_ADMIN", "NET_RAW", "SYS_ADMIN", "SYS_PTRACE")
+# A node's files travel as a variable that its first process unpacks: the engine's own way into a container that does
+# not run yet starts a process of the engine's for each, which costs as much as creating the container.
+FILES = "K8SLAB_FILES"
+LARGEST_VARIABLE = 120_000
 # A daemon that ignores its stop signal is killed after this long, so that `kill` always ends.
 STOP_MILLISECONDS = 8000
 READY_DESCRIPTOR = 3
 CHECK_EVERY_MILLISECONDS = 100
+
+
+@dataclass(frozen=True)
+class FileContent:
+    text: str
+    mode: int = 0o644
 
 
 def node_spec(topology: Topology, node: Node) -> MachineSpec:
@@ -30,10 +46,12 @@ def node_spec(topology: Topology, node: Node) -> MachineSpec:
         "routes": [{"to": str(route.to), "via": str(route.via)} for route in node.routes],
     }
     marks = {labels.LAB: topology.lab, labels.NODE: node.name}
+    files = node_files(node)
     spec = MachineSpec(
         name=node.container,
         image=node.image,
         hostname=node.name,
+        environment={FILES: packed(files, node.name)} if files else {},
         command=("/usr/lib/k8slab/init",),
         labels={
             **marks,
@@ -51,7 +69,7 @@ def node_spec(topology: Topology, node: Node) -> MachineSpec:
         # Nothing listens there: in a hermetic lab a name that is not in /etc/hosts fails at once.
         dns=() if topology.network.egress else ("127.0.0.1",),
     )
-    return _sealed(spec, node_files(node))
+    return _sealed(spec)
 
 
 def switch_spec(topology: Topology, *, socket: str) -> MachineSpec:
@@ -87,7 +105,7 @@ def switch_spec(topology: Topology, *, socket: str) -> MachineSpec:
         sharing_host=True,
         mounts=(Mount(str(path.parent), HOST_RUN),),
     )
-    return _sealed(spec, {})
+    return _sealed(spec)
 
 
 def cleaner_spec(lab: str, *, socket: str) -> MachineSpec:
@@ -168,8 +186,33 @@ def _words(command: str) -> list[str]:
     return list(lexer)
 
 
-def _sealed(spec: MachineSpec, files: Mapping[str, FileContent]) -> MachineSpec:
+def packed(files: Mapping[str, FileContent], node: str) -> str:
+    """A gzipped tar archive as base64 text, the same for the same files. Raises UsageError beyond what one variable
+    of a process may hold."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, content in sorted(files.items()):
+            data = content.text.encode()
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.size, entry.mode = len(data), content.mode
+            archive.addfile(entry, io.BytesIO(data))
+    text = base64.b64encode(gzip.compress(buffer.getvalue(), mtime=0)).decode()
+    if len(text) > LARGEST_VARIABLE:
+        raise UsageError(
+            f"The files of node {node} are too large: {len(text)} bytes packed, of {LARGEST_VARIABLE} at most.",
+            remedy="Put large files into the role's image.",
+        )
+    return text
+
+
+def unpacked(text: str) -> dict[str, str]:
+    """What ``packed`` packed, by absolute path."""
+    with tarfile.open(fileobj=io.BytesIO(gzip.decompress(base64.b64decode(text)))) as archive:
+        members = [(member.name, archive.extractfile(member)) for member in archive]
+        return {f"/{name}": content.read().decode() for name, content in members if content}
+
+
+def _sealed(spec: MachineSpec) -> MachineSpec:
     """The spec with its own fingerprint as a label: how a later run knows that a machine is what it should be."""
-    text = repr((spec, sorted(files.items())))
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()[:16]
+    fingerprint = hashlib.sha256(repr(spec).encode()).hexdigest()[:16]
     return MachineSpec(**{**spec.__dict__, "labels": {**spec.labels, labels.SPEC: fingerprint}})

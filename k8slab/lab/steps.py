@@ -73,9 +73,9 @@ class CreateNode(Step):
     spec: MachineSpec
 
     def explain(self) -> tuple[str, ...]:
-        services = " ".join(f"{specs.SERVICES}/{daemon.name}" for daemon in self.node.daemons)
-        copy = (f"# its services are put in place: {services}",) if services else ()
-        return (docker_create(self.spec), *copy, f"docker start {self.node.container}")
+        files = " ".join(specs.node_files(self.node))
+        about = (f"# {specs.FILES} is a tar archive, unpacked at the first boot: {files}",) if files else ()
+        return (*about, docker_create(self.spec), f"docker start {self.node.container}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,12 +80,6 @@ class MachineSpec:
 
 
 @dataclass(frozen=True)
-class FileContent:
-    text: str
-    mode: int = 0o644
-
-
-@dataclass(frozen=True)
 class Executed:
     """``output`` has both streams as they came."""
 
@@ -106,8 +100,8 @@ class Runtime(Protocol):
 
     def volumes(self) -> list[Volume]: ...
 
-    def create(self, spec: MachineSpec, files: Mapping[str, FileContent]) -> None:
-        """Create, without starting it, a machine with ``files`` (absolute path to content) already inside."""
+    def create(self, spec: MachineSpec) -> None:
+        """Create a machine without starting it."""
 
     def power(self, name: str, verb: Verb) -> None:
         """Press one of a machine's buttons; one that has its effect already is not an error."""

@@ -19,7 +19,6 @@ from k8slab.errors import EngineForbidden, EngineUnreachable, ImageMissing, LabE
 from k8slab.lab.runtime.base import (
     EngineInfo,
     Executed,
-    FileContent,
     Kind,
     Machine,
     MachineSpec,
@@ -128,13 +127,11 @@ class DockerRuntime:
         return [Volume(one["Name"], one.get("Labels") or {}) for one in self.api.volumes().get("Volumes") or ()]
 
     @_clearly
-    def create(self, spec: MachineSpec, files: Mapping[str, FileContent]) -> None:
+    def create(self, spec: MachineSpec) -> None:
         try:
-            created = self.api.create_container_from_config(creation_config(spec), spec.name)
+            self.api.create_container_from_config(creation_config(spec), spec.name)
         except ImageNotFound as error:
             raise ImageMissing([spec.image]) from error
-        if files:
-            self.api.put_archive(created["Id"], "/", _archive(files))
 
     @_clearly
     def power(self, name: str, verb: Verb) -> None:
@@ -252,18 +249,6 @@ def creation_config(spec: MachineSpec) -> dict[str, Any]:
     if spec.command:
         config |= {"Entrypoint": [], "Cmd": list(spec.command)}
     return config
-
-
-def _archive(files: Mapping[str, FileContent]) -> bytes:
-    buffer = io.BytesIO()
-    now = time.time()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for path, content in files.items():
-            data = content.text.encode()
-            entry = tarfile.TarInfo(path.lstrip("/"))
-            entry.size, entry.mode, entry.mtime = len(data), content.mode, now
-            archive.addfile(entry, io.BytesIO(data))
-    return buffer.getvalue()
 
 
 def _already(error: APIError) -> bool:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from k8slab.errors import NodeFailed
 from k8slab.lab import labels
-from k8slab.lab.runtime.base import EngineInfo, Executed, FileContent, Kind, Machine, MachineSpec, Verb, Volume
+from k8slab.lab.runtime.base import EngineInfo, Executed, Kind, Machine, MachineSpec, Verb, Volume
+from k8slab.lab.specs import FILES, unpacked
 
 
 @dataclass
@@ -18,7 +19,6 @@ class MemoryRuntime:
     machines_by_name: dict[str, Machine] = field(default_factory=dict)
     volumes_by_name: dict[str, Volume] = field(default_factory=dict)
     daemons: dict[str, dict[str, str]] = field(default_factory=dict)
-    files: dict[str, Mapping[str, FileContent]] = field(default_factory=dict)
     unwired: set[str] = field(default_factory=set)
     broken: set[str] = field(default_factory=set)
     slow: set[str] = field(default_factory=set)
@@ -37,12 +37,13 @@ class MemoryRuntime:
     def volumes(self) -> list[Volume]:
         return list(self.volumes_by_name.values())
 
-    def create(self, spec: MachineSpec, files: Mapping[str, FileContent]) -> None:
+    def create(self, spec: MachineSpec) -> None:
         self.calls.append(f"create {spec.name}")
         machine = Machine(f"id-{spec.name}", spec.name, "created", f"id-of-{spec.image}", spec.labels)
         self.machines_by_name[spec.name] = machine
-        self.files[spec.name] = files
-        self.daemons[spec.name] = {path.split("/")[3]: "down" for path in files if path.endswith("/run")}
+        files = unpacked(spec.environment[FILES]) if FILES in spec.environment else {}
+        services = [path.split("/") for path in files if path.startswith("/etc/service/")]
+        self.daemons[spec.name] = {parts[3]: "down" for parts in services if parts[4:] == ["run"]}
         for mount in spec.mounts:
             if mount.is_volume:
                 self.volumes_by_name[mount.source] = Volume(mount.source, spec.volume_labels)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import secrets
 from dataclasses import replace
 from ipaddress import IPv4Network
 from pathlib import Path
@@ -74,7 +75,17 @@ def test_every_step_explains_itself_with_commands(topology: Topology) -> None:
         assert step.explain()
         assert all(line.split() for line in step.explain())
     create = next(step for step in plan(topology, NOTHING, socket=SOCKET) if step.key == "CreateNode:etcd-0")
-    assert "docker create --name=etcd-0 --hostname=etcd-0 --network=none" in create.explain()[0]
+    about, made, started = create.explain()
+    assert "/etc/service/etcd/run" in about
+    assert made.startswith("docker create --name=etcd-0 --hostname=etcd-0 --network=none")
+    assert started == "docker start etcd-0"
+
+
+def test_files_too_large_for_a_variable_are_refused() -> None:
+    with pytest.raises(UsageError, match="too large"):
+        specs.packed({"/etc/large": specs.FileContent(secrets.token_hex(100_000))}, "a")
+    files = {"/etc/b": specs.FileContent("b"), "/etc/a": specs.FileContent("a", 0o755)}
+    assert specs.unpacked(specs.packed(files, "a")) == {"/etc/a": "a", "/etc/b": "b"}
 
 
 def test_a_whole_lab_needs_nothing(topology: Topology) -> None:
