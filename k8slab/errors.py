@@ -123,13 +123,10 @@ class ForeignName(PreconditionMissing):
 class EngineUnreachable(PreconditionMissing):
     id = "engine-unreachable"
 
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            "The Docker Engine does not answer.",
-            why=why,
-            remedy="Start it (`sudo systemctl start docker`, or `sudo dockerd &` where there is no systemd), "
-            "or point DOCKER_HOST at a running one.",
-        )
+    def __init__(self, why: str, *, host: str = "") -> None:
+        start = "Start it (`sudo systemctl start docker`, or `sudo dockerd &` where there is no systemd)"
+        elsewhere = f"; DOCKER_HOST points at {host}: is that right?" if host else "."
+        super().__init__("The Docker Engine does not answer.", why=why, remedy=start + elsewhere)
 
 
 class EngineForbidden(PreconditionMissing):

@@ -152,6 +152,9 @@ def _subnet_and_addresses(ground: Ground) -> Check:
     bridge = survey.bridge_of(subnet, found)
     if not bridge:
         return Check("subnet", "ok", f"{subnet} is free")
+    owner = survey.lab_of_bridge(bridge)
+    if owner not in ("", ground.topology.lab):
+        return _failed("subnet", SubnetTaken(str(subnet), f"the lab {owner}'s subnet {subnet}", bridge))
     mine = {one.labels.get(labels.NODE) for one in _running(ground)}
     strangers = {node.address: node.name for node in ground.topology.nodes if node.name not in mine}
     taken = survey.answering(bridge, ground.topology.lab, strangers) if strangers else {}

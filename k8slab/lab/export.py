@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import k8slab
@@ -15,6 +15,15 @@ from k8slab.snapshot import Snapshot, as_json, plain
 from k8slab.topology.resolved import Topology
 
 LOGS = "/var/log"
+SUPERVISORS_OWN = ("lock", "state")
+SANDBOXES = "/var/lib/mesos/slaves"
+LOGS_OF_ALL_CONTAINERS = """
+docker ps -a --no-trunc
+for name in $(docker ps -a --format '{{.Names}}'); do
+    echo "== $name"
+    docker logs --timestamps "$name" 2>&1
+done
+"""
 
 
 def export(runtime: Runtime, topology: Topology, snapshot: Snapshot, directory: Path) -> Path:
@@ -27,7 +36,9 @@ def export(runtime: Runtime, topology: Topology, snapshot: Snapshot, directory: 
     _write(directory / "machines.json", [plain(machine) for machine in machines.values()])
     if specs.switch_name(topology.lab) in machines:
         _write(directory / "wires.json", observe.wire_report(runtime, topology.lab))
-    in_parallel(lambda machine: _machine(runtime, machine, directory / "logs" / machine.name), machines.values())
+    in_parallel(
+        lambda machine: _machine(runtime, topology, machine, directory / "logs" / machine.name), machines.values()
+    )
     return directory
 
 
@@ -43,14 +54,31 @@ def _versions(runtime: Runtime, topology: Topology) -> dict[str, Any]:
     }
 
 
-def _machine(runtime: Runtime, machine: Machine, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "boot.log").write_text(runtime.boot_log(machine.name))
+def _machine(runtime: Runtime, topology: Topology, machine: Machine, folder: Path) -> None:
+    _put(folder / "boot.log", runtime.boot_log(machine.name).encode())
+    daemons = {daemon.name for node in topology.nodes if node.container == machine.name for daemon in node.daemons}
     for path, content in runtime.read(machine.name, LOGS).items():
-        target = folder / Path(path).relative_to("log")
-        if content and target.name != "lock":
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
+        within = PurePosixPath(path).relative_to("log")
+        if within.parts[0] in daemons and within.name not in SUPERVISORS_OWN:
+            _put(folder / within, content)
+    if "mesos-slave" in daemons:
+        _sandboxes(runtime, machine, folder)
+    if "docker" in daemons and observe.is_running(machine):
+        logs = runtime.execute(machine.name, ["sh", "-c", LOGS_OF_ALL_CONTAINERS])
+        _put(folder / "containers.log", logs.output.encode())
+
+
+def _sandboxes(runtime: Runtime, machine: Machine, folder: Path) -> None:
+    """What executors and tasks of Mesos have written."""
+    for path, content in runtime.read(machine.name, SANDBOXES).items():
+        if PurePosixPath(path).name in ("stdout", "stderr"):
+            _put(folder / "sandboxes" / path, content)
+
+
+def _put(path: Path, content: bytes) -> None:
+    if content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def _write(path: Path, value: Any) -> None:

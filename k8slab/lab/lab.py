@@ -14,7 +14,7 @@ from typing import Any, Literal
 from k8slab.errors import NoSuchLab, TimedOut, UsageError
 from k8slab.lab import checks, export, labels, observe, perform, remove, specs
 from k8slab.lab.apply import Event, Listener, Outcome, carry_out
-from k8slab.lab.lock import locked
+from k8slab.lab.lock import holds_only_the_lock, locked
 from k8slab.lab.plan import Observed, plan, plan_kill, plan_power, plan_start
 from k8slab.lab.probes.truths import truths
 from k8slab.lab.requirements import requirements
@@ -27,6 +27,7 @@ from k8slab.topology.resolved import Daemon, Node, Topology
 # How long another command on the same lab is waited for, and how long the truths may take once all daemons are up.
 LOCK_PATIENCE = 120.0
 TRUTH_PATIENCE = 60.0
+UNCHANGED_PATIENCE = 15.0
 LOOK_EVERY = 0.1
 
 PowerVerb = Literal["stop", "start", "restart", "pause", "unpause"]
@@ -42,8 +43,9 @@ class RunResult:
 
 def state_directory() -> Path:
     """Where lab folders are: ``$XDG_STATE_HOME/k8slab``."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "k8slab"
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    # The specification says that a relative path is to be ignored.
+    return (base if base.is_absolute() else Path.home() / ".local" / "state") / "k8slab"
 
 
 def open_engine() -> Runtime:
@@ -124,14 +126,22 @@ class Lab:
         chosen = targets.daemons(self.topology, wanted)
         with self._locked(listener):
             observed = observe.observe(self.runtime, self.topology)
-            self._demand_running(observed, chosen)
+            off = self._off(observed, chosen)
+            if off:
+                raise self._unreachable("started", observed, off)
             return self._carry_out(plan_start(self.topology, chosen, observed, timeout=timeout), listener).changes
 
     def kill(self, wanted: Sequence[str], *, listener: Listener, signal: str = "") -> tuple[Change, ...]:
         chosen = targets.daemons(self.topology, wanted)
         with self._locked(listener):
             observed = observe.observe(self.runtime, self.topology)
-            return self._carry_out(plan_kill(self.topology, chosen, observed, signal=signal), listener).changes
+            off = self._off(observed, chosen)
+            if len(off) == len({daemon.node for daemon in chosen}):
+                raise self._unreachable("killed", observed, off)
+            if off:
+                listener(Event("note", text=f"Left as they are, because their nodes do not run: {', '.join(off)}."))
+            within_reach = [daemon for daemon in chosen if daemon.node not in off]
+            return self._carry_out(plan_kill(self.topology, within_reach, observed, signal=signal), listener).changes
 
     def power(self, verb: PowerVerb, wanted: Sequence[str], *, listener: Listener) -> tuple[Change, ...]:
         """Press a button of machines; those that come back are waited for until they are wired."""
@@ -162,9 +172,9 @@ class Lab:
         """Everything the lab owns, whatever is left of it. A second call finds nothing."""
         with self._locked(listener):
             changes = remove.everything(self.runtime, self.name, listener)
-        if self.directory.exists():
+            # While the lock is held, and last: whoever waits for it finds it gone and begins anew.
             shutil.rmtree(self.directory, ignore_errors=True)
-        return changes
+            return changes
 
     def export(self, directory: Path) -> Path:
         """Every log, state and version, for a bug report."""
@@ -183,6 +193,16 @@ class Lab:
         # By name, so that a rotated log is followed into its new file.
         return self.topology.node(chosen[0].node).container, ("tail", "-n", str(lines), *(["-F"] * follow), *files)
 
+    def read_log(self, target: str, *, lines: int) -> str:
+        """The end of a log of a node that need not run."""
+        container, command = self.log_command(target, follow=False, lines=lines)
+        texts = [
+            content.decode(errors="replace")
+            for path in command[3:]
+            for content in self.runtime.read(container, path).values()
+        ]
+        return "".join("".join(text.splitlines(keepends=True)[-lines:]) for text in texts)
+
     def environment(self) -> dict[str, str]:
         """Variables that point the real clients at this lab."""
         perform.write_lab_folder(self.directory, self.topology)
@@ -193,7 +213,8 @@ class Lab:
 
     def _await_truths(self, patience: float, changed: bool) -> Snapshot:
         """A lab in which nothing was changed has no reason to become more ready than it is: a short look is enough."""
-        deadline = time.monotonic() + (patience if changed else min(patience, 15.0))
+        patience = patience if changed else min(patience, UNCHANGED_PATIENCE)
+        deadline = time.monotonic() + patience
         while True:
             snapshot = self.snapshot()
             if snapshot.ready:
@@ -207,17 +228,23 @@ class Lab:
         if missing:
             raise UsageError(f"Not there: {', '.join(missing)}.", remedy="`k8slab run` makes what is missing.")
 
-    def _demand_running(self, observed: Observed, chosen: Sequence[Daemon]) -> None:
+    def _off(self, observed: Observed, chosen: Sequence[Daemon]) -> list[str]:
+        """The nodes of ``chosen`` that do not run, in order."""
         nodes = dict.fromkeys(daemon.node for daemon in chosen)
-        off = [
+        return [
             name for name in nodes if not observe.is_running(observed.machines.get(self.topology.node(name).container))
         ]
-        if off:
-            names = ", ".join(off)
-            raise UsageError(
-                f"No daemon can start on {names}: not running.",
-                remedy=f"`k8slab node start {off[0]}`, or `k8slab run` for everything.",
-            )
+
+    def _unreachable(self, what: str, observed: Observed, off: Sequence[str]) -> UsageError:
+        machine = observed.machines.get(self.topology.node(off[0]).container)
+        state = machine.state if machine else "missing"
+        button = {"paused": f"`k8slab node unpause {off[0]}`", "missing": "`k8slab run`"}.get(
+            state, f"`k8slab node start {off[0]}`"
+        )
+        return UsageError(
+            f"No daemon of {', '.join(off)} can be {what}: {off[0]} is {state}.",
+            remedy=f"{button} first; `k8slab run` brings everything up.",
+        )
 
     @contextmanager
     def _locked(self, listener: Listener) -> Iterator[None]:
@@ -226,9 +253,8 @@ class Lab:
             try:
                 yield
             finally:
-                only_lock = [entry.name for entry in self.directory.iterdir()] == ["lock"]
                 # What failed before anything was made leaves nothing behind, not even an empty folder.
-                if not there and only_lock and not observe.machines_of(self.runtime, self.name):
+                if not there and holds_only_the_lock(self.directory):
                     shutil.rmtree(self.directory, ignore_errors=True)
 
 

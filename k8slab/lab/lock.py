@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-from k8slab.errors import LabBusy
+from k8slab.errors import LabBusy, PreconditionMissing
 
 FILE = "lock"
 LOOK_EVERY = 0.2
@@ -37,8 +37,27 @@ def locked(folder: Path, lab: str, *, wait: float, say: Callable[[str], None]) -
         os.close(descriptor)
 
 
+def holds_only_the_lock(folder: Path) -> bool:
+    try:
+        return [entry.name for entry in folder.iterdir()] == [FILE]
+    except FileNotFoundError:
+        return False
+
+
+def make(folder: Path) -> None:
+    """Raises PreconditionMissing where no folder can be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise PreconditionMissing(
+            f"The lab's folder {folder} cannot be made.",
+            why=f"{error.strerror}: {error.filename}",
+            remedy="Point XDG_STATE_HOME at a folder that you may write to, or unset it.",
+        ) from error
+
+
 def _try(folder: Path) -> int | None:
-    folder.mkdir(parents=True, exist_ok=True)
+    make(folder)
     path = folder / FILE
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -52,8 +52,8 @@ def wires(runtime: Runtime, lab: str, machines: Mapping[str, Machine]) -> tuple[
         said = report.get("nodes", {}).get(name, {})
         if said.get("wired") and said.get("container") == machine.id and machine.state in ("running", "paused"):
             wired.add(name)
-        elif said.get("problem"):
-            problems[name] = said["problem"]
+        elif machine.state in ("running", "paused"):
+            problems[name] = said.get("problem") or report.get("error") or ""
     return frozenset(wired), problems
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import yaml
 
 from k8slab.errors import DaemonFailed, DaemonTimedOut, NodeFailed, WireFailed
 from k8slab.lab import observe, specs
+from k8slab.lab.lock import make
 from k8slab.lab.runtime.base import Runtime
 from k8slab.lab.steps import (
     CreateNode,
@@ -143,12 +145,21 @@ def log_tail(runtime: Runtime, node: Node, daemon: Daemon, lines: int = LOG_TAIL
 
 def write_lab_folder(directory: Path, topology: Topology) -> None:
     """The resolved topology and a kubeconfig: for people and their tools; the lab itself lives without them."""
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / TOPOLOGY_FILE).write_text(topology.source)
+    make(directory)
+    _put(directory / TOPOLOGY_FILE, topology.source)
     apiservers = topology.with_daemon("apiserver")
     if apiservers:
         config = kubeconfig(topology.lab, f"http://{apiservers[0].address}:8080")
-        (directory / KUBECONFIG_FILE).write_text(yaml.safe_dump(config, sort_keys=False))
+        _put(directory / KUBECONFIG_FILE, yaml.safe_dump(config, sort_keys=False))
+
+
+def _put(path: Path, text: str) -> None:
+    """Write a file that others may be reading: they see the old one or the new one, never half of it."""
+    if path.is_file() and path.read_text() == text:
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(path)
 
 
 def kubeconfig(lab: str, server: str) -> dict[str, Any]:

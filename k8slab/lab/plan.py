@@ -20,6 +20,7 @@ from k8slab.lab.steps import (
     StopDaemon,
     UnpauseNode,
 )
+from k8slab.lab.switch.names import link_name
 from k8slab.snapshot import DaemonStatus
 from k8slab.topology import graph
 from k8slab.topology.resolved import Daemon, Node, Topology
@@ -95,7 +96,8 @@ def plan_power(topology: Topology, verb: str, nodes: Sequence[Node], observed: O
             wire = PlugWire(
                 subject=node.name,
                 node=node,
-                gateway=str(topology.network.gateway),
+                network=topology.network,
+                host_end=link_name(topology.lab, node.name),
                 again=False,
                 after=frozenset({start.key}),
             )
@@ -149,7 +151,7 @@ class _Planner:
                 subject=machine.labels.get(labels.NODE, name), container=name, reason="no longer in the topology"
             )
             for name, machine in sorted(self.observed.machines.items())
-            if name not in expected
+            if name not in expected and labels.CLIENT not in machine.labels
         ]
 
     def _machine(self, node: Node) -> list[Step]:
@@ -185,7 +187,8 @@ class _Planner:
         return PlugWire(
             subject=node.name,
             node=node,
-            gateway=str(self.topology.network.gateway),
+            network=self.topology.network,
+            host_end=link_name(self.topology.lab, node.name),
             again=again,
             reason=reason,
             after=frozenset([*(step.key for step in powered), *(["StartSwitch:switch"] if switched else [])]),

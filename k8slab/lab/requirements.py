@@ -36,7 +36,7 @@ def _etcd(count: int, truths: Truths, topology: Topology) -> Requirement:
     agreed = len({truth.get("leader_id") for truth in healthy}) == 1
     seen = f"{len(healthy)} of {count} members, {_leaders(len(leaders))}"
     return Requirement(
-        f"{count} etcd members, one leader", len(healthy) == count and len(leaders) == 1 and agreed, seen
+        f"{_count(count, 'etcd member')}, one leader", len(healthy) == count and len(leaders) == 1 and agreed, seen
     )
 
 
@@ -44,18 +44,18 @@ def _zookeeper(count: int, truths: Truths, topology: Topology) -> Requirement:
     modes = [truth.get("mode") for truth in truths if truth.get("mode")]
     leaders = modes.count("leader") + modes.count("standalone")
     seen = f"{len(modes)} of {count} servers, {_leaders(leaders)}"
-    return Requirement(f"{count} ZooKeeper servers, one leader", len(modes) == count and leaders == 1, seen)
+    return Requirement(f"{_count(count, 'ZooKeeper server')}, one leader", len(modes) == count and leaders == 1, seen)
 
 
 def _mesos_master(count: int, truths: Truths, topology: Topology) -> Requirement:
     leaders = sum(bool(truth.get("leading")) for truth in truths)
     seen = f"{len(truths)} of {count} masters, {leaders} leading"
-    return Requirement(f"{count} Mesos masters, one leading", len(truths) == count and leaders == 1, seen)
+    return Requirement(f"{_count(count, 'Mesos master')}, one leading", len(truths) == count and leaders == 1, seen)
 
 
 def _mesos_slave(count: int, truths: Truths, topology: Topology) -> Requirement:
     registered = sum(bool(truth.get("registered")) for truth in truths)
-    return Requirement(f"{count} agents registered", registered == count, f"{registered} of {count} agents")
+    return Requirement(f"{_count(count, 'agent')} registered", registered == count, f"{registered} of {count} agents")
 
 
 def _scheduler(count: int, truths: Truths, topology: Topology) -> Requirement:
@@ -66,7 +66,7 @@ def _scheduler(count: int, truths: Truths, topology: Topology) -> Requirement:
 def _apiserver(count: int, truths: Truths, topology: Topology) -> Requirement:
     minions = len(topology.with_daemon("mesos-slave"))
     ready = max((int(truth.get("nodes_ready", 0)) for truth in truths), default=0)
-    return Requirement(f"{minions} Kubernetes nodes Ready", ready == minions, f"{ready} of {minions} nodes")
+    return Requirement(f"{_count(minions, 'Kubernetes node')} Ready", ready == minions, f"{ready} of {minions} nodes")
 
 
 RULES: Mapping[str, Callable[[int, Truths, Topology], Requirement]] = {
@@ -77,6 +77,10 @@ RULES: Mapping[str, Callable[[int, Truths, Topology], Requirement]] = {
     "scheduler": _scheduler,
     "apiserver": _apiserver,
 }
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _leaders(count: int) -> str:

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import shlex
 import tarfile
 from collections.abc import Mapping
@@ -178,12 +179,13 @@ def manual_lines(daemon: Daemon) -> str:
     return "\n".join([*exports, *filter(None, [daemon.setup]), " \\\n  ".join(words)])
 
 
+# A run of characters that are not blank, or are inside of quotes.
+_WORD = re.compile(r"""(?:[^\s'"\\]|\\.|'[^']*'|"(?:\\.|[^"\\])*")+""")
+
+
 def _words(command: str) -> list[str]:
     """The words of a command line as written, quotes kept."""
-    lexer = shlex.shlex(command, posix=False, punctuation_chars=False)
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    return list(lexer)
+    return _WORD.findall(command)
 
 
 def packed(files: Mapping[str, FileContent], node: str) -> str:

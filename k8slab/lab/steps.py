@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from k8slab.lab import labels, specs
-from k8slab.lab.runtime.base import MachineSpec
-from k8slab.topology.resolved import Daemon, Node
+from k8slab.lab import specs
+from k8slab.lab.runtime.base import MachineSpec, Mount
+from k8slab.topology.resolved import Daemon, Network, Node
 
 PhaseName = Literal["nodes", "wires", "daemons"]
 Button = Literal["kill", "pause", "unpause"]
@@ -123,19 +123,23 @@ class PlugWire(Step):
 
     phase, verb, doing = "wires", "wired", "wire"
     node: Node
-    gateway: str
+    network: Network
+    host_end: str
     again: bool
 
     def explain(self) -> tuple[str, ...]:
         node = self.node
-        enter = f"nsenter --net=/proc/$(docker inspect -f '{{{{.State.Pid}}}}' {node.container})/ns/net"
+        enter = "nsenter --net=/proc/$PID/ns/net"
+        outwards = (f"{enter} ip route add default via {self.network.gateway}",) if self.network.egress else ()
         return (
             f"PID=$(docker inspect -f '{{{{.State.Pid}}}}' {node.container})",
-            "ip link add HOST_END master BRIDGE up type veth peer name eth0 "
-            f"address {node.mac} netns $PID   # the bridge that has {self.gateway}",
+            f"BRIDGE=$(ip -o -4 address show to {self.network.gateway} | awk '{{print $2}}')",
+            f"ip link add {self.host_end} mtu {self.network.mtu} master $BRIDGE up "
+            f"type veth peer name eth0 mtu {self.network.mtu} address {node.mac} netns $PID",
             f"{enter} ip address add {node.address}/{node.prefix} dev eth0",
             f"{enter} ip link set eth0 up",
             *(f"{enter} ip route add {route.to} via {route.via}" for route in node.routes),
+            *outwards,
             f"{enter} arping -c 1 -A -I eth0 {node.address}",
         )
 
@@ -184,14 +188,21 @@ def docker_create(spec: MachineSpec) -> str:
     options += ["--cap-drop=ALL"] if spec.drop_other_capabilities else []
     options += [f"--cap-add={name}" for name in spec.capabilities]
     options += ["--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined"] if spec.unconfined else []
-    options += [f"--sysctl={name}={value}" for name, value in spec.sysctls.items()]
-    options += [f"--tmpfs={path}" for path in spec.tmpfs]
-    options += [f"--volume={mount.source}:{mount.target}" for mount in spec.mounts]
+    options += _pairs("--sysctl", spec.sysctls)
+    options += [f"--tmpfs={path}:exec" for path in spec.tmpfs]
+    options += [_mount(mount, spec) for mount in spec.mounts]
     options += [f"--add-host={name}:{address}" for name, address in spec.hosts.items()]
     options += [f"--dns={server}" for server in spec.dns]
     options += _pairs("--env", spec.environment)
-    options += _pairs("--label", {name: text for name, text in spec.labels.items() if name != labels.SPEC})
+    options += _pairs("--label", spec.labels)
     return " ".join(["docker create", *options, spec.image, *map(shlex.quote, spec.command)])
+
+
+def _mount(mount: Mount, spec: MachineSpec) -> str:
+    words = [f"type={'volume' if mount.is_volume else 'bind'}", f"source={mount.source}", f"target={mount.target}"]
+    if mount.is_volume:
+        words += [f"volume-label={name}={text}" for name, text in spec.volume_labels.items()]
+    return shlex.quote(f"--mount={','.join(words)}")
 
 
 def _pairs(option: str, values: Mapping[str, str]) -> list[str]:

@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 def connect() -> docker.DockerClient:
-    """A client of the engine that DOCKER_HOST or the context names. Raises EngineUnreachable or EngineForbidden."""
+    """A client of the engine of DOCKER_HOST, else of this machine. Raises EngineUnreachable or EngineForbidden."""
     try:
         return docker.from_env(timeout=ENGINE_TIMEOUT, max_pool_size=POOL)
     except DockerException as error:
@@ -52,13 +52,14 @@ def connect() -> docker.DockerClient:
 
 def _unreachable(error: BaseException) -> LabError:
     text = str(error)
+    host = os.environ.get("DOCKER_HOST", "")
     if "Permission denied" in text or "PermissionError" in text:
-        return EngineForbidden(os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://"))
+        return EngineForbidden(host.removeprefix("unix://") or "/var/run/docker.sock")
     if "FileNotFoundError" in text or "No such file" in text:
-        return EngineUnreachable("There is no socket: the engine is not installed or not started.")
+        return EngineUnreachable("There is no socket: the engine is not installed or not started.", host=host)
     if "ConnectionRefused" in text or "Connection refused" in text:
-        return EngineUnreachable("Its socket is there, but nothing listens: the engine has stopped.")
-    return EngineUnreachable(text)
+        return EngineUnreachable("Its socket is there, but nothing listens: the engine has stopped.", host=host)
+    return EngineUnreachable(text, host=host)
 
 
 def _clearly(method: Callable[P, T]) -> Callable[P, T]:
@@ -70,7 +71,8 @@ def _clearly(method: Callable[P, T]) -> Callable[P, T]:
             return method(*args, **kwargs)
         except APIError as error:
             raise NodeFailed("The Docker Engine refused.", why=str(error.explanation or error)) from error
-        except (requests.ConnectionError, requests.Timeout, DockerException) as error:
+        except (requests.RequestException, DockerException, tarfile.TarError) as error:
+            # An engine that goes down in the middle of an answer leaves half of one.
             raise _unreachable(error) from error
 
     return wrapped

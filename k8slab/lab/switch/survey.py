@@ -103,6 +103,15 @@ def forget_neighbours(lab: str) -> None:
                     ipr.neigh("del", dst=address, ifindex=entry["ifindex"])
 
 
+def lab_of_bridge(bridge: str) -> str:
+    """The lab that made ``bridge`` for itself; "" for anybody else's."""
+    with IPRoute() as ipr:
+        for link in ipr.get_links(ifname=bridge):
+            for name in _alternatives(link, "k8slab."):
+                return name.removeprefix("k8slab.").removesuffix(".bridge")
+    return ""
+
+
 def marked_links(lab: str) -> list[str]:
     """The names of the host's links that carry the lab's mark."""
     prefix = f"k8slab.{lab}."
