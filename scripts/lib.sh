@@ -66,6 +66,20 @@ docker_answers() {
     docker version > /dev/null 2>&1 || as_root docker version > /dev/null 2>&1
 }
 
+# Runs a command that speaks to the engine as the user who called: through the docker group, of which a user with sudo
+# becomes a member here, and which this login does not know of yet.
+with_docker() {
+    if docker version > /dev/null 2>&1; then
+        "$@"
+        return
+    fi
+    if ! id -nG "$(id -un)" | tr ' ' '\n' | grep -qx docker; then
+        say "adding $(id -un) to the docker group (log in again to have it everywhere)"
+        as_root usermod -aG docker "$(id -un)"
+    fi
+    sg docker -c "$(printf '%q ' "$@")"
+}
+
 need_python() {
     if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then
         need_packages python3

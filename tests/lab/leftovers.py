@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -37,9 +38,14 @@ def ground(state_home: Path) -> Ground:
         links=frozenset(link["ifname"] for link in links),
         alternative_names=frozenset(name for link in links for name in link.get("altnames", ())),
         firewall_rules=frozenset(line for line in rules if line.startswith("-A")),
-        cgroups=frozenset(str(path) for path in Path("/sys/fs/cgroup").glob("**/docker/*/") if path.is_dir()),
+        cgroups=frozenset(filter(is_of_a_container, map(str, Path("/sys/fs/cgroup").glob("**/")))),
         folders=frozenset(str(path) for path in (state_home / "k8slab").glob("*")),
     )
+
+
+def is_of_a_container(cgroup: str) -> bool:
+    """As the engine names them with either of its drivers: docker/ID, or docker-ID.scope."""
+    return re.search(r"/docker[/-][0-9a-f]{64}", cgroup) is not None
 
 
 def _output(*words: str) -> str:

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from driving import (
     K8SLAB,
-    NGINX,
     containers_of_pod,
     daemons_of,
     docker,
@@ -302,7 +301,6 @@ def test_real_clients_find_the_lab_through_its_environment(lab: dict[str, Any]) 
     assert shown.stdout.strip() == "http://172.17.1.1:2379,http://172.17.1.2:2379,http://172.17.1.3:2379"
 
 
-def test_the_nginx_manifest_is_found_from_any_folder(lab: dict[str, Any]) -> None:
-    assert NGINX.is_file()
-    logs = k8slab("logs", "etcd-0", "-n", "5")
-    assert logs.code == 0
+def test_logs_are_read_by_short_name(lab: dict[str, Any]) -> None:
+    shown = k8slab("logs", "kubernetes-mesos/api", "-n", "50").out
+    assert "serving on 0.0.0.0:8080" in shown
