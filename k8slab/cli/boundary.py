@@ -56,7 +56,7 @@ class Part(TyperGroup):
 def tell(session: Session, error: LabError) -> int:
     """Say what went wrong where it is looked for; the exit code that goes with it."""
     if session.verbose:
-        session.say("".join(traceback.format_exception(error.__cause__ or error)))
+        print("".join(traceback.format_exception(error.__cause__ or error)), file=sys.stderr, flush=True)
     if session.json:
         session.answer_json(error.as_json())
     else:

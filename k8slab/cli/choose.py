@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.text import Text
+
 from k8slab.cli.session import Session
 from k8slab.errors import NoSuchLab, PreconditionMissing
 from k8slab.lab.lab import Lab, existing, open_lab
@@ -29,7 +31,8 @@ def lab_to_run(session: Session, topology: str, lab: str, settings: Sequence[str
         return Lab(session.engine, changed(there.topology, chosen))
     if _differs_from_file(there.topology):
         option = "" if there.name == there.topology.name else f" --lab {there.name}"
-        session.say(f"As it was last run; `k8slab run {there.topology.name}{option}` takes its topology's file anew.")
+        told = f"As it was last run; `k8slab run {there.topology.name}{option}` takes its topology's file anew."
+        session.say(Text(told))
     return there
 
 

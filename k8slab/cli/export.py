@@ -18,6 +18,8 @@ def export(
     output: options.Output = options.Form.table,
 ) -> None:
     """Collect every log, state and version, for a bug report."""
+    from rich.text import Text
+
     from k8slab.errors import UsageError
 
     session = session_of(context)
@@ -32,4 +34,4 @@ def export(
     if session.json:
         session.answer_json({"schema": 1, "lab": lab.name, "directory": str(written.resolve()), "files": files})
     else:
-        session.answer(f"{files} files in {written}")
+        session.answer(Text(f"{files} files in {written}"))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.text import Text
+
 from k8slab.cli.session import Session, look
 from k8slab.snapshot import Change
 from k8slab.view import changes
@@ -14,4 +16,4 @@ def report_changes(session: Session, lab: str, done: Sequence[Change], *, nothin
     if session.json:
         session.answer_json(changes.changes_json(lab, done))
     else:
-        session.answer(changes.changes(done, look(session.out)) if done else nothing)
+        session.answer(changes.changes(done, look(session.out)) if done else Text(nothing))

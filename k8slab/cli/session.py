@@ -106,7 +106,8 @@ def look(console: Console) -> Look:
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
-    console = Console(file=stream, highlight=False)
+    # What is printed comes from files, logs and engines too: a bracket in it is a bracket.
+    console = Console(file=stream, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = NEXT_TO_NO_EDGE
     return console

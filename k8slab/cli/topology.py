@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from k8slab.cli import options
 from k8slab.cli.boundary import Part
-from k8slab.cli.session import look, session_of
+from k8slab.cli.session import Session, look, session_of
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from k8slab.topology.resolved import Topology
+    from k8slab.view.look import Look
+
+    Drawn = Callable[[Topology, Look], RenderableType]
+    AsJson = Callable[[Topology], Any]
 
 app = typer.Typer(cls=Part, help="Topologies: what labs there can be.", no_args_is_help=True)
 
@@ -37,12 +47,9 @@ def show(
     output: options.Output = options.Form.table,
 ) -> None:
     """Show a topology's network, nodes and daemons."""
-    from k8slab.cli.topologies import load
     from k8slab.view.topologies import shown, shown_json
 
-    session = session_of(context)
-    found = load(topology, settings)
-    session.answer_json(shown_json(found)) if session.json else session.answer(shown(found, look(session.out)))
+    _answer(session_of(context), topology, settings, shown, shown_json)
 
 
 @app.command()
@@ -53,12 +60,19 @@ def validate(
     output: options.Output = options.Form.table,
 ) -> None:
     """Check a topology: every problem at once, with its file, line and remedy."""
-    from k8slab.cli.topologies import load
     from k8slab.view.topologies import valid, valid_json
 
-    session = session_of(context)
-    found = load(topology, settings)
-    session.answer_json(valid_json(found)) if session.json else session.answer(valid(found, look(session.out)))
+    _answer(session_of(context), topology, settings, valid, valid_json)
+
+
+def _answer(session: Session, name: str, settings: Sequence[str], drawn: Drawn, as_json: AsJson) -> None:
+    from k8slab.cli.topologies import load
+
+    found = load(name, settings)
+    if session.json:
+        session.answer_json(as_json(found))
+    else:
+        session.answer(drawn(found, look(session.out)))
 
 
 @app.command()
@@ -94,10 +108,12 @@ def new(
     ] = None,
 ) -> None:
     """Write a commented topology of one's own."""
+    from rich.text import Text
+
     from k8slab.cli.topologies import write_new
 
     file = write_new(name, folder or Path.cwd())
-    session_of(context).answer(f"Wrote {file}. Edit it, then: k8slab run {file.parent}")
+    session_of(context).answer(Text(f"Wrote {file}. Edit it, then: k8slab run {file.parent}"))
 
 
 @app.command()

@@ -34,7 +34,7 @@ def changes(done: Sequence[Change], look: Look = PLAIN) -> RenderableType:
         many = len(subjects) > NAMED_CHANGES
         because = (f"  ({reason})" if len(subjects) == 1 else f"  (each: {reason})", QUIET) if reason else ""
         names = count(len(subjects), kind) if many else folded(subjects, look.symbols)
-        grid.add_row(verb, Text.assemble(names, because))
+        grid.add_row(Text(verb), Text.assemble(names, because))
     return grid
 
 
@@ -83,7 +83,7 @@ def plan(steps: Sequence[StepLike], lab: str, look: Look = PLAIN) -> RenderableT
     for style in (QUIET, LOUD, "", QUIET):
         grid.add_column(style=style, no_wrap=style != QUIET)
     for step in steps:
-        grid.add_row(step.phase, step.doing, step.subject, step.reason)
+        grid.add_row(*(Text(words) for words in (step.phase, step.doing, step.subject, step.reason)))
     return Group(grid, Text(f"{count(len(steps), 'step')}; nothing was done.", QUIET))
 
 

@@ -16,6 +16,6 @@ def error(failure: LabError, look: Look = PLAIN) -> RenderableType:
     grid.add_column()
     grid.add_row(Text(look.symbols.failed, BAD), Text(failure.what, LOUD))
     for text in filter(None, [failure.why, failure.remedy]):
-        grid.add_row("", text)
+        grid.add_row("", Text(text))
     output = failure.output.rstrip()
     return Group(grid, Text(output, QUIET)) if output else grid

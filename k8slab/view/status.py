@@ -34,8 +34,8 @@ def status(snapshot: Snapshot, look: Look = PLAIN) -> RenderableType:
 
 
 def shared_problem(nodes: Sequence[NodeStatus]) -> str:
-    """What troubles several nodes alike: said once, below, it leaves the rows readable."""
-    problems = [node.problem for node in nodes if node.problem]
+    """What troubles all nodes alike: said once, below, it leaves the rows readable."""
+    problems = [node.problem for node in nodes if node.state != "missing"]
     return problems[0] if len(problems) > 1 and len(set(problems)) == 1 else ""
 
 

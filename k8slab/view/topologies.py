@@ -34,15 +34,16 @@ def listed(found: Sequence[Summary], look: Look = PLAIN) -> RenderableType:
     table.add_column("FILE", overflow="fold", style=QUIET)
     for one in found:
         if one.topology is None:
-            table.add_row(one.name, "-", "-", Text(f"{look.symbols.failed} {one.problem}", BAD), one.file)
+            told = Text(f"{look.symbols.failed} {one.problem}", BAD)
+            table.add_row(Text(one.name), "-", "-", told, Text(one.file))
             continue
         roles = Counter(node.role for node in one.topology.nodes)
         table.add_row(
             Text(one.name, LOUD),
             str(len(one.topology.nodes)),
             str(one.topology.network.subnet),
-            ", ".join(f"{number} {role}" for role, number in roles.items()),
-            one.file,
+            Text(", ".join(f"{number} {role}" for role, number in roles.items())),
+            Text(one.file),
         )
     return table
 
@@ -80,7 +81,8 @@ def shown(topology: Topology, look: Look = PLAIN) -> RenderableType:
             daemon.name if daemon.alias == daemon.name else f"{daemon.name} ({daemon.alias})" for daemon in node.daemons
         )
         pods = str(node.pods) if node.pods else "-"
-        table.add_row(node.name, node.role, str(node.address), node.mac, pods, daemons)
+        cells = (node.name, node.role, str(node.address), node.mac, pods, daemons)
+        table.add_row(*(Text(cell) for cell in cells))
     return Group(Text(topology.name, LOUD), facts, Text(), table)
 
 

@@ -50,7 +50,8 @@ def _lines(node: NodeStatus, symbols: Symbols, known: str, now: float) -> Iterat
     for index, daemon in enumerate(node.daemons):
         line = first if index == 0 else empty
         told = truth(daemon) if node.state == "running" else None
-        yield line | _daemon(daemon, symbols, now) | ({"TRUTH": told} if told else {})
+        said = Text(symbols.between).join(part for part in (line["TRUTH"], told) if part)
+        yield line | _daemon(daemon, symbols, now) | {"TRUTH": said}
 
 
 def _daemon(daemon: DaemonStatus, symbols: Symbols, now: float) -> dict[str, Text]:

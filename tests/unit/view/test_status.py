@@ -156,3 +156,12 @@ def test_a_frame_of_a_large_lab_fits_the_terminal_and_keeps_what_is_broken(healt
     assert len(lines) <= 23
     assert any(line.startswith("etcd-77") for line in lines)
     assert any(line.startswith("… and ") for line in lines)
+
+
+def test_each_unwired_node_says_why_while_others_are_wired(healthy: Snapshot, render: Any) -> None:
+    snapshot = healthy
+    for name in ("etcd-0", "etcd-1"):
+        snapshot = changed(snapshot, name, wired=False, problem="its wire is gone")
+    for lines in (render(status.status(snapshot, PLAIN)), render(wide(snapshot, PLAIN, now=1_065.0))):
+        assert [line.split()[0] for line in lines if "its wire is gone" in line] == ["etcd-0", "etcd-1"]
+        assert any("its wire is gone · leader" in line or "its wire is gone · follower" in line for line in lines)

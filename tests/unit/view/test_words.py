@@ -184,3 +184,10 @@ def test_what_to_do_next_names_another_lab_and_fits(render: Any) -> None:
     assert lines[1] == "  k8slab kubectl --lab demo create -f topologies/k8s-mesos/nginx.yaml  # a first pod"
     assert lines[2].split() == ["k8slab", "kill", "--lab", "demo", "etcd", "#", "who", "minds?"]
     assert render(next_steps(demo, Look(80), manifest=manifest), 80)[2] == "  k8slab kill --lab demo etcd"
+
+
+def test_an_error_is_no_markup(render: Any) -> None:
+    failure = DaemonFailed("etcd-0", "etcd", "it said [/b and [a-z]", "[/b]\n[a-z]")
+    lines = render(error(failure))
+    assert lines[1].strip() == "it said [/b and [a-z]"
+    assert lines[-2:] == ["[/b]", "[a-z]"]
