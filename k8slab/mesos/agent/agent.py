@@ -319,7 +319,6 @@ class Agent:
                         "status": status,
                     }
                 )
-        self.checkpoint.write_end(self.agent_id, executor)
         self._forget_if_done(executor)
 
     def _forget_if_done(self, executor: Executor) -> None:
@@ -332,6 +331,8 @@ class Agent:
         framework = self.frameworks.get(executor.framework_id)
         if framework is None or framework.executors.get(executor.executor_id) is not executor:
             return
+        # Not before: what the next agent finds ended it reads no more, unacknowledged updates and all.
+        self.checkpoint.write_end(self.agent_id, executor)
         del framework.executors[executor.executor_id]
         framework.completed_executors.append(executor)
         if framework.terminating and not framework.executors:

@@ -75,6 +75,7 @@ class Checkpoint:
             write_json(self._run(agent_id, executor) / "pids" / "forked.pid", {"pid": pid, "start": start_time(pid)})
 
     def write_end(self, agent_id: str, executor: Executor) -> None:
+        """Nothing of this run is left to be done: its process ended and its updates are acknowledged."""
         run = self._run(agent_id, executor)
         if run.is_dir():
             (run / "executor.sentinel").touch()
@@ -95,7 +96,7 @@ class Checkpoint:
         return self._run(agent_id, executor) / "tasks" / task_id
 
     def recover_executors(self, agent_id: str, *, same_boot: bool) -> Iterator[RecoveredExecutor]:
-        """Every run that had not ended. After a reboot all of them are dead."""
+        """Every run not marked as ended, be its process alive or dead. After a reboot all of them are dead."""
         for framework_home in folders(self.paths.agent(agent_id) / "frameworks"):
             framework = read_json(framework_home / "framework.info")
             for executor_home in folders(framework_home / "executors"):

@@ -173,6 +173,45 @@ async def test_agent_restart(master: Cluster, tmp_path: Path, boot: str) -> None
         await driver.status("plain", "TASK_KILLED")
 
 
+async def test_an_unacknowledged_last_update_survives_the_agent(small: Cluster) -> None:
+    agent = small.agents[0]
+    async with Driver(small.master_flag, acknowledge=False) as driver:
+        await driver.launch(command("brief", "true"))
+        for state in ("TASK_STARTING", "TASK_RUNNING"):
+            await driver.client.acknowledge(await driver.status("brief", state))
+        finished = await driver.status("brief", "TASK_FINISHED")
+
+        async def executors() -> list[dict[str, Any]]:
+            [framework] = (await get_json(f"{agent.url}/state"))["frameworks"]
+            return [shown for shown in framework["executors"] if shown["tasks"]]
+
+        async def ended() -> bool:
+            metrics = await get_json(f"{agent.url}/metrics/snapshot")
+            return metrics["slave/executors_running"] + metrics["slave/executors_terminating"] == 0
+
+        await eventually(ended, what="the executor ended")
+        assert [task["state"] for shown in await executors() for task in shown["tasks"]] == ["TASK_FINISHED"]
+        for count in (1, 2):
+            agent.daemon.kill()
+            await agent.daemon.start_async()
+            await driver.until(
+                lambda count=count: (
+                    sum(status["uuid"] == finished["uuid"] for status in driver.statuses("brief")) > count
+                ),
+                what="TASK_FINISHED again",
+            )
+        await driver.client.acknowledge(finished)
+
+        async def forgotten() -> bool:
+            return not await executors()
+
+        await eventually(forgotten, what="the acknowledged task is forgotten")
+        agent.daemon.kill()
+        await agent.daemon.start_async()
+        assert (await get_json(f"{agent.url}/state"))["frameworks"] == []
+        assert driver.statuses("brief")[-1]["state"] == "TASK_FINISHED"
+
+
 async def test_nothing_is_left_of_an_executor_that_died_with_its_agent(small: Cluster) -> None:
     agent = small.agents[0]
     async with Driver(small.master_flag) as driver:
