@@ -95,6 +95,11 @@ class ApiError(Exception):
     def is_expired(self) -> bool:
         return self.code == 410
 
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the server could not answer now (its store is away, it is overloaded) rather than refused."""
+        return self.code == 429 or self.code >= 500
+
 
 @dataclass(frozen=True)
 class ObjectList:
@@ -278,7 +283,10 @@ class KubeClient:
                     break
                 continue
             if response.status >= 400:
-                raw = await response.read()
+                try:
+                    raw = await response.read()
+                except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                    raise ApiUnavailable(f"{method} {path}: {_reason(error)}") from error
                 raise _failure(response.status, raw)
             return response
         raise ApiUnavailable(f"{method} {path}: {_reason(trouble)}") from trouble

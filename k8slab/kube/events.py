@@ -57,6 +57,9 @@ class EventRecorder:
                 except ApiUnavailable:
                     await asyncio.sleep(_RETRY)
                 except ApiError as error:
+                    if error.is_temporary:
+                        await asyncio.sleep(_RETRY)
+                        continue
                     log.info("event %s not written: %s", said.reason, error)
                     break
 

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 # As long as the original waits for a launched pod to be bound before it gives the task up.
 LAUNCH_GRACE: Final = 300.0
 RETRY: Final = 0.5
+LONGEST_RETRY: Final = 4.0
 COLLECT_PERIOD: Final = 60.0
 DEFAULT_GRACE: Final = 30
 
@@ -177,7 +178,7 @@ class Executor:
             except ApiUnavailable as trouble:
                 log.info("binding of pod %s/%s waits: %s", namespace, name, trouble)
             except ApiError as error:
-                if error.code < 500:
+                if not error.is_temporary:
                     raise _NotBound(str(error)) from error
                 log.info("binding of pod %s/%s waits: %s", namespace, name, error)
             await asyncio.sleep(RETRY)
@@ -228,7 +229,7 @@ class Executor:
             await self._update(task.id, "TASK_KILLED", mapping.POD_DELETED)
 
     async def _delete_object(self, pod: Pod) -> None:
-        meta = pod["metadata"]
+        meta, pause = pod["metadata"], RETRY
         while True:
             try:
                 await self._client.delete(
@@ -237,11 +238,14 @@ class Executor:
                 return
             except ApiUnavailable as trouble:
                 log.info("object of pod %s waits for its end: %s", full_name(pod), trouble)
-                await asyncio.sleep(RETRY)
             except ApiError as error:
-                if not (error.is_not_found or error.is_conflict):
-                    log.warning("object of pod %s not deleted: %s", full_name(pod), error)
-                return
+                if not error.is_temporary:
+                    if not (error.is_not_found or error.is_conflict):
+                        log.warning("object of pod %s not deleted: %s", full_name(pod), error)
+                    return
+                log.info("object of pod %s waits for its end: %s", full_name(pod), error)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_RETRY)
 
     async def _shut_down(self) -> None:
         """The agent wants this executor gone and waits a few seconds: all pods end, their objects stay."""

@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 SCHEDULER_NAME: Final = "default-scheduler"
 
-_RETRIES: Final = 20
-_RETRY: Final = 1.0
+_RETRY: Final = 0.5
+_LONGEST_RETRY: Final = 4.0
 
 Pod = Mapping[str, Any]
 
@@ -116,19 +116,23 @@ class PodStore:
             log.info("condition of pod %s/%s not written: %s", meta["namespace"], meta["name"], trouble)
 
     async def _delete(self, pod: Pod) -> None:
-        meta = pod["metadata"]
-        for _ in range(_RETRIES):
+        meta, pause = pod["metadata"], _RETRY
+        while True:
             try:
                 await self._client.delete(
                     "pods", meta["name"], meta["namespace"], grace_period_seconds=0, uid=meta["uid"]
                 )
                 return
             except ApiError as error:
-                if not (error.is_not_found or error.is_conflict):
-                    log.warning("pod %s/%s not deleted: %s", meta["namespace"], meta["name"], error)
-                return
-            except ApiUnavailable:
-                await asyncio.sleep(_RETRY)
+                if not error.is_temporary:
+                    if not (error.is_not_found or error.is_conflict):
+                        log.warning("pod %s/%s not deleted: %s", meta["namespace"], meta["name"], error)
+                    return
+                log.info("pod %s/%s waits for its end: %s", meta["namespace"], meta["name"], error)
+            except ApiUnavailable as trouble:
+                log.info("pod %s/%s waits for its end: %s", meta["namespace"], meta["name"], trouble)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_RETRY)
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

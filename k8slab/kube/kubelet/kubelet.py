@@ -141,9 +141,9 @@ class Kubelet:
     async def _list_services(self) -> list[Object]:
         try:
             self._services = (await self._client.list("services")).items
-        except ApiUnavailable:
+        except (ApiError, ApiUnavailable) as trouble:
             # A container that crashed while the API is away must come back: with the services last known.
-            if self._services is None:
+            if self._services is None or (isinstance(trouble, ApiError) and not trouble.is_temporary):
                 raise
         return self._services
 

@@ -27,7 +27,7 @@ async def describe_node(client: KubeClient, engine: Engine, node: str) -> None:
         except (EngineError, EngineUnavailable, ApiUnavailable) as trouble:
             log.info("node %s not described yet: %s", node, trouble)
         except ApiError as error:
-            if not error.is_not_found and error.code < 500:
+            if not (error.is_not_found or error.is_temporary):
                 log.warning("node %s not described: %s", node, error)
                 return
         await asyncio.sleep(_RETRY)

@@ -49,9 +49,13 @@ class StatusWriter:
                 await self._write(pod, status)
             except ApiUnavailable as trouble:
                 log.info("pod statuses wait: %s", trouble)
-                await asyncio.sleep(_RETRY)
+                await self._wait_behind(uid)
                 continue
             except ApiError as error:
+                if error.is_temporary:
+                    log.info("status of pod %s waits: %s", naming.display_name(pod), error)
+                    await self._wait_behind(uid)
+                    continue
                 refused[uid] = refused.get(uid, 0) + 1
                 log.warning("status of pod %s not written: %s", naming.display_name(pod), error)
                 if not error.is_not_found and refused[uid] < _ATTEMPTS:
@@ -61,6 +65,12 @@ class StatusWriter:
             # A newer one may have come while this one was on its way.
             if self._pending.get(uid, (None, None))[1] is status:
                 del self._pending[uid]
+
+    async def _wait_behind(self, uid: str) -> None:
+        """Let the other pods' statuses go first: the server's trouble may be with this one alone."""
+        if uid in self._pending:
+            self._pending[uid] = self._pending.pop(uid)
+        await asyncio.sleep(_RETRY)
 
     async def _write(self, pod: Pod, status: Object) -> None:
         meta = pod["metadata"]
