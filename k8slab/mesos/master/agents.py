@@ -60,7 +60,7 @@ class AgentCalls:
         """A host that comes without its old id has lost its work directory: the old entry cannot come back."""
         for agent in list(self._master.agents.values()):
             if agent.pid == pid and agent.agent_id != agent_id:
-                self._master.remove_agent(agent, message="was replaced by a new agent at the same address")
+                self._master.remove_agent(agent, message="was replaced by a new agent at the same address", gone=True)
 
     def _admit(self, call: Mapping[str, Any]) -> Agent:
         info = dict(call["agent_info"])
@@ -235,7 +235,7 @@ class AgentCalls:
         agent.unanswered_pings = 0
 
     def _unregister(self, agent: Agent, _call: Mapping[str, Any]) -> None:
-        self._master.remove_agent(agent, message="unregistered")
+        self._master.remove_agent(agent, message="unregistered", gone=True)
 
 
 def _executor_id(item: Mapping[str, Any]) -> str:

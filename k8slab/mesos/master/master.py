@@ -295,21 +295,20 @@ class Master:
             if not self.frameworks[executor.framework_id].info.get("checkpoint"):
                 self.remove_executor(executor)
 
-    def remove_agent(self, agent: Agent, *, message: str, reason: str = "AGENT_REMOVED") -> None:
-        """It is not coming back, or not soon: its tasks are lost (or unreachable, to those who know the word)."""
+    def remove_agent(self, agent: Agent, *, message: str, gone: bool = False) -> None:
+        """Its tasks are lost; to those who know the words they are unreachable, or ``gone`` with what never returns."""
         log.warning("agent %s at %s removed: %s", agent.agent_id, agent.pid, message)
         now = time.time()
-        self.unreachable_agents[agent.agent_id] = now
-        while len(self.unreachable_agents) > MAX_UNREACHABLE_AGENTS:
-            del self.unreachable_agents[next(iter(self.unreachable_agents))]
+        if not gone:
+            self._note_unreachable(agent, now)
         for offer in list(agent.offers.values()):
             self.offers.rescind(offer)
         for task in list(agent.tasks.values()):
             aware = self.frameworks[task.framework_id].capable("PARTITION_AWARE")
-            extra = {"unreachable_time": {"nanoseconds": int(now * 1e9)}}
+            extra = {} if gone else {"unreachable_time": {"nanoseconds": int(now * 1e9)}}
             text = f"Agent {agent.hostname} {message}"
-            state = "TASK_UNREACHABLE" if aware else "TASK_LOST"
-            self.lose_task(task, state, reason=reason, message=text, **extra)
+            away = "TASK_GONE" if gone else "TASK_UNREACHABLE"
+            self.lose_task(task, away if aware else "TASK_LOST", reason="AGENT_REMOVED", message=text, **extra)
         for executor in list(agent.executors.values()):
             self.remove_executor(executor)
         if agent.link is not None:
@@ -319,6 +318,11 @@ class Master:
         del self.agents[agent.agent_id]
         for framework in self.frameworks.values():
             framework.send({"type": "FAILURE", "failure": {"agent_id": {"value": agent.agent_id}}})
+
+    def _note_unreachable(self, agent: Agent, now: float) -> None:
+        self.unreachable_agents[agent.agent_id] = now
+        while len(self.unreachable_agents) > MAX_UNREACHABLE_AGENTS:
+            del self.unreachable_agents[next(iter(self.unreachable_agents))]
 
     def lose_task(self, task: Task, state: str, *, reason: str, message: str, **extra: Any) -> None:
         """Take a live task out of the books and tell its framework; a terminal one only goes to the completed ones."""
