@@ -153,10 +153,12 @@ class AgentCalls:
         framework = self._master.frameworks.get(item["framework_id"]["value"])
         if framework is None:
             return
-        task = agent.tasks.get((framework.framework_id, item["task_id"]["value"]))
+        task_id = item["task_id"]["value"]
+        task = agent.tasks.get((framework.framework_id, task_id))
         if task is None:
+            framework.welcome_back(task_id, agent.agent_id)
             task = Task(
-                task_id=item["task_id"]["value"],
+                task_id=task_id,
                 name=item["name"],
                 framework_id=framework.framework_id,
                 agent_id=agent.agent_id,

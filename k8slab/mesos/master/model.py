@@ -13,6 +13,7 @@ from k8slab.mesos.resources import NONE, Resources, total
 ENDED = frozenset(("TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR"))
 VANISHED = frozenset(("TASK_LOST", "TASK_DROPPED", "TASK_GONE", "TASK_GONE_BY_OPERATOR"))
 TERMINAL = ENDED | VANISHED
+PRESUMED = frozenset(("TASK_UNREACHABLE", "TASK_LOST"))
 MAX_COMPLETED_TASKS = 1000
 MAX_STATUSES = 100
 
@@ -111,6 +112,13 @@ class Framework:
     @property
     def offered(self) -> Resources:
         return total(offer.resources for offer in self.offers.values())
+
+    def welcome_back(self, task_id: str, agent_id: str) -> None:
+        """Its agent tells of this task again: it is neither unreachable nor lost with that agent any more."""
+        for tasks in (self.unreachable_tasks, self.completed_tasks):
+            for task in [task for task in tasks if (task.task_id, task.agent_id) == (task_id, agent_id)]:
+                if task.state in PRESUMED:
+                    tasks.remove(task)
 
     def send(self, event: dict[str, Any]) -> None:
         if self.stream is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from typing import Any
 
+from k8slab.mesos.agent.processes import kill_tree
 from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, get_json
 from tests.daemons.processes import NotReady
 
@@ -44,6 +44,9 @@ async def test_a_frozen_agent_is_unreachable_and_returns_with_its_tasks(cluster:
         state = await cluster.state()
         assert [slave["id"] for slave in state["slaves"]] == [offer["agent_id"]["value"]]
         assert state["slaves"][0]["used_resources"]["cpus"] == 2.0
+        for framework in state["frameworks"]:
+            assert [task["state"] for task in framework["tasks"]] == ["TASK_RUNNING"]
+            assert (framework["unreachable_tasks"], framework["completed_tasks"]) == ([], [])
 
 
 async def test_an_idle_agent_stays_connected_by_pings(cluster: Cluster) -> None:
@@ -90,15 +93,35 @@ async def test_other_resources_than_before_are_refused(small: Cluster) -> None:
 async def test_an_agent_without_its_work_directory_is_a_new_one(small: Cluster) -> None:
     agent = small.agents[0]
     before = (await small.state())["slaves"][0]["id"]
-    agent.daemon.stop()
-    (agent.work_dir / "meta" / "slaves" / "latest").unlink()
-    await agent.daemon.start_async()
-
-    async def replaced() -> Any:
-        slaves = (await small.state())["slaves"]
-        return len(slaves) == 1 and slaves[0]["id"] != before
-
-    await eventually(replaced, what="the old entry is gone")
+    async with (
+        Driver(small.master_flag, name="old") as old,
+        Driver(small.master_flag, name="aware", capabilities=[{"type": "PARTITION_AWARE"}]) as aware,
+    ):
+        await old.launch(command("plain", "sleep 1000", cpus=1), refuse_seconds=0.2)
+        await old.client.suppress()
+        await aware.launch(command("informed", "sleep 1000", cpus=1), refuse_seconds=0.2)
+        pids = []
+        for driver, task_id in ((old, "plain"), (aware, "informed")):
+            running = await driver.status(task_id, "TASK_RUNNING")
+            pids.append(running["container_status"]["executor_pid"])
+        agent.daemon.stop()
+        for pid in pids:
+            kill_tree(pid)
+        (agent.work_dir / "meta" / "slaves" / "latest").unlink()
+        await agent.daemon.start_async()
+        lost = await old.status("plain", "TASK_LOST")
+        gone = await aware.status("informed", "TASK_GONE")
+        for status in (lost, gone):
+            assert (status["source"], status["reason"]) == ("SOURCE_MASTER", "REASON_AGENT_REMOVED")
+            assert status["agent_id"] == {"value": before}
+            assert "unreachable_time" not in status
+        state = await small.state()
+        [slave] = state["slaves"]
+        assert slave["id"] != before
+        assert (slave["used_resources"]["cpus"], state["unreachable_slaves"]) == (0.0, 0)
+        for framework in state["frameworks"]:
+            assert (framework["tasks"], framework["unreachable_tasks"]) == ([], [])
+            assert [task["state"] for task in framework["completed_tasks"]] in (["TASK_LOST"], ["TASK_GONE"])
 
 
 async def test_agent_routes(small: Cluster) -> None:
