@@ -200,8 +200,6 @@ class PodWorker:
     async def _start(self, name: str, attempt: int, observed: Observed) -> None:
         """Start one container; what stands in its way becomes its reason for waiting and sets when to try again."""
         container = next(one for one in self._pod["spec"]["containers"] if one["name"] == name)
-        if attempt > 0 and name not in self._retry_at:
-            self._context.restarts.failed(self._key(name), _now().timestamp())
         try:
             await self._create_and_start(container, attempt, observed)
         except ImageError as error:
@@ -243,9 +241,11 @@ class PodWorker:
             await context.engine.start(made)
         except EngineError as error:
             # The engine keeps the error with the container, where the next look finds it as a failed attempt.
+            self._count_restart(name, attempt)
             self._say(WARNING, "Failed", f"Error: failed to start container {name}: {error}", name)
             self.poke()
             return
+        self._count_restart(name, attempt)
         self._waiting.pop(name, None)
         self._forgive(name)
         self._say(NORMAL, "Started", f"Started container {name}", name)
@@ -277,6 +277,11 @@ class PodWorker:
     def _delay(self, dead: Seen) -> float:
         moment = dead.finished or dead.created or _now()
         return self._context.restarts.remaining(self._key(dead.container), moment.timestamp(), _now().timestamp())
+
+    def _count_restart(self, name: str, attempt: int) -> None:
+        """Only what the engine was made to start counts: a try that failed before that must not delay the next one."""
+        if attempt > 0:
+            self._context.restarts.failed(self._key(name), _now().timestamp())
 
     def _await_restart(self, name: str, seconds: float) -> None:
         delay = self._context.restarts.delay(self._key(name))

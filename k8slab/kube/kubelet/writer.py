@@ -44,6 +44,7 @@ class StatusWriter:
                 self._idle.set()
                 self._awake.clear()
                 await self._awake.wait()
+                continue
             uid, (pod, status) = next(iter(self._pending.items()))
             try:
                 await self._write(pod, status)

@@ -1,0 +1,101 @@
+"""What a worker makes of an engine and an API that fail it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from k8slab.kube.client import ApiUnavailable, Object
+from k8slab.kube.kubelet import worker as module
+from k8slab.kube.kubelet.backoff import BackOff
+from k8slab.kube.kubelet.context import Context
+from k8slab.kube.kubelet.engine import EngineError
+from k8slab.kube.kubelet.observation import Observed, Seen
+from k8slab.kube.kubelet.worker import PodWorker
+from tests.unit.kubelet.pods import a_pod, dead, observed, sandbox
+
+
+class Engine:
+    def __init__(self) -> None:
+        self.refuses = False
+        self.started: list[str] = []
+
+    async def create(self, name: str, config: Any) -> str:
+        return name
+
+    async def start(self, name: str) -> None:
+        if self.refuses:
+            raise EngineError(500, "no such program")
+        self.started.append(name)
+
+
+class Node:
+    """A node whose containers are what ``seen`` says."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch, *seen: Seen) -> None:
+        self.seen = observed(*seen)
+        self.engine = Engine()
+        self.restarts = BackOff()
+        self.away = False
+        self.events: list[tuple[str, str]] = []
+        self.statuses: list[Object] = []
+        monkeypatch.setattr(module, "observe", self._observe)
+        context: Any = SimpleNamespace(
+            engine=self.engine,
+            images=SimpleNamespace(ensure=self._ensure),
+            recorder=SimpleNamespace(say=self._say),
+            node="node-0",
+            address="10.0.0.1",
+            services=self._services,
+            publish=lambda pod, status: self.statuses.append(status),
+            root=root,
+            restarts=self.restarts,
+        )
+        self.context: Context = context
+
+    async def _observe(self, engine: Any, uid: str) -> Observed:
+        return self.seen
+
+    async def _ensure(self, reference: str, policy: str) -> Any:
+        return SimpleNamespace(how="present")
+
+    async def _services(self) -> list[Object]:
+        if self.away:
+            raise ApiUnavailable("away")
+        return []
+
+    def _say(self, pod: Any, kind: str, reason: str, message: str, *, container: str = "") -> None:
+        self.events.append((reason, message))
+
+
+async def test_a_try_that_never_reached_the_engine_is_no_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(tmp_path, monkeypatch, sandbox(), dead())
+    worker = PodWorker(node.context, a_pod())
+    node.away = True
+    for _ in range(3):
+        with pytest.raises(ApiUnavailable):
+            await worker._sync()
+    assert node.restarts.delay("u-1/web") == 0
+    node.away = False
+    await worker._sync()
+    assert len(node.engine.started) == 1
+    assert node.restarts.delay("u-1/web") == 10
+
+
+async def test_a_start_that_the_engine_refuses_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(tmp_path, monkeypatch, sandbox(), dead())
+    node.engine.refuses = True
+    await PodWorker(node.context, a_pod())._sync()
+    assert node.restarts.delay("u-1/web") == 10
+
+
+async def test_the_first_start_is_no_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(tmp_path, monkeypatch, sandbox())
+    await PodWorker(node.context, a_pod())._sync()
+    assert node.engine.started
+    assert node.restarts.delay("u-1/web") == 0
