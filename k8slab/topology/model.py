@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from k8slab.topology.words import Capability, FilePath, Image, Sysctl, Variable, VolumePath
+
 HOST_NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 HOST_NAME_LENGTH = 63
 MOST_NODES = 250
@@ -40,19 +42,21 @@ class DaemonFile(_Strict):
         "", description="A shell line that succeeds once it serves; empty when it writes a newline to READY_FD itself."
     )
     after: tuple[DaemonName, ...] = Field((), description="Daemons that must be ready first, on every node.")
-    timeout: float = Field(60, gt=0, description="Seconds it may take to become ready.")
+    timeout: float = Field(60, gt=0, allow_inf_nan=False, description="Seconds it may take to become ready.")
     stop_signal: str = Field("TERM", pattern=r"^(TERM|INT|QUIT|HUP|USR1|USR2|KILL)$")
-    environment: dict[str, str] = Field(default_factory=dict)
-    files: dict[str, str] = Field(default_factory=dict, description="Files to write: absolute path to template.")
+    environment: dict[Variable, str] = Field(default_factory=dict)
+    files: dict[FilePath, str] = Field(default_factory=dict, description="Files to write: absolute path to template.")
 
 
 class RoleFile(_Strict):
-    image: str = Field(description="An image of k8slab's own by its short name, or any image of the engine.")
+    image: Image = Field(description="An image of k8slab's own by its short name, or any image of the engine.")
     daemons: tuple[DaemonName, ...] = ()
-    capabilities: tuple[str, ...] = Field((), description="What the containers get beyond none, such as NET_ADMIN.")
+    capabilities: tuple[Capability, ...] = Field(
+        (), description="What the containers get beyond none, such as NET_ADMIN."
+    )
     unconfined: bool = Field(False, description="Without seccomp and apparmor: only for a nested engine.")
-    sysctls: dict[str, str] = Field(default_factory=dict)
-    volumes: tuple[str, ...] = Field((), description="Absolute paths whose data outlives the container.")
+    sysctls: dict[Sysctl, str] = Field(default_factory=dict)
+    volumes: tuple[VolumePath, ...] = Field((), description="Absolute paths whose data outlives the container.")
     pods: bool = Field(False, description="Whether it gets a /24 of the pods' range.")
 
 
@@ -77,7 +81,7 @@ class TopologyFile(_Strict):
     network: NetworkFile
     nodes: dict[str, NodesFile] = Field(min_length=1)
     roles: dict[str, RoleFile] = Field(default_factory=dict, description="Roles of its own, beside the built-in ones.")
-    daemons: dict[str, DaemonFile] = Field(default_factory=dict, description="Daemons of its own.")
+    daemons: dict[DaemonName, DaemonFile] = Field(default_factory=dict, description="Daemons of its own.")
 
 
 class CatalogueFile(_Strict):

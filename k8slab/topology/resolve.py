@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateError
-from jinja2.sandbox import SandboxedEnvironment
 from pydantic import ValidationError
 
 from k8slab.errors import BadName, InvalidTopology, Problem
-from k8slab.topology import graph
 from k8slab.topology.mac import mac_of
-from k8slab.topology.model import (
-    HOST_NAME,
-    HOST_NAME_LENGTH,
-    MOST_NODES,
-    CatalogueFile,
-    DaemonFile,
-    NetworkFile,
-    NodesFile,
-    RoleFile,
-    TopologyFile,
-)
+from k8slab.topology.model import HOST_NAME, DaemonFile, RoleFile, TopologyFile
+from k8slab.topology.parts import Parts, members, parts_of
+from k8slab.topology.problems import POD_PREFIX, container_name, daemon_problems, free_host, layout_problems
 from k8slab.topology.resolved import Daemon, Network, Node, Route, Topology
-from k8slab.topology.source import Source, parse
+from k8slab.topology.source import Source
+from k8slab.topology.templates import Templates, UnfilledTemplate
 
 LONGEST_LAB_NAME = 40
 
@@ -46,20 +35,27 @@ class Machine:
 
 def resolve(source: Source, *, lab: str = "") -> Topology:
     """The frozen topology, named ``lab`` (default: the topology's name). Raises InvalidTopology or BadName."""
-    file = _validated(source)
-    lab_name = checked_lab_name(lab or file.name)
-    catalogue = builtin_catalogue()
-    roles = {**catalogue.roles, **file.roles}
-    daemons = {**catalogue.daemons, **file.daemons}
-    problems = [
-        *_network_problems(source, file.network),
-        *_role_problems(source, file, roles, daemons),
-        *_cycle_problems(source, file, daemons),
-        *_node_problems(source, file),
-    ]
-    if problems:
-        raise InvalidTopology(file.name, sorted(problems, key=lambda problem: problem.line))
-    return _Resolver(source, file, lab_name, roles, daemons).topology()
+    if lab:
+        checked_lab_name(lab)
+    if not isinstance(source.value, dict):
+        what = "this is not a topology: it has no `name`, `network` and `nodes`."
+        raise InvalidTopology(source.file, [source.problem((), what, "`k8slab topology new NAME` writes one.")])
+    file, problems = _validated(source)
+    parts = parts_of(source)
+    lab_name = lab or parts.name
+    misplaced = layout_problems(parts, lab_name)
+    problems += [*misplaced, *daemon_problems(parts)]
+    if parts.whole and not misplaced:
+        resolver = _Resolver(parts, lab_name)
+        nodes = resolver.nodes()
+        problems += resolver.problems
+        if file is not None and not problems:
+            text = file.model_dump_json(exclude_unset=True)
+            return Topology(file.name, lab_name, text, resolver.network, nodes)
+    else:
+        problems += _syntax_problems(parts)
+    name = file.name if file else source.file
+    raise InvalidTopology(name, sorted(problems, key=lambda problem: problem.line))
 
 
 def checked_lab_name(name: str) -> str:
@@ -72,21 +68,13 @@ def checked_lab_name(name: str) -> str:
     return name
 
 
-@cache
-def builtin_catalogue() -> CatalogueFile:
-    text = (files("k8slab.topology") / "roles.yaml").read_text(encoding="utf-8")
-    return CatalogueFile.model_validate(parse(text, "roles.yaml").value)
-
-
-def _validated(source: Source) -> TopologyFile:
-    if not isinstance(source.value, dict):
-        what = "this is not a topology: it has no `name`, `network` and `nodes`."
-        raise InvalidTopology(source.file, [source.problem((), what, "`k8slab topology new NAME` writes one.")])
+def _validated(source: Source) -> tuple[TopologyFile | None, list[Problem]]:
     try:
-        return TopologyFile.model_validate(source.value)
+        return TopologyFile.model_validate(source.value), []
     except ValidationError as error:
-        problems = [source.problem(_place(item["loc"]), _sentence(item["loc"], item["msg"])) for item in error.errors()]
-        raise InvalidTopology(source.file, problems) from error
+        return None, [
+            source.problem(_place(item["loc"]), _sentence(item["loc"], item["msg"])) for item in error.errors()
+        ]
 
 
 def _place(location: Sequence[str | int]) -> tuple[str | int, ...]:
@@ -104,154 +92,82 @@ def _sentence(location: Sequence[str | int], message: str) -> str:
     return f"{where}: {what}." if where else f"{what}."
 
 
-def _network_problems(source: Source, network: NetworkFile) -> list[Problem]:
-    problems = []
-    ranges = {"subnet": network.subnet, "services": network.services, "pods": network.pods}
-    names = list(ranges)
-    for index, one in enumerate(names):
-        for other in names[index + 1 :]:
-            if ranges[one].overlaps(ranges[other]):
-                what = f"network.{other} {ranges[other]} overlaps network.{one} {ranges[one]}."
-                problems.append(source.problem(("network", other), what, "Give each a range of its own."))
-    if network.gateway is not None and network.gateway not in network.subnet:
-        what = f"network.gateway {network.gateway} is outside of the subnet {network.subnet}."
-        problems.append(source.problem(("network", "gateway"), what))
-    if network.pods.prefixlen > 24:
-        what = f"network.pods {network.pods} is too small to give every minion a /24."
-        problems.append(source.problem(("network", "pods"), what))
+def _syntax_problems(parts: Parts) -> list[Problem]:
+    """What can be said of templates when it is not known what they would be filled with."""
+    templates, problems = Templates(), []
+    for name in parts.own_daemons:
+        for field, text in _texts(parts.daemons[name]) if name in parts.daemons else ():
+            try:
+                templates.compiled(text)
+            except UnfilledTemplate as error:
+                what = f"daemon {name}: its {field} cannot be filled in: {error}."
+                problems.append(parts.source.problem(("daemons", name, *field.split(".", 1)), what))
     return problems
 
 
-def _role_problems(
-    source: Source, file: TopologyFile, roles: Mapping[str, RoleFile], daemons: Mapping[str, DaemonFile]
-) -> list[Problem]:
-    problems = []
-    for group, nodes in file.nodes.items():
-        if nodes.role not in roles:
-            what = f"node {group}: there is no role {nodes.role!r}."
-            known = f"Known: {', '.join(sorted(roles))}."
-            problems.append(source.problem(("nodes", group, "role"), what, known))
-    for name, role in file.roles.items():
-        for index, daemon in enumerate(role.daemons):
-            if daemon not in daemons:
-                what = f"role {name}: there is no daemon {daemon!r}."
-                problems.append(source.problem(("roles", name, "daemons", index), what, "Describe it under `daemons`."))
-    for name, described in file.daemons.items():
-        for index, need in enumerate(described.after):
-            if need not in daemons:
-                what = f"daemon {name}: comes after {need!r}, which there is not."
-                problems.append(source.problem(("daemons", name, "after", index), what))
-    return problems
-
-
-def _cycle_problems(source: Source, file: TopologyFile, daemons: Mapping[str, DaemonFile]) -> list[Problem]:
-    cycle = graph.find_cycle({name: daemon.after for name, daemon in daemons.items()})
-    if not cycle:
-        return []
-    own = next((name for name in cycle if name in file.daemons), "")
-    what = f"the daemons {' → '.join(cycle)} wait for each other in a circle."
-    return [source.problem(("daemons", own, "after"), what, "Take one `after` out.")]
-
-
-def _node_problems(source: Source, file: TopologyFile) -> list[Problem]:
-    problems: list[Problem] = []
-    owner: dict[IPv4Address, str] = {}
-    names: dict[str, str] = {}
-    total = 0
-    for group, nodes in file.nodes.items():
-        place = ("nodes", group)
-        count = 1 if nodes.count is None else nodes.count
-        if not 1 <= count <= MOST_NODES:
-            what = f"node {group}: count is {count}; a lab has 1 to {MOST_NODES} nodes."
-            problems.append(source.problem((*place, "count"), what))
-            continue
-        total += count
-        for name, address in _members(group, nodes):
-            at = (*place, "address" if nodes.count is None else "first")
-            if not re.fullmatch(HOST_NAME, name) or len(name) > HOST_NAME_LENGTH:
-                rule = f"a to z, 0 to 9 and inner dashes, at most {HOST_NAME_LENGTH} characters"
-                problems.append(source.problem(place, f"{name!r} cannot be a host's name.", f"Use {rule}."))
-                break
-            if name in names:
-                problems.append(source.problem(place, f"the name {name} is given twice, also by {names[name]}."))
-            names[name] = group
-            if address not in file.network.subnet:
-                what = f"{name} gets {address}, which is outside of the subnet {file.network.subnet}."
-                problems.append(source.problem(at, what))
-                break
-            if address in (file.network.subnet.network_address, file.network.subnet.broadcast_address):
-                what = f"{name} gets {address}, which is no host's address in {file.network.subnet}."
-                problems.append(source.problem(at, what))
-            elif address == file.network.gateway:
-                problems.append(source.problem(at, f"{name} gets {address}, which is the gateway's."))
-            elif address in owner:
-                problems.append(source.problem(at, f"{name} gets {address}, which {owner[address]} has already."))
-            owner[address] = name
-    if total > MOST_NODES:
-        problems.append(source.problem(("nodes",), f"{total} nodes are more than the {MOST_NODES} a lab can have."))
-    return problems
-
-
-def _members(group: str, nodes: NodesFile) -> list[tuple[str, IPv4Address]]:
-    if nodes.count is None:
-        assert nodes.address is not None
-        return [(group, nodes.address)]
-    assert nodes.first is not None
-    return [(f"{group}-{index}", nodes.first + index) for index in range(nodes.count)]
+def _texts(daemon: DaemonFile) -> list[tuple[str, str]]:
+    """Each template of a daemon with the field it stands in."""
+    return [
+        ("command", daemon.command),
+        ("setup", daemon.setup),
+        ("ready", daemon.ready),
+        *((f"environment.{key}", text) for key, text in daemon.environment.items()),
+        *((f"files.{path}", text) for path, text in daemon.files.items()),
+    ]
 
 
 class _Resolver:
-    """Renders what the checked file says; the only problems left are those inside templates."""
+    """Fills in what a file without misplaced machines says. A template's problem is kept once, for its first node."""
 
-    def __init__(
-        self,
-        source: Source,
-        file: TopologyFile,
-        lab: str,
-        roles: Mapping[str, RoleFile],
-        daemons: Mapping[str, DaemonFile],
-    ) -> None:
-        self.source, self.file, self.lab, self.roles, self.daemons = source, file, lab, roles, daemons
+    def __init__(self, parts: Parts, lab: str) -> None:
+        assert parts.network is not None
+        self.parts, self.lab = parts, lab
+        self.given = parts.network
+        self.group: dict[str, str] = {}
         self.machines = self._machines()
         self.network = self._network()
-        self.templates = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
-        self.compiled: dict[str, Template] = {}
+        self.templates = Templates()
+        self.found: dict[tuple[str, str], Problem] = {}
 
-    def topology(self) -> Topology:
-        source = self.file.model_dump_json(exclude_unset=True)
-        return Topology(self.file.name, self.lab, source, self.network, tuple(map(self._node, self.machines)))
+    @property
+    def problems(self) -> list[Problem]:
+        return [*self.found.values(), *self._problems_of_unused()]
+
+    def nodes(self) -> tuple[Node, ...]:
+        return tuple(map(self._node, self.machines))
 
     def _machines(self) -> tuple[Machine, ...]:
-        free_pods = self.file.network.pods.subnets(new_prefix=24)
+        free_pods = self.given.pods.subnets(new_prefix=POD_PREFIX)
         machines = []
-        for group, nodes in self.file.nodes.items():
-            has_pods = self.roles[nodes.role].pods
-            for ordinal, (name, address) in enumerate(_members(group, nodes)):
+        for group, nodes in self.parts.nodes.items():
+            has_pods = self.parts.roles[nodes.role].pods
+            for ordinal, (name, address) in enumerate(members(group, nodes)):
                 machines.append(Machine(name, ordinal, address, next(free_pods) if has_pods else None))
+                self.group[name] = group
         return tuple(machines)
 
     def _network(self) -> Network:
-        given = self.file.network
-        taken = {machine.address for machine in self.machines}
-        gateway = given.gateway or next(host for host in given.subnet.hosts() if host not in taken)
+        given = self.given
+        gateway = given.gateway or free_host(given.subnet, {machine.address for machine in self.machines})
+        assert gateway is not None
         return Network(given.subnet, gateway, given.services, given.pods, given.mtu, given.egress)
 
     def _role_of(self, machine: Machine) -> tuple[str, RoleFile]:
-        group = machine.name if machine.name in self.file.nodes else machine.name.rpartition("-")[0]
-        name = self.file.nodes[group].role
-        return name, self.roles[name]
+        name = self.parts.nodes[self.group[machine.name]].role
+        return name, self.parts.roles[name]
 
     def _node(self, machine: Machine) -> Node:
         role_name, role = self._role_of(machine)
         others = [other for other in self.machines if other.pods is not None and other is not machine]
+        daemons = [(name, self.parts.daemons[name]) for name in role.daemons if name in self.parts.daemons]
         files = {
             path: self._render(name, f"files.{path}", text, machine)
-            for name in role.daemons
-            for path, text in self.daemons[name].files.items()
+            for name, described in daemons
+            for path, text in described.files.items()
         }
         return Node(
             name=machine.name,
-            container=machine.name if self.lab == self.file.name else f"{self.lab}-{machine.name}",
+            container=container_name(machine.name, topology=self.parts.name, lab=self.lab),
             role=role_name,
             image=role.image if "/" in role.image or ":" in role.image else f"k8slab/{role.image}",
             address=machine.address,
@@ -264,17 +180,18 @@ class _Resolver:
             sysctls=tuple(sorted(role.sysctls.items())),
             volumes=role.volumes,
             files=tuple(sorted(files.items())),
-            daemons=tuple(self._daemon(name, machine) for name in role.daemons),
+            daemons=tuple(self._daemon(name, daemon, machine) for name, daemon in daemons),
         )
 
-    def _daemon(self, name: str, machine: Machine) -> Daemon:
-        described = self.daemons[name]
-        present = {daemon for nodes in self.file.nodes.values() for daemon in self.roles[nodes.role].daemons}
+    def _daemon(self, name: str, described: DaemonFile, machine: Machine) -> Daemon:
+        present = {daemon for nodes in self.parts.nodes.values() for daemon in self.parts.roles[nodes.role].daemons}
+        command = self._render(name, "command", described.command, machine).strip()
+        self._check_command(name, command, machine)
         return Daemon(
             name=name,
             alias=described.alias or name,
             node=machine.name,
-            command=self._render(name, "command", described.command, machine).strip(),
+            command=command,
             setup=self._render(name, "setup", described.setup, machine).strip(),
             check=self._render(name, "ready", described.ready, machine).strip(),
             environment=tuple(
@@ -286,6 +203,16 @@ class _Resolver:
             stop_signal=described.stop_signal,
         )
 
+    def _check_command(self, daemon: str, command: str, machine: Machine) -> None:
+        if (daemon, "command") in self.found:
+            return
+        try:
+            if not shlex.split(command):
+                self._keep(daemon, "command", machine, f"is empty for {machine.name}")
+        except ValueError as error:
+            reason = "a backslash that escapes nothing" if "escape" in str(error) else "a quote that is never closed"
+            self._keep(daemon, "command", machine, f"has {reason} for {machine.name}: {command}")
+
     def _render(self, daemon: str, field: str, text: str, machine: Machine) -> str:
         def members(name: str) -> list[Machine]:
             return [other for other in self.machines if name in self._role_of(other)[1].daemons]
@@ -294,11 +221,21 @@ class _Resolver:
             return ",".join(f"{member.address}:{port}" for member in members(name))
 
         context: dict[str, Any] = {"node": machine, "network": self.network, "lab": self.lab}
+        if (daemon, field) in self.found:
+            return ""
         try:
-            if text not in self.compiled:
-                self.compiled[text] = self.templates.from_string(text)
-            return self.compiled[text].render(**context, members=members, addresses=addresses)
-        except (TemplateError, TypeError, IndexError, AttributeError) as error:
-            what = f"daemon {daemon}: its {field} cannot be filled in for {machine.name}: {error}."
-            place = ("daemons", daemon, *field.split(".", 1))
-            raise InvalidTopology(self.file.name, [self.source.problem(place, what)]) from error
+            return self.templates.fill(text, {**context, "members": members, "addresses": addresses})
+        except UnfilledTemplate as error:
+            self._keep(daemon, field, machine, f"cannot be filled in for {machine.name}: {error}")
+            return ""
+
+    def _keep(self, daemon: str, field: str, machine: Machine, what: str) -> None:
+        own = daemon in self.parts.own_daemons
+        # A built-in daemon has no line in the file; the node that runs it without what it needs has.
+        place = ("daemons", daemon, *field.split(".", 1)) if own else ("nodes", self.group[machine.name], "role")
+        self.found[daemon, field] = self.parts.source.problem(place, f"daemon {daemon}: its {field} {what}.")
+
+    def _problems_of_unused(self) -> list[Problem]:
+        used = self.parts.used_daemons()
+        unused = tuple(name for name in self.parts.own_daemons if name not in used)
+        return _syntax_problems(replace(self.parts, own_daemons=unused))

@@ -12,6 +12,9 @@ import yaml
 from k8slab.errors import InvalidTopology, Problem
 
 Location = tuple[str | int, ...]
+# Aliases can make a few lines stand for billions of places.
+MOST_PLACES = 20_000
+LONGEST_QUOTE = 40
 
 
 @dataclass(frozen=True)
@@ -33,25 +36,39 @@ class Source:
         return Problem(self.file, self.line(location), what, remedy)
 
 
-class _OnceOnlyLoader(yaml.SafeLoader):
-    """YAML lets a key come twice and keeps the last; a topology that does so has a mistake in it."""
+class _Loader(yaml.SafeLoader):
+    """Says where a value stands that looks like a date, number… and is none: the parser's own errors do not."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError) as error:
+            kind = node.tag.rpartition(":")[2]
+            text = str(node.value) if isinstance(node, yaml.ScalarNode) else "this"
+            what = f"{text[:LONGEST_QUOTE]!r} looks like a {kind} and is none; a text like this goes in quotes"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from error
 
 
 def parse(text: str, file: str) -> Source:
-    """Parse one YAML document. Raises InvalidTopology with the parser's own words and line."""
+    """Parse one YAML document. Raises InvalidTopology with the parser's own words and line.
+
+    YAML lets a key come twice and keeps the last; a topology that does so has a mistake in it.
+    """
+    lines: dict[Location, int] = {}
+    twice: list[Problem] = []
     try:
-        root = yaml.compose(text, Loader=_OnceOnlyLoader)
-        value = yaml.load(text, Loader=_OnceOnlyLoader)
+        root = yaml.compose(text, Loader=_Loader)
+        if root is not None:
+            _walk(root, (), (), file, lines, twice)
+        value = yaml.load(text, Loader=_Loader)
+    except RecursionError as error:
+        raise InvalidTopology(file, [Problem(file, 0, "its values are nested too deeply.")]) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = f"not YAML: {error.problem or error.context}."
         raise InvalidTopology(file, [Problem(file, mark.line + 1 if mark else 0, what)]) from error
     except yaml.YAMLError as error:
         raise InvalidTopology(file, [Problem(file, 0, f"not YAML: {error}.")]) from error
-    lines: dict[Location, int] = {}
-    twice: list[Problem] = []
-    if root is not None:
-        _walk(root, (), file, lines, twice)
     if twice:
         raise InvalidTopology(file, twice)
     return Source(file, value, lines)
@@ -67,8 +84,22 @@ def read(path: Path) -> Source:
     return parse(text, str(path))
 
 
-def _walk(node: yaml.Node, path: Location, file: str, lines: dict[Location, int], twice: list[Problem]) -> None:
-    lines.setdefault(path, node.start_mark.line + 1)
+def _walk(
+    node: yaml.Node,
+    path: Location,
+    around: tuple[yaml.Node, ...],
+    file: str,
+    lines: dict[Location, int],
+    twice: list[Problem],
+) -> None:
+    line = node.start_mark.line + 1
+    lines.setdefault(path, line)
+    if any(node is outer for outer in around):
+        what = f"{'.'.join(map(str, path))} is an alias of something that it is itself a part of."
+        raise InvalidTopology(file, [Problem(file, lines[path], what, "Write the value out.")])
+    if len(lines) > MOST_PLACES:
+        raise InvalidTopology(file, [Problem(file, line, f"it has more than {MOST_PLACES} values, aliases included.")])
+    around = (*around, node)
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             place = (*path, str(key.value))
@@ -76,7 +107,7 @@ def _walk(node: yaml.Node, path: Location, file: str, lines: dict[Location, int]
                 what = f"the key {key.value!r} stands here for the second time (first in line {lines[place]})."
                 twice.append(Problem(file, key.start_mark.line + 1, what, "Keep one of the two."))
             lines[place] = key.start_mark.line + 1
-            _walk(value, place, file, lines, twice)
+            _walk(value, place, around, file, lines, twice)
     elif isinstance(node, yaml.SequenceNode):
         for index, value in enumerate(node.value):
-            _walk(value, (*path, index), file, lines, twice)
+            _walk(value, (*path, index), around, file, lines, twice)

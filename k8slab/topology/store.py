@@ -8,13 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import k8slab
-from k8slab.errors import UnknownTopology, UsageError
+from k8slab.errors import InvalidTopology, UnknownTopology, UsageError
 from k8slab.topology.resolve import resolve
 from k8slab.topology.resolved import Topology
-from k8slab.topology.source import Location, Source, read
+from k8slab.topology.source import Location, Source, parse, read
 
 DEFAULT = "k8s-mesos"
 FILE = "topology.yaml"
@@ -70,9 +68,10 @@ def with_settings(source: Source, settings: Sequence[str]) -> Source:
             raise UsageError(f"{setting!r} is not KEY=VALUE.", remedy="For example: --set nodes.etcd.count=5")
         path = SHORTHANDS.get(key.strip(), key.strip()).split(".")
         try:
-            parsed = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UsageError(f"The value of {setting!r} cannot be read.", why=str(error)) from error
+            parsed = parse(text, setting).value
+        except InvalidTopology as error:
+            why = " ".join(problem.what for problem in error.problems)
+            raise UsageError(f"The value of {setting!r} cannot be read.", why=why) from error
         value = _replaced(value, path, parsed, setting)
     return Source(source.file, value, lines)
 

@@ -78,16 +78,16 @@ name: bad
 network: {subnet: 10.9.0.0/24}
 nodes:
   a: {role: etcd, count: 2, first: 10.9.0.10}
-  b: {role: etcd, address: 10.9.0.11}
-  c: {role: nonsense, address: 10.8.0.1}
+  bee: {role: etcd, address: 10.9.0.11}
+  cee: {role: nonsense, address: 10.8.0.1}
   d: {role: etcd, count: 0, first: 10.9.0.20}
   e: {role: etcd, count: 300, first: 10.9.0.20}
 """
     found = problems_of(text)
     assert found == [
-        "t.yaml:5: b gets 10.9.0.11, which a-1 has already.",
-        "t.yaml:6: node c: there is no role 'nonsense'. Known: etcd, kubernetes-mesos, mesos-master, minion.",
-        "t.yaml:6: c gets 10.8.0.1, which is outside of the subnet 10.9.0.0/24.",
+        "t.yaml:5: bee gets 10.9.0.11, which a-1 has already.",
+        "t.yaml:6: node cee: there is no role 'nonsense'. Known: etcd, kubernetes-mesos, mesos-master, minion.",
+        "t.yaml:6: cee gets 10.8.0.1, which is outside of the subnet 10.9.0.0/24.",
         "t.yaml:7: node d: count is 0; a lab has 1 to 250 nodes.",
         "t.yaml:8: node e: count is 300; a lab has 1 to 250 nodes.",
     ]
