@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -159,8 +160,17 @@ def _subnet_and_addresses(ground: Ground) -> Check:
     strangers = {node.address: node.name for node in ground.topology.nodes if node.name not in mine}
     taken = survey.answering(bridge, ground.topology.lab, strangers) if strangers else {}
     for address, mac in taken.items():
-        return _failed("subnet", AddressTaken(str(address), f"the machine with the MAC {mac} on {bridge}"))
+        return _failed("subnet", AddressTaken(str(address), _owner(ground, mac) or f"a machine on {bridge} ({mac})"))
     return Check("subnet", "ok", f"{subnet} is {bridge}'s, and nobody else has the lab's addresses")
+
+
+def _owner(ground: Ground, mac: str) -> str:
+    """The node of another lab that has this MAC; "" when it is nobody we know."""
+    for machine in ground.machines:
+        wire = machine.labels.get(labels.WIRE)
+        if wire and json.loads(wire).get("mac") == mac:
+            return f"{machine.labels[labels.NODE]} of lab {machine.labels[labels.LAB]}"
+    return ""
 
 
 def _running(ground: Ground) -> list[Machine]:
