@@ -1,14 +1,16 @@
 """Watches the nodes' heartbeats. A node that stays silent for longer than the grace period is no longer known to be
 ready, and neither are its pods: they may well run on, but nobody can tell.
 
-Silence is measured here, by when a heartbeat was seen to change: the nodes' own clocks are not trusted.
+Silence is measured here, by when a heartbeat was seen to change: the nodes' own clocks are not trusted. While the API
+cannot be read and written, no node can speak, so that such a time is nobody's silence.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,45 +21,75 @@ from k8slab.kube.events import NORMAL, EventRecorder
 
 log = logging.getLogger(__name__)
 
+# An answer that took longer than this came from an API in trouble, where the nodes' writes waited as well.
+_SLOW: Final = 2.0
+
 UNKNOWN_REASON: Final = "NodeStatusUnknown"
 UNKNOWN_MESSAGE: Final = "Kubelet stopped posting node status."
 
 
 @dataclass(frozen=True)
 class _Sign:
-    """A node's heartbeat as it was seen last, and when (seconds of the loop's clock)."""
+    """A node's heartbeat as it was seen last, and when (seconds of ``clock``)."""
 
     heartbeat: str
     seen: float
 
 
 class NodeLifecycle:
-    """``grace``: seconds of silence that are forgiven; ``period``: seconds between two looks."""
+    """``grace``: seconds of silence that are forgiven; ``period``: seconds between two looks; ``clock``: seconds."""
 
     def __init__(
-        self, client: KubeClient, informers: SharedInformers, recorder: EventRecorder, *, grace: float, period: float
+        self,
+        client: KubeClient,
+        informers: SharedInformers,
+        recorder: EventRecorder,
+        *,
+        grace: float,
+        period: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
-        self._nodes = informers.of("nodes")
         self._pods = informers.of("pods")
         self._recorder = recorder
         self._grace = grace
         self._period = period
+        self._clock = clock
+        self._deaf = True
+        self._listening_since = 0.0
         self._signs: dict[str, _Sign] = {}
         self._not_ready: set[str] = set()
 
     async def run(self) -> None:
         while True:
-            now = asyncio.get_running_loop().time()
-            for name, node in list(self._nodes.cache.items()):
-                try:
-                    await self._check(name, node, now)
-                except (ApiError, ApiUnavailable) as trouble:
-                    log.warning("node %s: %s; trying again", name, trouble)
-            for name in self._signs.keys() - self._nodes.cache.keys():
-                del self._signs[name]
-                self._not_ready.discard(name)
+            await self.look()
             await asyncio.sleep(self._period)
+
+    async def look(self) -> None:
+        """One round over all nodes, as the API has them now."""
+        asked = self._clock()
+        try:
+            nodes = {str(node["metadata"]["name"]): node for node in (await self._client.list("nodes")).items}
+        except (ApiError, ApiUnavailable) as trouble:
+            log.warning("nodes not read: %s; trying again", trouble)
+            self._deaf = True
+            return
+        now = self._clock()
+        if self._deaf or now - asked > _SLOW:
+            self._listening_since = now
+        self._deaf = False
+        for name, node in nodes.items():
+            try:
+                await self._check(name, node, now)
+            except ApiUnavailable as trouble:
+                log.warning("node %s: %s; trying again", name, trouble)
+                self._deaf = True
+            except ApiError as error:
+                log.warning("node %s: %s; trying again", name, error)
+                self._deaf = self._deaf or error.is_temporary
+        for name in self._signs.keys() - nodes.keys():
+            del self._signs[name]
+            self._not_ready.discard(name)
 
     async def _check(self, name: str, node: Object, now: float) -> None:
         ready = condition(node, "Ready")
@@ -66,9 +98,12 @@ class NodeLifecycle:
         if sign is None or sign.heartbeat != heartbeat:
             sign = self._signs[name] = _Sign(heartbeat, now)
         status = ready.get("status")
-        if now - sign.seen > self._grace and status != "Unknown":
-            log.warning("node %s has been silent for %.0f s", name, now - sign.seen)
-            node = await self._client.patch("nodes", name, {"status": silenced(node)}, subresource="status")
+        silence = now - max(sign.seen, self._listening_since)
+        if silence > self._grace and status != "Unknown":
+            log.warning("node %s has been silent for %.0f s", name, silence)
+            # Of this version: a heartbeat that comes meanwhile has the last word.
+            patch = {"metadata": {"resourceVersion": node["metadata"]["resourceVersion"]}, "status": silenced(node)}
+            node = await self._client.patch("nodes", name, patch, subresource="status")
             # This write is not a sign of life.
             self._signs[name] = _Sign(str(condition(node, "Ready").get("lastHeartbeatTime", "")), sign.seen)
             status = "Unknown"
