@@ -99,7 +99,7 @@ class Agent:
         if executor.state in ("terminating", "terminated"):
             executor.queued[task.task_id] = task
             self.end_task(executor, task, self._lost(framework), "EXECUTOR_TERMINATED", "Executor is terminating")
-        elif executor.state == "running":
+        elif executor.state == "running" and executor.stream is not None:
             self._deliver(executor, task)
         else:
             executor.queued[task.task_id] = task
@@ -168,6 +168,8 @@ class Agent:
         event: dict[str, Any] = {"type": "KILL", "kill": {"task_id": {"value": task_id}}}
         if kill_policy is not None:
             event["kill"]["kill_policy"] = kill_policy
+        if executor.stream is None:
+            executor.pending_kills[task_id] = event
         executor.send(event)
 
     def find_task(self, framework_id: str, task_id: str) -> tuple[Executor, Task] | None:
@@ -247,13 +249,15 @@ class Agent:
     def acknowledge(self, framework_id: str, task_id: str, update: str) -> None:
         """The scheduler has seen an update; with the last one of a task nobody needs the task any more."""
         status = self.updates.acknowledge(framework_id, task_id, update)
+        if status is None or not _ends(status):
+            return
+        self.updates.forget(framework_id, task_id)
         found = self.find_task(framework_id, task_id)
-        if status is None or found is None or not _ends(status):
+        if found is None:
             return
         executor, task = found
         executor.tasks.pop(task_id, None)
         executor.completed_tasks.append(task)
-        self.updates.forget(framework_id, task_id)
         if executor.state == "terminated":
             self._forget_if_done(executor)
 

@@ -106,6 +106,10 @@ class ExecutorApi:
             del executor.queued[task_id]
             executor.tasks[task_id] = task
             executor.send({"type": "LAUNCH", "launch": {"task": task.info}})
+        for task_id, event in executor.pending_kills.items():
+            if task_id in executor.tasks and not executor.tasks[task_id].terminal:
+                executor.send(event)
+        executor.pending_kills.clear()
 
 
 def call_error(call: dict[str, Any]) -> str | None:

@@ -42,6 +42,7 @@ class Executor:
     """One run of an executor, a container in Mesos' words.
 
     ``queued``: tasks it has not been given yet. ``tasks``: given, or ended with updates not yet acknowledged.
+    ``pending_kills``: KILL events by task id, that came while it was not subscribed.
     """
 
     framework_id: str
@@ -56,6 +57,7 @@ class Executor:
     stream: EventStream | None = None
     queued: dict[str, Task] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
+    pending_kills: dict[str, dict[str, Any]] = field(default_factory=dict)
     completed_tasks: deque[Task] = field(default_factory=lambda: deque(maxlen=MAX_COMPLETED_TASKS))
     process: Process | None = None
     timer: asyncio.TimerHandle | None = None

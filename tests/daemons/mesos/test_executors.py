@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import sys
@@ -12,6 +13,7 @@ import aiohttp
 import pytest
 
 from k8slab.mesos.client.stream import decode_bytes, encode_bytes
+from k8slab.mesos.recordio import Decoder
 from tests.daemons.mesos.cluster import Cluster, Driver, Node, command, eventually, get_json, scalar, task
 
 PROGRAM = Path(__file__).with_name("programs.py")
@@ -241,6 +243,65 @@ async def test_without_checkpointing_an_executor_ends_with_its_agent(small: Clus
             return not alive(pid)
 
         await eventually(dead, what="the executor ends itself")
+
+
+async def test_what_came_while_an_executor_was_away_waits_for_it(small: Cluster) -> None:
+    url = f"{small.agents[0].url}/api/v1/executor"
+    away = executor("away", line="exec sleep 1000")
+    async with Driver(small.master_flag) as driver, aiohttp.ClientSession() as session:
+        offer = await driver.launch(task("first", executor=away), refuse_seconds=0)
+        ids = {"framework_id": {"value": driver.client.framework_id}, "executor_id": {"value": "away"}}
+
+        async def events(response: aiohttp.ClientResponse, count: int) -> list[dict[str, Any]]:
+            decoder, found = Decoder(), []
+            async with asyncio.timeout(10.0):
+                while len(found) < count:
+                    found += [json.loads(record) for record in decoder.feed(await response.content.readany())]
+            return found
+
+        async def launched() -> bool:
+            frameworks = (await get_json(f"{small.agents[0].url}/state"))["frameworks"]
+            return any(shown["queued_tasks"] for framework in frameworks for shown in framework["executors"])
+
+        await eventually(launched, what="the first task waits")
+        subscribe = {**ids, "type": "SUBSCRIBE", "subscribe": {}}
+        async with session.post(url, json=subscribe) as response:
+            assert [event["type"] for event in await events(response, 2)] == ["SUBSCRIBED", "LAUNCH"]
+            status = {
+                "task_id": {"value": "first"},
+                "state": "TASK_RUNNING",
+                "source": "SOURCE_EXECUTOR",
+                "uuid": encode_bytes(bytes(16)),
+            }
+            async with session.post(url, json={**ids, "type": "UPDATE", "update": {"status": status}}) as answer:
+                assert answer.status == 202
+            await driver.status("first", "TASK_RUNNING")
+            response.close()
+
+        async def disconnected() -> bool:
+            async with session.post(url, json={**ids, "type": "MESSAGE", "message": {"data": ""}}) as answer:
+                return answer.status == 403
+
+        await eventually(disconnected, what="the agent noticed")
+        await driver.launch(task("second", executor=away), refuse_seconds=0)
+        await eventually(launched, what="the second task waits")
+        await driver.client.kill("first", offer["agent_id"]["value"], grace_seconds=7)
+        # The agent is reached through one ordered link: what it queued after the kill shows that the kill arrived.
+        await driver.launch(task("third", executor=away), refuse_seconds=0)
+
+        async def both() -> bool:
+            [framework] = (await get_json(f"{small.agents[0].url}/state"))["frameworks"]
+            return len(framework["executors"][0]["queued_tasks"]) == 2
+
+        await eventually(both, what="the third task waits")
+        async with session.post(url, json=subscribe) as response:
+            got = await events(response, 4)
+            assert [event["type"] for event in got] == ["SUBSCRIBED", "LAUNCH", "LAUNCH", "KILL"]
+            assert got[3]["kill"] == {
+                "task_id": {"value": "first"},
+                "kill_policy": {"grace_period": {"nanoseconds": 7_000_000_000}},
+            }
+        assert not [s for name in ("second", "third") for s in driver.statuses(name)]
 
 
 async def test_the_executor_apis_ladder(small: Cluster) -> None:
