@@ -50,6 +50,7 @@ class Informer:
         self._callbacks: list[Callback] = []
         self._synced = asyncio.Event()
         self._version = ""
+        self._pause = FIRST_PAUSE
 
     @property
     def cache(self) -> Mapping[str, Object]:
@@ -68,23 +69,23 @@ class Informer:
 
     async def run(self) -> None:
         """Follow the server until cancelled."""
-        pause = FIRST_PAUSE
         while True:
+            began = asyncio.get_running_loop().time()
             try:
                 if not self._version:
                     await self._relist()
-                pause = FIRST_PAUSE
                 await self._follow()
-                continue
+                if asyncio.get_running_loop().time() - began > LONGEST_PAUSE:
+                    self._pause = FIRST_PAUSE
             except ApiError as error:
                 if error.is_expired:
                     self._version = ""
-                    continue
-                log.warning("%s: %s", self._resource, error)
+                else:
+                    log.warning("%s: %s", self._resource, error)
             except ApiUnavailable as trouble:
                 log.info("%s: %s; trying again", self._resource, trouble)
-            await asyncio.sleep(pause * random.uniform(0.7, 1.3))
-            pause = min(pause * 2, LONGEST_PAUSE)
+            await asyncio.sleep(self._pause * random.uniform(0.7, 1.3))
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
 
     async def _relist(self) -> None:
         listed = await self._client.list(
@@ -112,6 +113,8 @@ class Informer:
             bookmarks=True,
         )
         async for event in events:
+            # Only now the server is known to serve: one that accepts a watch and breaks it must not be hurried.
+            self._pause = FIRST_PAUSE
             if event.type != "BOOKMARK":
                 self._change(event.type, event.object)
             self._version = event.object["metadata"]["resourceVersion"]
