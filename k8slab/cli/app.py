@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -76,7 +77,7 @@ _add(LAB, kill.kill, "kill", "k")
 _add(LAB, manual.manual, "manual", "m")
 app.add_typer(node.app, name="node", rich_help_panel=LAB)
 _add(LAB, rm.rm, "rm")
-_add(INSIDE, execute.execute, "exec", context_settings={"allow_interspersed_args": False})
+_add(INSIDE, execute.execute, "exec", cls=execute.Exec, context_settings={"allow_interspersed_args": False})
 _add(INSIDE, execute.shell, "shell")
 _add(INSIDE, logs.logs, "logs")
 _add(INSIDE, export.export, "export")
@@ -98,7 +99,19 @@ def help_(context: typer.Context) -> None:
 def main() -> None:
     # Whoever ends us politely must find the terminal as it was: the cursor shown, the mode restored.
     signal.signal(signal.SIGTERM, _terminated)
+    _open_streams()
     app()
+
+
+def _open_streams() -> None:
+    """Whoever starts us may have closed a stream; the next file or socket opened would take its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            os.dup2(opened, number)
+            if opened != number:
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

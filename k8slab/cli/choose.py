@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.text import Text
 
 from k8slab.cli.session import Session
-from k8slab.errors import NoSuchLab, PreconditionMissing
+from k8slab.errors import NoSuchLab, PreconditionMissing, UsageError
 from k8slab.lab.lab import Lab, existing, open_lab
 from k8slab.topology import store
 from k8slab.topology.resolve import resolve
@@ -22,7 +22,9 @@ def lab_to_run(session: Session, topology: str, lab: str, settings: Sequence[str
     """Raises what a wrong name or an invalid topology raises before it asks the engine for anything."""
     chosen = [*store.environment_settings(os.environ), *settings]
     if topology:
-        return Lab(session.engine, store.load(topology, lab=lab, settings=chosen))
+        wanted = store.load(topology, lab=lab, settings=chosen)
+        _demand_same(wanted, existing(session.engine).get(wanted.lab, ""))
+        return Lab(session.engine, wanted)
     try:
         there = open_lab(session.engine, lab or store.DEFAULT)
     except NoSuchLab:
@@ -34,6 +36,16 @@ def lab_to_run(session: Session, topology: str, lab: str, settings: Sequence[str
         told = f"As it was last run; `k8slab run {there.topology.name}{option}` takes its topology's file anew."
         session.say(Text(told))
     return there
+
+
+def _demand_same(wanted: Topology, there: str) -> None:
+    """A lab stays what it is: as another topology its nodes would be taken apart without a word."""
+    if there not in ("", wanted.name):
+        raise UsageError(
+            f"Lab {wanted.lab} is a lab of topology {there}, not {wanted.name}.",
+            remedy=f"`k8slab rm --lab {wanted.lab}` first, or give the new one another name: "
+            f"`k8slab run {wanted.name} --lab NAME`.",
+        )
 
 
 def changed(topology: Topology, settings: Sequence[str]) -> Topology:

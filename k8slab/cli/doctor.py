@@ -23,7 +23,7 @@ def doctor(
     from k8slab.view.doctor import checks, checks_json
 
     session = session_of(context)
-    wanted = topology_to_check(session, topology, lab_name, settings)
+    wanted = topology_to_check(session, topology, options.lab_beside(context, topology, lab_name), settings)
     found = list(examine(session.connect, wanted))
     if session.json:
         session.answer_json(checks_json(found))

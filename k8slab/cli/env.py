@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from k8slab.cli import options
-from k8slab.cli.session import session_of
+from k8slab.cli.session import Session, session_of
+
+FALLBACK = "sh"
 
 
 def env(
@@ -24,8 +26,24 @@ def env(
     from k8slab.view.env import exports
 
     session = session_of(context)
+    form = _syntax(session, shell)
     variables = session.lab(lab_name).environment()
     if session.json:
         session.answer_json({"schema": 1, "environment": variables})
     else:
-        typer.echo(exports(variables, shell or PurePath(os.environ.get("SHELL", "bash")).name))
+        typer.echo(exports(variables, form))
+
+
+def _syntax(session: Session, asked: str) -> str:
+    from k8slab.errors import UsageError
+    from k8slab.view.env import SHELLS
+
+    name = PurePath(asked or os.environ.get("SHELL") or FALLBACK).name
+    if name in SHELLS:
+        return name
+    known = ", ".join(SHELLS)
+    if asked:
+        raise UsageError(f"How {asked} sets variables is not known here.", remedy=f"Known shells: {known}.")
+    if not session.json:
+        session.say(f"How {name} sets variables is not known here; this is for {FALLBACK}. Known: {known}.")
+    return FALLBACK

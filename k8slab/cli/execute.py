@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from k8slab.cli import options
 from k8slab.cli.session import Session, session_of
 
 SHELL = ("bash", "-l")
+
+
+class Exec(TyperCommand):
+    """``[OPTIONS] NODE [OPTIONS] [--] CMD…``: once the command has begun, every word is its own."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        before, rest = self._split(ctx, args)
+        rest = rest[1:] if rest[:1] == ["--"] else rest
+        node, words = rest[:1], rest[1:]
+        after, command = self._split(ctx, words)
+        return super().parse_args(ctx, [*before, *after, *node, *command])
+
+    def _split(self, ctx: Any, words: list[str]) -> tuple[list[str], list[str]]:
+        """The options that ``words`` begin with, and all the rest."""
+        valued = {name for one in self.get_params(ctx) if not getattr(one, "is_flag", True) for name in one.opts}
+        end = 0
+        while end < len(words) and words[end].startswith("-") and words[end] != "--":
+            end += 2 if words[end] in valued else 1
+        return words[:end], words[end:]
 
 
 def execute(
@@ -38,14 +58,12 @@ def shell(context: typer.Context, node: options.NodeName, lab_name: options.LabN
 
 def inside(session: Session, lab_name: str, node: str, command: Sequence[str]) -> int:
     """The exit code of ``command`` on ``node``, with this terminal or these pipes as its own."""
-    from k8slab.errors import UnknownTarget
-    from k8slab.topology.targets import node_names
+    from k8slab.cli.machines import running
 
-    lab = session.lab(lab_name)
-    if node not in node_names(lab.topology):
-        raise UnknownTarget(node, node_names(lab.topology))
-    return session.attached.attach(lab.topology.node(node).container, command, terminal=has_terminal())
+    machine = running(session, session.lab(lab_name), node)
+    return session.attached.attach(machine.id, command, terminal=has_terminal())
 
 
 def has_terminal() -> bool:
-    return sys.stdin.isatty() and sys.stdout.isatty()
+    """Whoever starts us may have closed either stream; Python then has none."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))

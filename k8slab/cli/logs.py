@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,10 @@ from k8slab.cli.session import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+# tail says 1 for whatever goes wrong; that there is no file yet is nothing wrong.
+NO_FILE = 66
+UNLESS_NO_FILE = f'for word; do [ -e "$word" ] && exec "$@"; done; exit {NO_FILE}'
 
 
 def logs(
@@ -31,14 +35,40 @@ def logs(
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines.")] = 100,
 ) -> None:
     """Print the log of a daemon."""
+    from k8slab.cli.machines import machine
     from k8slab.cli.shorthand import spelled_out
+    from k8slab.topology import targets
 
     session = session_of(context)
     lab = session.lab(lab_name)
     (word,) = spelled_out(lab.topology, [target])
-    container, command = lab.log_command(word, follow=follow, lines=lines)
-    output = cast("Generator[bytes, None, None]", session.attached.follow(container, command))
+    _, command = lab.log_command(word, follow=follow, lines=lines)
+    node = targets.daemons(lab.topology, [word])[0].node
+    found = machine(session, lab, node)
+    if found.state == "running":
+        wrapped = command if follow else ("sh", "-c", UNLESS_NO_FILE, *command)
+        code, written = _printed(session.attached.follow(found.id, wrapped))
+    else:
+        text = lab.read_log(word, lines=lines) if lines else ""
+        sys.stdout.write(text)
+        code, written = 0, bool(text)
+        if follow:
+            session.say(f"{node} is {found.state}: nothing more is written there now.")
+    if lines and not written and code in (0, NO_FILE):
+        session.say(f"There is no log of {word} yet: nothing has been written.")
+        code = 0
+    raise typer.Exit(0 if code == NO_FILE else code)
+
+
+def _printed(output: Generator[bytes, None, int]) -> tuple[int, bool]:
+    """The exit code of what writes ``output``, and whether it has written anything."""
+    written = False
     with closing(output):
-        for chunk in output:
+        while True:
+            try:
+                chunk = next(output)
+            except StopIteration as end:
+                return int(end.value), written
+            written = True
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()

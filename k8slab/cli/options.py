@@ -42,6 +42,14 @@ LabName = Annotated[
         show_default=False,
     ),
 ]
+
+
+def lab_beside(context: typer.Context, topology: str, lab_name: str) -> str:
+    """The lab meant beside a TOPOLOGY: the one typed alone, because the environment's is of whatever it is of."""
+    source = context.get_parameter_source("lab_name")
+    return "" if topology and source is not None and source.name == "ENVIRONMENT" else lab_name
+
+
 Output = Annotated[
     Form, typer.Option("-o", "--output", help="How to answer.", callback=_remember_form, show_default=False)
 ]

@@ -33,7 +33,7 @@ def run(
     from k8slab.view.next import next_steps
 
     session = session_of(context)
-    lab = lab_to_run(session, topology, lab_name, settings)
+    lab = lab_to_run(session, topology, options.lab_beside(context, topology, lab_name), settings)
     if dry_run or explain:
         steps = lab.plan(daemons=not no_start, timeout=timeout)
         if session.json:

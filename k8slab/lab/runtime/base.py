@@ -5,7 +5,7 @@ An in-memory implementation stands in for it where what is under test is the lab
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -126,8 +126,9 @@ class Console(Protocol):
     def attach(self, name: str, command: Sequence[str], *, terminal: bool) -> int:
         """Run ``command`` with the caller's own input and output; its exit code."""
 
-    def follow(self, name: str, command: Sequence[str]) -> Iterator[bytes]:
-        """The output of ``command`` as it comes, until it ends or the iterator is closed."""
+    def follow(self, name: str, command: Sequence[str]) -> Generator[bytes, None, int]:
+        """What ``command`` writes to its output, as it comes, until it ends or the generator is closed; returns its
+        exit code. What it writes to its error output goes to the caller's own."""
 
     def run_aside(self, spec: MachineSpec, *, network_of: str, terminal: bool, user: str, workdir: str) -> int:
         """Run a throw-away machine in the network of another, with the caller's own input and output; its exit code."""

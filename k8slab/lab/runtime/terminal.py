@@ -16,7 +16,7 @@ import struct
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from docker.errors import APIError, ImageNotFound, NotFound
@@ -28,6 +28,7 @@ from k8slab.lab.runtime.engine import DockerRuntime, creation_config
 CHUNK = 65536
 FRAME = struct.Struct(">BxxxI")
 STDOUT_STREAM, STDERR_STREAM = 1, 2
+GONE, BEING_REMOVED = 404, 409
 
 Resize = Callable[[int, int], object]
 
@@ -51,20 +52,28 @@ class DockerConsole:
             ]
             wire = _Wire(self.api.exec_start(execution, tty=terminal, socket=True))
             _converse(wire, terminal, lambda height, width: self.api.exec_resize(execution, height=height, width=width))
-            code = self.api.exec_inspect(execution)["ExitCode"]
+            return self._exit_code(name, execution)
+
+    def _exit_code(self, name: str, execution: str) -> int:
+        code = self.api.exec_inspect(execution)["ExitCode"]
         if code is None:
             raise NodeFailed(f"The connection with {name} was lost.", remedy="`k8slab status` shows how it is.")
         return int(code)
 
-    def follow(self, name: str, command: Sequence[str]) -> Iterator[bytes]:
-        """The output of ``command`` as it comes, until it ends or the iterator is closed."""
+    def follow(self, name: str, command: Sequence[str]) -> Generator[bytes, None, int]:
+        """The output of ``command`` as it comes, until it ends or the generator is closed; returns its exit code."""
         guarded = ["sh", "-c", UNTIL_HUNG_UP, "follow", *command]
         with _clearly(name):
             execution = self.api.exec_create(name, guarded, stdin=True)["Id"]
             wire = _Wire(self.api.exec_start(execution, socket=True))
         with contextlib.closing(wire):
-            for _, piece in wire.frames():
-                yield piece
+            for stream, piece in wire.frames():
+                if stream == STDERR_STREAM:
+                    _write(sys.stderr, piece)
+                else:
+                    yield piece
+        with _clearly(name):
+            return self._exit_code(name, execution)
 
     def run_aside(self, spec: MachineSpec, *, network_of: str, terminal: bool, user: str, workdir: str) -> int:
         """Run a throw-away machine in the network of another, with the caller's own input and output; its exit code."""
@@ -79,12 +88,33 @@ class DockerConsole:
                 # Attached before it starts, so that not a byte of it is missed.
                 streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
                 wire = _Wire(self.api.attach_socket(created, params=streams))
-                self.api.start(created)
-                _converse(wire, terminal, lambda height, width: self.api.resize(created, height=height, width=width))
-                return int(self.api.wait(created)["StatusCode"])
+                with contextlib.closing(self._end(created)) as end:
+                    self.api.start(created)
+                    _converse(
+                        wire, terminal, lambda height, width: self.api.resize(created, height=height, width=width)
+                    )
+                    return int(end.json()["StatusCode"])
         finally:
-            with contextlib.suppress(NotFound):
-                self.api.remove_container(created, force=True, v=True)
+            self._remove(created)
+
+    def _end(self, container: str) -> Any:
+        """The engine's answer to when it ends, whose head comes at once: asked later, the machine might be gone."""
+        url = f"{self.api.base_url}/v{self.api.api_version}/containers/{container}/wait"
+        answer = self.api.post(url, params={"condition": "next-exit"}, stream=True)
+        try:
+            self.api._raise_for_status(answer)
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def _remove(self, container: str) -> None:
+        """It goes away by itself once it has ended, which may be just happening."""
+        try:
+            self.api.remove_container(container, force=True, v=True)
+        except APIError as error:
+            if error.status_code not in (GONE, BEING_REMOVED):
+                raise
 
 
 def _aside_config(spec: MachineSpec, network_of: str, *, terminal: bool, user: str, workdir: str) -> dict[str, Any]:
@@ -92,6 +122,8 @@ def _aside_config(spec: MachineSpec, network_of: str, *, terminal: bool, user: s
     host = config["HostConfig"]
     # The other machine's network brings its names and addresses along; the engine refuses any of our own beside them.
     host |= {"NetworkMode": f"container:{network_of}", "ExtraHosts": [], "Dns": [], "RestartPolicy": {"Name": "no"}}
+    # Whoever ends us with a signal that leaves no time must not leave it behind.
+    host["AutoRemove"] = True
     config.pop("Hostname", None)
     return config | {
         "User": user,

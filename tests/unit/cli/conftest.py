@@ -48,6 +48,7 @@ class FakeConsole:
     def follow(self, name: str, command: Sequence[str]) -> Any:
         self.calls.append((name, tuple(command)))
         yield from self.output
+        return self.code
 
     def run_aside(self, spec: Any, *, network_of: str, terminal: bool, user: str, workdir: str) -> int:
         self.calls.append((spec, network_of, user, workdir))

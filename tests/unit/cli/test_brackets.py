@@ -20,6 +20,7 @@ def test_errors_and_answers_keep_them(shell: Any, tmp_path: Path, monkeypatch: p
     folder.mkdir()
     assert f"{folder}/mine/topology.yaml" in shell("topology", "new", "mine", "--in", str(folder)).stdout
     assert str(folder) in shell("topology", "list", K8SLAB_TOPOLOGIES=str(folder)).stdout
+    monkeypatch.setattr("k8slab.lab.lab.Lab.export", lambda self, directory: directory)
     shell("run")
     assert f"{folder}/report" in shell("export", str(folder / "report")).stdout
     shell.error = EngineUnreachable(f"no {text} there")

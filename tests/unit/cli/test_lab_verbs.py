@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from k8slab.cli.signals import checked_signal
 from k8slab.errors import EngineUnreachable
 
 
@@ -71,6 +73,23 @@ def test_settings_come_from_the_line_and_from_the_environment(shell: Any) -> Non
     assert len(shell.json("run", "k8s-mesos")["nodes"]) == 11
 
 
+def test_a_lab_stays_one_of_its_topology(up: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    up("topology", "new", "other")
+    done = up("run", "other", "--lab", "k8s-mesos", code=2)
+    assert "Lab k8s-mesos is a lab of topology k8s-mesos, not other." in done.stderr
+    assert "`k8slab rm --lab k8s-mesos` first" in done.stderr
+    assert up.json("status")["topology"] == "k8s-mesos"
+
+
+def test_beside_a_topology_only_a_typed_lab_counts(shell: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shell("topology", "new", "other")
+    assert shell.json("run", "other", "--no-start", K8SLAB_LAB="k8s-mesos")["lab"] == "other"
+    assert shell.json("run", "other", "--no-start", "--lab", "mine", "--dry-run", K8SLAB_LAB="x")["lab"] == "mine"
+    assert shell.json("run", "--no-start", K8SLAB_LAB="other")["lab"] == "other"
+
+
 def test_a_daemon_that_dies_shows_the_end_of_its_log(shell: Any) -> None:
     shell.runtime.broken.add("apiserver")
     done = shell("run", code=1)
@@ -125,6 +144,18 @@ def test_kill_of_one_daemon_and_with_a_signal(up: Any) -> None:
     assert up("kill", "mesos-master-0/zk", "--signal", "sigkill").stdout == "killed  zookeeper on mesos-master-0\n"
     assert "mesos-master-0: /usr/lib/k8slab/daemonctl stop zookeeper KILL" in up.runtime.calls
     assert "There is no signal 'SIGWHAT'." in up("kill", "zk", "--signal", "SIGWHAT", code=2).stderr
+
+
+@pytest.mark.parametrize("signal", ["STOP", "SIGCONT", "winch", "CHLD", "CLD", "TSTP", "19", "URG"])
+def test_a_signal_that_ends_nothing_is_no_killing(up: Any, signal: str) -> None:
+    before = list(up.runtime.calls)
+    assert "`k8slab node pause` freezes a machine" in up("kill", "zk", "--signal", signal, code=2).stderr
+    assert up.runtime.calls == before
+
+
+@pytest.mark.parametrize(("word", "name"), [("9", "KILL"), ("sigterm", "TERM"), ("IOT", "ABRT"), ("usr1", "USR1")])
+def test_signals_by_each_of_their_names(word: str, name: str) -> None:
+    assert checked_signal(word) == name
 
 
 def test_kill_as_json_lists_the_changes(up: Any) -> None:

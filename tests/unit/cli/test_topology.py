@@ -19,8 +19,8 @@ def test_validate_reports_every_problem_with_its_line(shell: Any, tmp_path: Path
         "name: broken\n"
         "network: {subnet: 172.17.0.0/16}\n"
         "nodes:\n"
-        "  a: {role: etcd, address: 10.9.9.9}\n"
-        "  b: {role: nonsense, address: 172.17.1.2}\n"
+        "  one: {role: etcd, address: 10.9.9.9}\n"
+        "  two: {role: nonsense, address: 172.17.1.2}\n"
     )
     done = shell("topology", "validate", str(file), code=2)
     assert f"{file}:4: " in done.stderr
