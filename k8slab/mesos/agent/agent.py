@@ -118,6 +118,7 @@ class Agent:
         )
         framework.executors[executor_id] = executor
         self.checkpoint.write_executor(self.agent_id, executor)
+        self.checkpoint.prune_runs(self.agent_id, executor)
         launch = asyncio.create_task(self._launch(framework, executor), name=f"launch {executor_id}")
         self._launches.add(launch)
         launch.add_done_callback(self._launches.discard)
@@ -196,7 +197,7 @@ class Agent:
         status = self._completed(executor, status)
         framework = self.frameworks.get(executor.framework_id)
         journal = None
-        if framework is not None and framework.checkpoint:
+        if framework is not None and framework.checkpoint and task is not None:
             journal = self.checkpoint.journal(self.agent_id, executor, task_id)
         if task is not None and not task.terminal:
             task.state = status["state"]
@@ -258,6 +259,7 @@ class Agent:
         executor, task = found
         executor.tasks.pop(task_id, None)
         executor.completed_tasks.append(task)
+        self.checkpoint.forget_task(self.agent_id, executor, task_id)
         if executor.state == "terminated":
             self._forget_if_done(executor)
 

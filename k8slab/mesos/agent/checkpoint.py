@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from k8slab.mesos.agent.model import Executor, Framework, Task
 from k8slab.mesos.agent.paths import Paths, folders, link_latest, read_json, write_json
 from k8slab.mesos.agent.processes import start_time
 from k8slab.mesos.resources import Resources
+
+KEPT_RUNS = 5
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,28 @@ class Checkpoint:
         if run.is_dir():
             (run / "executor.sentinel").touch()
 
+    def prune_runs(self, agent_id: str, executor: Executor) -> None:
+        """Of an executor that is started again and again only the last runs stay, with their sandboxes."""
+        runs = self._run(agent_id, executor).parent
+        ended = [
+            (mark.stat().st_mtime_ns, mark.parent)
+            for mark in runs.glob("*/executor.sentinel")
+            if mark.parent.name != "latest"
+        ]
+        for _, run in sorted(ended)[:-KEPT_RUNS]:
+            sandbox = self.paths.sandbox(agent_id, executor.framework_id, executor.executor_id, run.name)
+            for folder in (sandbox, run):
+                shutil.rmtree(folder, ignore_errors=True)
+
     def write_task(self, agent_id: str, executor: Executor, task: Task) -> None:
         write_json(self._task(agent_id, executor, task.task_id) / "task.info", {"task": task.info, "role": task.role})
+
+    def forget_task(self, agent_id: str, executor: Executor, task_id: str) -> None:
+        """Its last update is acknowledged: the next agent need not know of it."""
+        home = self._task(agent_id, executor, task_id)
+        # First of all: a description without its updates would be taken for a task that never started.
+        (home / "task.info").unlink(missing_ok=True)
+        shutil.rmtree(home, ignore_errors=True)
 
     def journal(self, agent_id: str, executor: Executor, task_id: str) -> Path:
         """Where the task's updates are kept."""

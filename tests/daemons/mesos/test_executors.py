@@ -208,6 +208,9 @@ async def test_an_unacknowledged_last_update_survives_the_agent(small: Cluster) 
             return not await executors()
 
         await eventually(forgotten, what="the acknowledged task is forgotten")
+        [run] = agent.work_dir.glob("meta/slaves/latest/frameworks/*/executors/brief/runs/latest")
+        assert (run / "executor.sentinel").exists()
+        assert list((run / "tasks").iterdir()) == []
         agent.daemon.kill()
         await agent.daemon.start_async()
         assert (await get_json(f"{agent.url}/state"))["frameworks"] == []
