@@ -18,18 +18,27 @@ log = logging.getLogger("mesos-master")
 
 FLAGS: dict[str, tuple[str | None, str]] = {
     "zk": (None, "where the masters elect: zk://host:port,…/path; without it this master leads alone"),
-    "quorum": (None, "how many masters make a majority"),
+    "quorum": (None, "required with zk and registry=replicated_log, and only that: ZooKeeper alone elects"),
     "ip": (None, "address to listen on and to be known by"),
     "port": ("5050", "port to listen on"),
     "hostname": (None, "name to be known by"),
-    "work_dir": (None, "where the master keeps what must survive it"),
+    "work_dir": (
+        None,
+        "required unless registry=in_memory; nothing is written there",
+    ),
     "cluster": ("", "name of the cluster, shown to people"),
-    "registry": ("replicated_log", "replicated_log or in_memory"),
+    "registry": (
+        "replicated_log",
+        "replicated_log or in_memory: both are in memory here; returning agents fill the books",
+    ),
     "zk_session_timeout": ("10secs", "ZooKeeper session: how long a dead leader is still believed to lead"),
     "allocation_interval": ("1secs", "how often free resources are offered"),
     "agent_ping_timeout": ("15secs", "how long an agent may take to answer a ping"),
     "max_agent_ping_timeouts": ("5", "how many pings an agent may miss before it counts as unreachable"),
-    "agent_reregister_timeout": ("10mins", "how long a new leader waits for the agents of the old one"),
+    "agent_reregister_timeout": (
+        "10mins",
+        "how long a new leader answers nothing about tasks of agents it has not seen; none is removed after it",
+    ),
     "offer_timeout": (None, "rescind offers not used within this time; never unless set"),
     "roles": (None, "comma-separated roles frameworks may use; any unless set"),
     "root_submissions": ("true", "whether frameworks may run as root"),
