@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # tail says 1 for whatever goes wrong; that there is no file yet is nothing wrong.
 NO_FILE = 66
-UNLESS_NO_FILE = f'for word; do [ -e "$word" ] && exec "$@"; done; exit {NO_FILE}'
+UNLESS_NO_FILE = f'for word; do case $word in /*) [ -e "$word" ] && exec "$@";; esac; done; exit {NO_FILE}'
 
 
 def logs(
@@ -46,7 +46,7 @@ def logs(
     node = targets.daemons(lab.topology, [word])[0].node
     found = machine(session, lab, node)
     if found.state == "running":
-        wrapped = command if follow else ("sh", "-c", UNLESS_NO_FILE, *command)
+        wrapped = command if follow else ("sh", "-c", UNLESS_NO_FILE, "logs", *command)
         code, written = _printed(session.attached.follow(found.id, wrapped))
     else:
         text = lab.read_log(word, lines=lines) if lines else ""

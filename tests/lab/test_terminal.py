@@ -28,11 +28,15 @@ if verb == "attach":
     sys.exit(console.attach("NODE", words, terminal=terminal))
 if verb == "follow":
     with closing(console.follow("NODE", words)) as pieces:
-        for piece in pieces:
-            sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
-            if b"enough" in piece:
-                break
+        try:
+            while True:
+                piece = next(pieces)
+                sys.stdout.buffer.write(piece)
+                sys.stdout.buffer.flush()
+                if b"enough" in piece:
+                    break
+        except StopIteration as end:
+            sys.exit(end.value)
 if verb == "aside":
     folder, *words = words
     spec = MachineSpec(name="NODE-aside", image="IMAGE", command=tuple(words), mounts=(Mount(folder, folder),))
@@ -74,7 +78,8 @@ def test_not_a_byte_of_a_quick_program_is_lost() -> None:
 
 
 def test_following_ends_with_the_program_or_with_its_reader_and_leaves_nothing() -> None:
-    assert drive("follow", "sh", "-c", "echo one; echo two >&2").stdout.split() == [b"one", b"two"]
+    done = drive("follow", "sh", "-c", "echo one; echo two >&2; exit 6")
+    assert (done.returncode, done.stdout, done.stderr) == (6, b"one\n", b"two\n")
     docker("exec", NODE, "sh", "-c", "echo enough > /tmp/log")
     assert drive("follow", "tail", "-n", "5", "-F", "/tmp/log").stdout == b"enough\n"
     until("tail is gone", lambda: "tail" not in programs(), within=5)
@@ -92,6 +97,28 @@ def test_a_program_aside_sees_the_same_folder_as_the_same_user_in_the_nodes_netw
     assert done.returncode == 5
     assert done.stdout.split() == [b"here", b"typed", b"12345", b"lo"]
     assert docker("ps", "-aq", "--filter", f"name={NODE}-aside") == ""
+
+
+def test_a_program_aside_goes_away_by_itself_when_its_caller_is_killed(tmp_path: Path) -> None:
+    caller = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, "aside", str(tmp_path), "sh", "-c", "echo up; cat"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with caller:
+        assert caller.stdout is not None
+        assert caller.stdout.readline() == b"up\n"
+        caller.kill()
+    until("it is gone", lambda: docker("ps", "-aq", "--filter", f"name={NODE}-aside") == "", within=10)
+
+
+def test_closed_streams_are_as_empty_ones() -> None:
+    program = "import sys; from k8slab.cli.app import main; sys.argv[0] = 'k8slab'; main()"
+    for closed in ("<&-", "<&- >&-", ">&- 2>&-"):
+        script = f'exec "$0" -c "$1" topology list {closed}'
+        done = subprocess.run(["sh", "-c", script, sys.executable, program], capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ("k8s-mesos" in done.stdout) is (">&-" not in closed)
 
 
 def test_a_terminal_is_raw_has_our_size_and_is_given_back() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from k8slab.cli.clients import is_system
 from k8slab.cli.execute import has_terminal
+from k8slab.cli.logs import NO_FILE, UNLESS_NO_FILE
 
 
 def test_exec_passes_command_and_exit_code_through(up: Any) -> None:
@@ -88,6 +90,18 @@ def test_no_log_yet_is_nothing_wrong(up: Any, code: int) -> None:
     up.console.code = code
     done = up("logs", "etcd-0")
     assert (done.stdout, done.stderr) == ("", "There is no log of etcd-0 yet: nothing has been written.\n")
+
+
+def test_what_prints_a_log_tells_that_there_is_none(tmp_path: Path) -> None:
+    def printed(*files: Path) -> tuple[int, bytes]:
+        words = ["tail", "-n", "1", *map(str, files)]
+        done = subprocess.run(["sh", "-c", UNLESS_NO_FILE, "logs", *words], capture_output=True, cwd=tmp_path)
+        return done.returncode, done.stdout
+
+    (tmp_path / "log").write_text("one\ntwo\n")
+    assert printed(tmp_path / "none") == (NO_FILE, b"")
+    assert printed(tmp_path / "log") == (0, b"two\n")
+    assert printed(tmp_path / "log", tmp_path / "none")[0] == 1
 
 
 @pytest.mark.parametrize("button", ["stop", "pause"])
