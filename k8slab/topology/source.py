@@ -48,6 +48,13 @@ class _Loader(yaml.SafeLoader):
             what = f"{text[:LONGEST_QUOTE]!r} looks like a {kind} and is none; a text like this goes in quotes"
             raise yaml.constructor.ConstructorError(None, None, what, node.start_mark) from error
 
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+            what = f"{value[:LONGEST_QUOTE]!r} has half of a character in it"
+            raise yaml.constructor.ConstructorError(None, None, what, node.start_mark)
+        return value
+
 
 def parse(text: str, file: str) -> Source:
     """Parse one YAML document. Raises InvalidTopology with the parser's own words and line.

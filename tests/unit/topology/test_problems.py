@@ -70,6 +70,10 @@ def test_a_container_needs_two_characters_whatever_the_host_name_may_be() -> Non
             "t.yaml:2: not YAML: '2020-13-45' looks like a timestamp and is none; a text like this goes in quotes.",
         ),
         (
+            'name: small\ndescription: "\\ud800"\n',
+            "t.yaml:2: not YAML: '\\ud800' has half of a character in it.",
+        ),
+        (
             "name: !!int abc\n",
             "t.yaml:1: not YAML: 'abc' looks like a int and is none; a text like this goes in quotes.",
         ),
@@ -88,7 +92,7 @@ def test_a_container_needs_two_characters_whatever_the_host_name_may_be() -> Non
             "t.yaml:1: it has more than 20000 values, aliases included.",
         ),
     ],
-    ids=["date", "tag", "alias", "deeper alias", "deep", "laughs"],
+    ids=["date", "surrogate", "tag", "alias", "deeper alias", "deep", "laughs"],
 )
 def test_what_breaks_the_parser_is_a_problem(text: str, said: str) -> None:
     assert problems_of(text) == [said]
