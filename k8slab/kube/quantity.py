@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Final
 
 _SUFFIXES: Final = {
@@ -26,16 +26,33 @@ _SUFFIXES: Final = {
 }
 
 
+# As in the original, which counts in 64 bits: what is more is taken for this.
+LARGEST: Final = Decimal(2**63 - 1)
+# With so many digits before the point even a billionth ("n") of it is more than LARGEST.
+_DIGITS: Final = 30
+
+
 def parse(quantity: str | int | float) -> Decimal:
-    """The exact value. Raises ValueError for what is no quantity."""
+    """The exact value, at most LARGEST either way. Raises ValueError for what is no quantity."""
     text = str(quantity).strip()
     number = text.rstrip("EKMGTPikmun")
     # "1e3" and "1E3" are exponents and end in a digit, so that only a true suffix is cut off here.
     suffix = text[len(number) :]
     try:
-        return Decimal(number) * _SUFFIXES[suffix]
-    except (InvalidOperation, KeyError) as error:
+        value = Decimal(number)
+        if not value.is_finite():
+            raise ValueError(f"{quantity!r} is not a quantity")
+        return bounded(value, _SUFFIXES[suffix])
+    except (ArithmeticError, KeyError) as error:
         raise ValueError(f"{quantity!r} is not a quantity") from error
+
+
+def bounded(value: Decimal, factor: Decimal) -> Decimal:
+    """``value`` × ``factor``, at most LARGEST either way."""
+    # Looked at before it is multiplied, which fails for what is beyond all reason.
+    if value.adjusted() > _DIGITS:
+        return LARGEST.copy_sign(value) if value else Decimal(0)
+    return max(-LARGEST, min(LARGEST, value * factor))
 
 
 def cores(quantity: str | int | float) -> float:

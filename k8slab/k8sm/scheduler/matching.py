@@ -48,21 +48,38 @@ def match(
     placements: list[Placement] = []
     reasons: dict[str, str] = {}
     for pod in pods:
-        wanted = pod_resources(pod, defaults)
-        misfits: dict[str, str] = {}
-        for agent, slot in free.items():
-            fitted = _fit(pod, wanted, slot, nodes.get(slot.host), executor)
-            if isinstance(fitted, str):
-                misfits[slot.host] = fitted
-                continue
-            resources, rest = fitted
-            placements.append(Placement(pod, slot, resources))
-            executors = slot.executors or (executor.id,)
-            free[agent] = dataclasses.replace(slot, pool=rest, executors=executors)
-            break
-        else:
-            reasons[pod["metadata"]["uid"]] = summary(pod, misfits, nodes)
+        try:
+            placement, rest, reason = _place(pod, free.values(), nodes, executor, defaults)
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
+            # One pod that cannot be read must not keep all the others from their places.
+            placement, reason = None, f"the pod cannot be read: {error or type(error).__name__}"
+        if placement is None:
+            reasons[pod["metadata"]["uid"]] = reason
+            continue
+        placements.append(placement)
+        slot = placement.slot
+        executors = slot.executors or (executor.id,)
+        free[slot.agent] = dataclasses.replace(slot, pool=rest, executors=executors)
     return Round(tuple(placements), reasons)
+
+
+def _place(
+    pod: Pod,
+    slots: Iterable[Slot],
+    nodes: Mapping[str, Mapping[str, Any]],
+    executor: Executor,
+    defaults: Defaults,
+) -> tuple[Placement | None, Pool, str]:
+    """Where the pod goes and what stays there, or why it goes nowhere."""
+    wanted = pod_resources(pod, defaults)
+    misfits: dict[str, str] = {}
+    for slot in slots:
+        fitted = _fit(pod, wanted, slot, nodes.get(slot.host), executor)
+        if not isinstance(fitted, str):
+            resources, rest = fitted
+            return Placement(pod, slot, resources), rest, ""
+        misfits[slot.host] = fitted
+    return None, Pool(), summary(pod, misfits, nodes)
 
 
 def summary(pod: Pod, misfits: Mapping[str, str], nodes: Mapping[str, Mapping[str, Any]]) -> str:

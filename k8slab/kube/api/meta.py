@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from k8slab.kube.quantity import bounded
+
 Object = dict[str, Any]
 
 SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
@@ -92,11 +94,12 @@ def _two(first: int, unit: str, second: int, smaller: str) -> str:
 
 
 def parse_quantity(value: Any) -> Decimal | None:
-    """A resource quantity ("100m", "1.5Gi", 2) as a number; None when it is none."""
+    """A resource quantity ("100m", "1.5Gi", 2) as a number, bounded to 64 bits; None when it is none."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
-        return Decimal(str(value))
+        exact = Decimal(str(value))
+        return bounded(exact, Decimal(1)) if exact.is_finite() else None
     match = _QUANTITY.match(value) if isinstance(value, str) else None
     if match is None:
         return None
@@ -106,7 +109,7 @@ def parse_quantity(value: Any) -> Decimal | None:
             return None
         number, suffix = number + suffix, ""
     try:
-        return Decimal(number) * _FACTORS[suffix]
+        return bounded(Decimal(number), _FACTORS[suffix])
     except ArithmeticError:
         return None
 

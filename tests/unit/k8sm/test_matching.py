@@ -125,3 +125,20 @@ def test_a_silent_node_that_is_not_ready_is_said_so() -> None:
 def test_wishes_that_cannot_be_judged_are_named(spec: dict[str, Any]) -> None:
     assert unsupported(a_pod(**spec))
     assert not unsupported(a_pod())
+
+
+@pytest.mark.parametrize(
+    "memory", ["1e400", "1e999999", "9223372036854775807Ei", "NaN", "Infinity", "abc", "1e99999999999999999999"]
+)
+def test_a_pod_that_asks_beyond_all_reason_is_told_so_and_keeps_nobody_else(memory: str) -> None:
+    result = matched([a_pod("big", limits={"memory": memory}), a_pod("small")], an_offer())
+    assert hosts(result) == ["minion-0"]
+    assert ("insufficient memory" in result.reasons["uid-big"]) or ("not a quantity" in result.reasons["uid-big"])
+
+
+def test_a_pod_that_cannot_be_read_keeps_nobody_else() -> None:
+    broken = a_pod("broken")
+    del broken["spec"]["containers"]
+    result = matched([broken, a_pod("whole")], an_offer())
+    assert hosts(result) == ["minion-0"]
+    assert "cannot be read" in result.reasons["uid-broken"]

@@ -8,6 +8,7 @@ import pytest
 
 from k8slab.kube.api.kinds.node import NODE
 from k8slab.kube.api.kinds.pod import POD, qos_class, status_word
+from k8slab.kube.api.kinds.pod_rules import spec_problems
 from k8slab.kube.api.kinds.service import ENDPOINTS
 from k8slab.kube.api.meta import duration, parse_quantity
 from k8slab.kube.api.schemas import decode
@@ -104,3 +105,16 @@ def test_defaults_and_rules() -> None:
     assert found["spec.containers[0].image"] == "Required value"
     assert found["spec.containers[0].ports[0].containerPort"] == "Required value"
     assert "a lowercase RFC 1123 label must consist of" in found["spec.containers[0].name"]
+
+
+def test_a_volumes_size_limit_is_a_quantity() -> None:
+    spec = {"containers": [], "restartPolicy": "Always", "dnsPolicy": "ClusterFirst"}
+
+    def wrong(limit: str) -> list[str]:
+        volumes = [{"name": "v", "emptyDir": {"medium": "Memory", "sizeLimit": limit}}]
+        return [problem.field for problem in spec_problems({**spec, "volumes": volumes}, "spec")]
+
+    where = "spec.volumes[0].emptyDir.sizeLimit"
+    assert where in wrong("abc")
+    assert where in wrong("-1Mi")
+    assert where not in wrong("64Mi")
