@@ -33,16 +33,19 @@ class PodDirectory:
                     result[volume["name"]] = _host_path(volume["hostPath"])
                 else:
                     result[volume["name"]] = await self._empty_dir(volume["name"], volume.get("emptyDir") or {})
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 raise VolumeError(f"volume {volume['name']}: {error}") from error
         return result
 
     def message_file(self, container: str, attempt: int) -> Path:
-        """The file behind terminationMessagePath, made empty."""
+        """The file behind terminationMessagePath, made empty. Raises VolumeError."""
         file = self._message_path(container, attempt)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-        file.chmod(0o666)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+            file.chmod(0o666)
+        except OSError as error:
+            raise VolumeError(f"termination message of container {container}: {error}") from error
         return file
 
     def message(self, container: str, attempt: int) -> str:

@@ -34,6 +34,8 @@ RETRY: Final = 2.0
 DEFAULT_GRACE: Final = 30
 
 _LOG_MESSAGE_LIMIT: Final = 2048
+# The key of failures that are no single container's.
+_EVERYTHING: Final = ""
 
 
 class PodWorker:
@@ -94,26 +96,43 @@ class PodWorker:
             except (EngineError, EngineUnavailable) as error:
                 log.warning("ending pod %s: %s", naming.display_name(self._pod), error)
                 await asyncio.sleep(RETRY)
-        await self._directory.remove()
+        await self._clear_away()
         for container in self._pod["spec"]["containers"]:
             self._context.restarts.forget(self._key(container["name"]))
         self.finished = True
+
+    async def _clear_away(self) -> None:
+        while True:
+            try:
+                await self._directory.remove()
+                return
+            except (VolumeError, OSError) as error:
+                log.warning("directory of pod %s: %s", naming.display_name(self._pod), error)
+                await asyncio.sleep(RETRY)
 
     async def _end(self, seen: Seen, grace: int) -> None:
         self._say(NORMAL, "Killing", f"Stopping container {seen.container}", seen.container)
         await self._context.engine.stop(seen.id, grace)
 
     async def _run(self) -> None:
-        if problems := unsupported(self._pod):
-            self._refuse("; ".join(problems))
-            return
         while not self.finished:
             self._poked.clear()
             try:
+                if problems := unsupported(self._pod):
+                    self._refuse("; ".join(problems))
+                    return
                 pause = await self._sync()
+                self._failures.forget(_EVERYTHING)
             except (EngineError, EngineUnavailable, ApiError, ApiUnavailable) as error:
                 log.warning("pod %s: %s; trying again", naming.display_name(self._pod), error)
                 pause = RETRY
+            except Exception as error:
+                # Whatever it was, a pod whose worker is gone would neither be run nor be reported on ever again.
+                log.exception("pod %s", naming.display_name(self._pod))
+                self._say(WARNING, "Failed", f"Error: {error or type(error).__name__}")
+                # Asleep also for the engine's events, which may be of this worker's own making.
+                await asyncio.sleep(self._failures.failed(_EVERYTHING, time.monotonic()))
+                continue
             if not self.finished:
                 try:
                     await asyncio.wait_for(self._poked.wait(), pause)

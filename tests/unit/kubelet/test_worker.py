@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -99,3 +100,44 @@ async def test_the_first_start_is_no_restart(tmp_path: Path, monkeypatch: pytest
     await PodWorker(node.context, a_pod())._sync()
     assert node.engine.started
     assert node.restarts.delay("u-1/web") == 0
+
+
+async def test_nothing_unexpected_ends_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(tmp_path, monkeypatch, sandbox())
+    troubles: list[Exception] = [OSError(28, "No space left on device"), ValueError("what")]
+    slept: list[float] = []
+
+    async def create(name: str, config: Any) -> str:
+        if troubles:
+            raise troubles.pop(0)
+        worker.finished = True
+        return name
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(node.engine, "create", create)
+    worker = PodWorker(node.context, a_pod())
+    await worker._run()
+    assert slept == [1, 2]
+    assert ("Failed", "Error: [Errno 28] No space left on device") in node.events
+    assert len(node.engine.started) == 1
+
+
+async def test_what_the_disk_refuses_is_why_a_container_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pods").write_text("a file where a directory has to be")
+    node = Node(tmp_path, monkeypatch, sandbox())
+    await PodWorker(node.context, a_pod())._sync()
+    assert node.engine.started == []
+    assert [reason for reason, _ in node.events if reason == "FailedMount"] == ["FailedMount"]
+    assert node.statuses[-1]["containerStatuses"][0]["state"]["waiting"]["reason"] == "ContainerCreating"
+
+
+async def test_a_volumes_limit_that_is_no_quantity_is_why_a_container_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = Node(tmp_path, monkeypatch, sandbox())
+    volumes = [{"name": "v", "emptyDir": {"medium": "Memory", "sizeLimit": "abc"}}]
+    await PodWorker(node.context, a_pod(volumes=volumes))._sync()
+    assert ("FailedMount", "volume v: 'abc' is not a quantity") in node.events
