@@ -63,10 +63,13 @@ async def serve(flags: Settings, environ: Mapping[str, str], stop: asyncio.Event
             await asyncio.wait([stopped, *background], return_when=asyncio.FIRST_COMPLETED)
             if not stopped.done() and background[1].done():
                 background[1].result()
-            for task in reversed(background):
-                task.cancel()
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+            # The kubelet's own writers do it: they must live until it is done.
+            if not background[1].done():
+                await kubelet.flush(2.0)
+            background[1].cancel()
             await asyncio.gather(*background, return_exceptions=True)
-            await kubelet.flush(2.0)
             if work.done() and not work.cancelled():
                 work.result()
             return 0
