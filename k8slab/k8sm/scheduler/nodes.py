@@ -104,8 +104,12 @@ def node_status(agent: Agent, before: Mapping[str, Any], *, lost: bool = False) 
             {"type": "Hostname", "address": agent.host},
         ],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": KUBELET_PORT}},
-        "nodeInfo": {**_NODE_INFO, **(before.get("nodeInfo") or {})},
     }
+
+
+def new_status(agent: Agent) -> Object:
+    """Of a node that is made now. Later its nodeInfo is the executor's to write, who knows the machine."""
+    return {**node_status(agent, {}), "nodeInfo": _NODE_INFO}
 
 
 _NODE_INFO: Final = {
@@ -213,7 +217,7 @@ class NodeKeeper:
             if not error.is_not_found:
                 raise
             log.info("agent %s is node %s", agent.id, agent.host)
-            return await self._client.create("nodes", {**wanted, "status": node_status(agent, {})})
+            return await self._client.create("nodes", {**wanted, "status": new_status(agent)})
         patch: Object = {}
         for section in ("labels", "annotations"):
             own = {
