@@ -201,7 +201,8 @@ class Lab:
             for path in command[3:]
             for content in self.runtime.read(container, path).values()
         ]
-        return "".join("".join(text.splitlines(keepends=True)[-lines:]) for text in texts)
+        listed = [text.splitlines(keepends=True) for text in texts]
+        return "".join("".join(one[max(0, len(one) - lines) :]) for one in listed)
 
     def environment(self) -> dict[str, str]:
         """Variables that point the real clients at this lab."""
