@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import re
+import secrets
 import subprocess
 import tarfile
 from pathlib import Path
 from typing import Final
 
-PAUSE: Final = "k8sm-test/pause:1"
-SHELL: Final = "k8sm-test/shell:1"
+# Of this process alone: sessions side by side must not take each other's images away.
+TAG: Final = secrets.token_hex(4)
+PAUSE: Final = f"k8sm-test/pause:{TAG}"
+SHELL: Final = f"k8sm-test/shell:{TAG}"
 
 _PROGRAMS: Final = ("/bin/sh", "/bin/sleep", "/bin/cat", "/bin/ls", "/usr/bin/env", "/usr/bin/id")
 

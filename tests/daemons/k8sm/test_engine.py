@@ -20,7 +20,7 @@ from tests.daemons.k8sm import images
 from tests.daemons.k8sm.cluster import Cluster, pod, running
 from tests.daemons.processes import eventually
 
-STORED = "k8sm-test/stored:1"
+STORED = f"k8sm-test/stored:{images.TAG}"
 
 
 def docker(*argv: str) -> str:

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from k8slab.kube.client import KubeClient
+from tests.daemons.k8sm import images
 from tests.daemons.k8sm.cluster import Cluster, pod, ready, running, state
 from tests.daemons.processes import eventually
 
@@ -73,11 +74,11 @@ spec:
   terminationGracePeriodSeconds: 1
   containers:
   - name: main
-    image: k8sm-test/shell:1
+    image: SHELL_IMAGE
     command: [/bin/sh, -c, "echo hello from $(WHO); exec sleep 1000"]
     env: [{name: WHO, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]
 """
-    cluster.kubectl("create", "-f", "-", stdin=manifest)
+    cluster.kubectl("create", "-f", "-", stdin=manifest.replace("SHELL_IMAGE", images.SHELL))
     shown = await cluster.until(client, "seen", running)
     assert shown["spec"]["nodeName"] in cluster.kubectl("get", "pods", "-o", "wide")
     assert cluster.kubectl("logs", "seen") == "hello from seen\n"
