@@ -118,10 +118,12 @@ class Cluster:
         await eventually(probe, timeout=timeout, interval=0.1, what=f"pod {name} is gone")
 
 
-def start(supervisor: Supervisor, directory: Path, *, agents: int = 2, zookeeper: ZooKeeper | None = None) -> Cluster:
+def start(
+    supervisor: Supervisor, directory: Path, *, agents: int = 2, zookeeper: ZooKeeper | None = None, grace: int = 12
+) -> Cluster:
     """A whole cluster, every daemon ready: one master, or three when there is a ZooKeeper for them to elect by.
 
-    Node names and loopback addresses are random.
+    ``grace``: seconds that a node may be silent for. Node names and loopback addresses are random.
     """
     net = f"127.{random.randint(20, 250)}.{random.randint(1, 250)}"
     addresses = [f"{net}.{index + 10}" for index in range(agents)]
@@ -157,7 +159,7 @@ def start(supervisor: Supervisor, directory: Path, *, agents: int = 2, zookeeper
         f"--port={controllers_port}",
         f"--master={server}",
         "--cloud-provider=mesos",
-        "--node-monitor-grace-period=12s",
+        f"--node-monitor-grace-period={grace}s",
         "--node-monitor-period=1s",
     )
     for daemon in (*masters, *started, scheduler, controllers):
