@@ -59,10 +59,16 @@ def wires(runtime: Runtime, lab: str, machines: Mapping[str, Machine]) -> tuple[
 
 def wire_report(runtime: Runtime, lab: str) -> dict[str, Any]:
     """What the switch has published: ``{"ready", "error", "bridge", "nodes": {name: {"wired", "problem", …}}}``."""
-    for content in runtime.read(specs.switch_name(lab), WIRES_FILE).values():
-        report: dict[str, Any] = json.loads(content)
-        return report
-    return {}
+    switch = specs.switch_name(lab)
+    line = runtime.boot_log(switch, lines=1, errors=False)
+    report: dict[str, Any] = {}
+    try:
+        report = json.loads(line)
+    except ValueError:
+        # Nothing said yet, or the engine's log has cut a long line in pieces.
+        for content in runtime.read(switch, WIRES_FILE).values():
+            report = json.loads(content)
+    return report
 
 
 def daemon_statuses(runtime: Runtime, node: Node) -> dict[str, DaemonStatus]:

@@ -116,8 +116,8 @@ class Runtime(Protocol):
         """The files at or below ``path`` in the machine's own file system (no tmpfs), running or not, by their path
         from the parent of ``path``; empty when there are none."""
 
-    def boot_log(self, name: str) -> str:
-        """The end of what the machine's first process has written."""
+    def boot_log(self, name: str, *, lines: int = 2000, errors: bool = True) -> str:
+        """The last lines that the machine's first process has written, with or without its stderr."""
 
 
 class Console(Protocol):

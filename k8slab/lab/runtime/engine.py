@@ -30,7 +30,6 @@ from k8slab.lab.runtime.base import (
 # Longer than any call that does not wait for a process, so that a hung engine is told apart from a slow one.
 ENGINE_TIMEOUT = 120
 POOL = 32
-BOOT_LOG_LINES = 2000
 STATES: dict[str, MachineState] = {
     "running": "running",
     "paused": "paused",
@@ -201,8 +200,8 @@ class DockerRuntime:
         return found
 
     @_clearly
-    def boot_log(self, name: str) -> str:
-        text: bytes = self.api.logs(name, tail=BOOT_LOG_LINES)
+    def boot_log(self, name: str, *, lines: int = 2000, errors: bool = True) -> str:
+        text: bytes = self.api.logs(name, stderr=errors, tail=lines)
         return text.decode(errors="replace")
 
 

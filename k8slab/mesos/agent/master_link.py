@@ -171,4 +171,5 @@ class MasterLink:
         }
 
 
-_EXPECTED = (aiohttp.ClientError, OSError, TimeoutError, FramingError)
+# RuntimeError is what aiohttp's reader says of a connection that was closed while it waited.
+_EXPECTED = (aiohttp.ClientError, OSError, TimeoutError, FramingError, RuntimeError)

@@ -60,8 +60,10 @@ class MemoryRuntime:
         else:
             self.volumes_by_name.pop(name, None)
 
-    def boot_log(self, name: str) -> str:
-        return f"{name} has booted\n"
+    def boot_log(self, name: str, *, lines: int = 2000, errors: bool = True) -> str:
+        if errors:
+            return f"{name} has booted\n"
+        return self.read(name, "")["wires.json"].decode()
 
     def execute(self, name: str, command: Sequence[str]) -> Executed:
         self.calls.append(f"{name}: {' '.join(command)}")
