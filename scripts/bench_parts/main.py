@@ -25,7 +25,9 @@ STEP = "  of which 11 nodes created, wired and proven"
 
 
 def k8slab(*words: str) -> str:
-    done = subprocess.run([str(K8SLAB), *words], check=True, capture_output=True, text=True, env=os.environ)
+    done = subprocess.run([str(K8SLAB), *words], capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"k8slab {' '.join(words)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
 
 
