@@ -286,7 +286,7 @@ def test_mistakes_are_answered_with_a_sentence_and_the_designed_code(
     assert "Traceback" not in done.err
 
 
-def test_export_has_every_log_and_state(lab: dict[str, Any], tmp_path: Any) -> None:
+def test_export_has_every_log_and_state(whole: dict[str, Any], tmp_path: Any) -> None:
     k8slab("export", str(tmp_path / "out"))
     assert json.loads((tmp_path / "out" / "status.json").read_text())["ready"]
     assert (tmp_path / "out" / "logs" / "etcd-0" / "etcd" / "current").is_file()
