@@ -48,9 +48,12 @@ class ApiServer:
             return _failure(errors.storage_said(str(refusal)))
         except web.HTTPRequestEntityTooLarge:
             return _failure(errors.too_large_body(LARGEST_BODY))
-        except (ConnectionError, asyncio.CancelledError):
+        except asyncio.CancelledError:
             raise
         except Exception as trouble:
+            if isinstance(trouble, ConnectionError) and _is_gone(request):
+                # Nobody reads this; without an answer the server would take a client's leaving for a bug and log it.
+                return web.Response()
             # The last line of defence: one request's bug must not look like a dead server to everybody.
             log.exception("%s %s", request.method, request.path_qs)
             return _failure(errors.internal(f"{type(trouble).__name__}"))
@@ -113,6 +116,10 @@ class ApiServer:
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
     loop = asyncio.get_running_loop()
     return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=LARGEST_BODY)
+
+
+def _is_gone(request: web.BaseRequest) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 def _not_found() -> web.Response:

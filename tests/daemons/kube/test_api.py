@@ -318,3 +318,24 @@ def test_flags(supervisor: Any) -> None:
         daemon.start(wait=False)
         assert daemon.process.wait(20) == 2
         assert said in daemon.log.read_text()
+
+
+async def test_a_watcher_that_leaves_is_no_trouble_of_the_servers(api: Api, client: KubeClient, namespace: str) -> None:
+    made = await client.create("configmaps", {"metadata": {"name": "c"}}, namespace)
+    _, leaving = await watch_connection(api, made)
+    staying, stays = await watch_connection(api, made)
+    leaving.transport.abort()
+    await client.patch("configmaps", "c", {"data": {"k": "v"}}, namespace)
+    # Events reach watchers in the order in which they came: the one that left has been written to before this one.
+    assert b'"MODIFIED"' in await asyncio.wait_for(staying.readuntil(b"}\n"), 10)
+    stays.close()
+    assert "Traceback" not in api.daemon.log.read_text()
+
+
+async def watch_connection(api: Api, obj: Object) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(api.url.rpartition(":")[2]))
+    namespace, version = obj["metadata"]["namespace"], obj["metadata"]["resourceVersion"]
+    path = f"/api/v1/namespaces/{namespace}/configmaps?watch=1&resourceVersion={version}"
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: api\r\n\r\n".encode())
+    assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
