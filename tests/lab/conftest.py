@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from driving import NGINX, is_running, k8slab, pod, status, until
+
+# A shell that runs the tests in the background ignores Ctrl-C for them, and so for every command that they interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

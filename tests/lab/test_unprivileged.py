@@ -9,6 +9,7 @@ import pwd
 import shutil
 import subprocess
 import sysconfig
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,12 +35,11 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def copy(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def copy(home: Path) -> Iterator[Path]:
     """What the user runs: a copy of the checkout and its libraries in a place everybody may read."""
-    folder = tmp_path_factory.mktemp("everybody")
-    for part in (*folder.parents, folder):
-        if part.is_relative_to("/tmp") and part != Path("/tmp") and part.owner() == pwd.getpwuid(os.geteuid()).pw_name:
-            part.chmod(0o755)
+    # Not below pytest's own folder: each pytest that starts on this machine closes that to others again.
+    folder = Path(tempfile.mkdtemp(prefix="k8slab-everybody-"))
+    folder.chmod(0o755)
     for name in ("k8slab", "topologies"):
         shutil.copytree(ROOT / name, folder / name)
     shutil.copytree(sysconfig.get_paths()["purelib"], folder / "libraries")
