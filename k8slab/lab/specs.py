@@ -47,12 +47,12 @@ def node_spec(topology: Topology, node: Node) -> MachineSpec:
         "routes": [{"to": str(route.to), "via": str(route.via)} for route in node.routes],
     }
     marks = {labels.LAB: topology.lab, labels.NODE: node.name}
-    files = node_files(node)
+    files = node_files(topology, node)
     spec = MachineSpec(
         name=node.container,
         image=node.image,
         hostname=node.name,
-        environment={FILES: packed(files, node.name)} if files else {},
+        environment={FILES: packed(files, node.name)},
         command=("/usr/lib/k8slab/init",),
         labels={
             **marks,
@@ -66,9 +66,6 @@ def node_spec(topology: Topology, node: Node) -> MachineSpec:
         sysctls=dict(node.sysctls),
         mounts=tuple(Mount(volume_name(topology.lab, node, path), path) for path in node.volumes),
         tmpfs=("/run",),
-        hosts={other.name: str(other.address) for other in topology.nodes if other is not node},
-        # Nothing listens there: in a hermetic lab a name that is not in /etc/hosts fails at once.
-        dns=() if topology.network.egress else ("127.0.0.1",),
     )
     return _sealed(spec)
 
@@ -137,13 +134,20 @@ def volume_name(lab: str, node: Node, path: str) -> str:
     return f"k8slab-{lab}-{node.name}-{PurePosixPath(path).name}"
 
 
-def node_files(node: Node) -> dict[str, FileContent]:
-    """Every file a node needs before its first boot: its daemons' services and the files these read."""
-    files = {path: FileContent(text) for path, text in node.files}
+def node_files(topology: Topology, node: Node) -> dict[str, FileContent]:
+    """Every file a node needs before its first boot: the lab's names, its daemons' services and what these read."""
+    files = {"/etc/hosts": FileContent(hosts_file(topology))}
+    files |= {path: FileContent(text) for path, text in node.files}
     for daemon in node.daemons:
         for path, content in service_files(daemon).items():
             files[f"{SERVICES}/{daemon.name}/{path}"] = content
     return files
+
+
+def hosts_file(topology: Topology) -> str:
+    """The same on every node: where the engine has no part in the network it writes no names either."""
+    known = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
+    return "\n".join([*known, *(f"{node.address} {node.name}" for node in topology.nodes), ""])
 
 
 def service_files(daemon: Daemon) -> dict[str, FileContent]:

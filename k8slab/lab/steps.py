@@ -73,9 +73,9 @@ class CreateNode(Step):
     spec: MachineSpec
 
     def explain(self) -> tuple[str, ...]:
-        files = " ".join(specs.node_files(self.node))
-        about = (f"# {specs.FILES} is a tar archive, unpacked at the first boot: {files}",) if files else ()
-        return (*about, docker_create(self.spec), f"docker start {self.node.container}")
+        files = " ".join(specs.unpacked(self.spec.environment[specs.FILES]))
+        about = f"# {specs.FILES} is a tar archive, unpacked at the first boot: {files}"
+        return (about, docker_create(self.spec), f"docker start {self.node.container}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,8 +191,6 @@ def docker_create(spec: MachineSpec) -> str:
     options += _pairs("--sysctl", spec.sysctls)
     options += [f"--tmpfs={path}:exec" for path in spec.tmpfs]
     options += [_mount(mount, spec) for mount in spec.mounts]
-    options += [f"--add-host={name}:{address}" for name, address in spec.hosts.items()]
-    options += [f"--dns={server}" for server in spec.dns]
     options += _pairs("--env", spec.environment)
     options += _pairs("--label", spec.labels)
     return " ".join(["docker create", *options, spec.image, *map(shlex.quote, spec.command)])

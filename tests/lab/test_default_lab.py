@@ -65,6 +65,15 @@ def test_no_node_is_privileged_or_on_a_network_of_the_engine(lab: dict[str, Any]
         assert shown["HostConfig"]["NetworkMode"] == "none"
 
 
+def test_every_node_knows_all_names_and_a_hermetic_lab_no_others(lab: dict[str, Any]) -> None:
+    for name in ("etcd-2", "kubernetes-minion-3"):
+        for node in lab["nodes"]:
+            found = k8slab("exec", name, "--", "getent", "hosts", node["name"]).out.split()
+            assert found == [node["address"], node["name"]]
+        outside = k8slab("exec", name, "--", "timeout", "2", "getent", "hosts", "elsewhere.example", check=False)
+        assert (outside.code, outside.out) == (2, "")
+
+
 def test_the_services_that_kubectl_shows(whole: dict[str, Any]) -> None:
     names = k8slab("kubectl", "get", "services", "-o", "name").out.split()
     assert {"service/kubernetes", "service/k8sm-scheduler"} <= set(names)

@@ -18,7 +18,9 @@ from typing import Any
 import pytest
 
 from k8slab.lab import labels
-from k8slab.lab.switch import names
+from k8slab.lab.runtime.base import MachineSpec
+from k8slab.lab.runtime.engine import DockerRuntime, connect
+from k8slab.lab.switch import names, resolver
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "k8slab/switch"
@@ -209,6 +211,24 @@ def test_nodes_started_at_once_are_wired_and_reach_each_other(lab: Lab) -> None:
     assert host_end["altnames"] == [names.link_altname(lab.lab, "n1")]
     assert host_end["master"] == bridge
     assert int(host_end["group"]) == state["bridge"]["group"]
+
+
+def test_nodes_that_reach_out_ask_the_hosts_name_servers(lab: Lab) -> None:
+    wire = {"address": lab.address(1), "prefix": lab.subnet.prefixlen, "mac": lab.mac(1), "routes": []}
+    spec = MachineSpec(
+        name=lab.container("n1"),
+        image=IMAGE,
+        command=("sleep", "600"),
+        labels={labels.LAB: lab.lab, labels.NODE: "n1", labels.WIRE: json.dumps(wire)},
+    )
+    runtime = DockerRuntime(connect())
+    lab.made.append(spec.name)
+    runtime.create(spec)
+    runtime.power(spec.name, "start")
+    assert docker("exec", spec.name, "cat", "/etc/resolv.conf") == ""
+    lab.start_switch()
+    lab.wired("n1")
+    assert docker("exec", spec.name, "cat", "/etc/resolv.conf").strip() == resolver.of_host().strip()
 
 
 def test_a_node_keeps_its_address_and_mac_whoever_restarts_it(pair: Lab) -> None:

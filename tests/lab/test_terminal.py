@@ -99,6 +99,13 @@ def test_a_program_aside_sees_the_same_folder_as_the_same_user_in_the_nodes_netw
     assert docker("ps", "-aq", "--filter", f"name={NODE}-aside") == ""
 
 
+def test_a_program_aside_knows_the_names_that_the_node_knows(tmp_path: Path) -> None:
+    docker("exec", NODE, "sh", "-c", "echo 172.17.1.99 a-name-of-the-node >> /etc/hosts")
+    tmp_path.chmod(0o755)
+    done = drive("aside", str(tmp_path), "getent", "hosts", "a-name-of-the-node")
+    assert done.stdout.split() == [b"172.17.1.99", b"a-name-of-the-node"]
+
+
 def test_a_program_aside_goes_away_by_itself_when_its_caller_is_killed(tmp_path: Path) -> None:
     caller = subprocess.Popen(
         [sys.executable, "-c", DRIVER, "aside", str(tmp_path), "sh", "-c", "echo up; cat"],

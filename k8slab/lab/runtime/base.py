@@ -59,7 +59,8 @@ class Mount:
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """Everything a container is created from. ``sharing_host`` gives it the host's network, PIDs and users."""
+    """Everything a container is created from. ``sharing_host`` gives it the host's network, PIDs and users; without
+    that it has a network of its own with nothing in it, and the engine has no part in that."""
 
     name: str
     image: str
@@ -75,8 +76,6 @@ class MachineSpec:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     tmpfs: tuple[str, ...] = ()
-    hosts: Mapping[str, str] = field(default_factory=dict)
-    dns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

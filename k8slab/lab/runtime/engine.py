@@ -212,8 +212,6 @@ def creation_config(spec: MachineSpec) -> dict[str, Any]:
         "CapAdd": list(spec.capabilities),
         "Sysctls": dict(spec.sysctls),
         "Tmpfs": dict.fromkeys(spec.tmpfs, "exec"),
-        "ExtraHosts": [f"{name}:{address}" for name, address in spec.hosts.items()],
-        "Dns": list(spec.dns),
         "RestartPolicy": {"Name": "unless-stopped"},
         "LogConfig": {"Type": "json-file", "Config": {"max-size": "1m", "max-file": "2"}},
         "Mounts": [
@@ -243,6 +241,8 @@ def creation_config(spec: MachineSpec) -> dict[str, Any]:
         "Labels": dict(spec.labels),
         "Env": [f"{name}={value}" for name, value in spec.environment.items()],
         "HostConfig": host,
+        # More than "none" says: the engine then runs no hook of its own in it, which is half of what a start costs.
+        "NetworkDisabled": not spec.sharing_host,
         "Tty": False,
     }
     if spec.sharing_host:

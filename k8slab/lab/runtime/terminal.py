@@ -85,6 +85,7 @@ class DockerConsole:
             raise ImageMissing([spec.image]) from error
         try:
             with _clearly(network_of):
+                self._copy_names(network_of, created)
                 # Attached before it starts, so that not a byte of it is missed.
                 streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
                 wire = _Wire(self.api.attach_socket(created, params=streams))
@@ -96,6 +97,12 @@ class DockerConsole:
                     return int(end.json()["StatusCode"])
         finally:
             self._remove(created)
+
+    def _copy_names(self, source: str, target: str) -> None:
+        """The engine brings the names that a network knows along only where it has made the network."""
+        for path in ("/etc/hosts", "/etc/resolv.conf"):
+            chunks, _ = self.api.get_archive(source, path)
+            self.api.put_archive(target, "/etc", b"".join(chunks))
 
     def _end(self, container: str) -> Any:
         """The engine's answer to when it ends, whose head comes at once: asked later, the machine might be gone."""
@@ -120,8 +127,8 @@ class DockerConsole:
 def _aside_config(spec: MachineSpec, network_of: str, *, terminal: bool, user: str, workdir: str) -> dict[str, Any]:
     config = creation_config(spec)
     host = config["HostConfig"]
-    # The other machine's network brings its names and addresses along; the engine refuses any of our own beside them.
-    host |= {"NetworkMode": f"container:{network_of}", "ExtraHosts": [], "Dns": [], "RestartPolicy": {"Name": "no"}}
+    host |= {"NetworkMode": f"container:{network_of}", "RestartPolicy": {"Name": "no"}}
+    config["NetworkDisabled"] = False
     # Whoever ends us with a signal that leaves no time must not leave it behind.
     host["AutoRemove"] = True
     config.pop("Hostname", None)

@@ -110,7 +110,7 @@ class KernelWire:
     # -- wires --------------------------------------------------------------------------------------------------
 
     def namespace(self, pid: int) -> Namespace:
-        found = open_namespace(f"/proc/{pid}/ns/net")
+        found = open_namespace(pid)
         if found.identity == self._hopper.home.identity:
             found.close()
             raise WireError("It shares the host's network; a node needs one of its own (network none).")

@@ -23,8 +23,14 @@ Result = TypeVar("Result")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def open_namespace(path: str) -> Namespace:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def open_namespace(process: str | int) -> Namespace:
+    """Of a process by its number, or by its name below /proc ("self"). Raises FileNotFoundError, ProcessLookupError."""
+    fd = os.open(f"/proc/{process}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        root = os.open(f"/proc/{process}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        os.close(fd)
+        raise
     found = os.fstat(fd)
     closed = False
 
@@ -33,8 +39,9 @@ def open_namespace(path: str) -> Namespace:
         if not closed:
             closed = True
             os.close(fd)
+            os.close(root)
 
-    return Namespace(fd=fd, identity=(found.st_dev, found.st_ino), close=close)
+    return Namespace(fd=fd, identity=(found.st_dev, found.st_ino), root=root, close=close)
 
 
 def _enter(fd: int) -> None:
@@ -47,7 +54,7 @@ class Hopper:
     """The thread that hops. ``visit`` may only be used in work given to ``run``."""
 
     def __init__(self) -> None:
-        self.home = open_namespace("/proc/self/ns/net")
+        self.home = open_namespace("self")
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="hopper")
 
     async def run(self, work: Callable[[], Result]) -> Result:

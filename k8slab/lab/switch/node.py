@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from k8slab.lab.switch import echo, messages
+from k8slab.lab.switch import echo, messages, resolver
 from k8slab.lab.switch.netlink import Netlink, read_address, read_link, read_route
 from k8slab.lab.switch.wire import Plug, WireError
+
+log = logging.getLogger("k8slab.switch")
 
 DEVICE = "eth0"
 _LOOPBACK = 1
@@ -74,6 +77,9 @@ def look() -> Inside:
 def configure(plug: Plug) -> Callable[[], None]:
     """Set everything that the plug says, in one send, and announce the address. Returns what closes the announcement's
     socket. Raises WireError."""
+    if plug.gateway:
+        # Before the link is up: the node waits for that alone.
+        _give_name_servers(plug)
     device = socket.if_nametoindex(DEVICE)
     requests = [
         messages.set_link(_LOOPBACK),
@@ -88,3 +94,14 @@ def configure(plug: Plug) -> Callable[[], None]:
     if problems:
         raise WireError(f"The kernel refused {'; '.join(problems)}.")
     return echo.announce(DEVICE, plug.mac, plug.address)
+
+
+def _give_name_servers(plug: Plug) -> None:
+    text = resolver.of_host()
+    if not text:
+        log.warning("%s: the host has no name server that nodes can reach (only some on its own loopback)", plug.node)
+        return
+    try:
+        resolver.place(plug.namespace.root, text)
+    except OSError as error:
+        log.warning("%s: its name servers cannot be set: %s", plug.node, error)

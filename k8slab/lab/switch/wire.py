@@ -19,13 +19,16 @@ class WireError(Exception):
 
 @dataclass(frozen=True)
 class Namespace:
-    """An open network namespace. ``identity`` (device, inode) tells two of them apart for as long as one is open.
+    """An open network namespace, and the ``root`` folder of the process it was opened by (-1: not opened).
+
+    ``identity`` (device, inode) tells two of them apart for as long as one is open.
 
     Held open only while it is worked on: an open descriptor keeps a dead node's namespace, and its address, alive.
     """
 
     fd: int
     identity: tuple[int, int]
+    root: int = -1
     close: Callable[[], None] = field(default=lambda: None, compare=False)
 
     def __enter__(self) -> Namespace:

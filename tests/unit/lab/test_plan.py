@@ -233,7 +233,7 @@ def test_removing_takes_everything_and_then_finds_nothing(topology: Topology, tm
 
 
 def test_the_services_carry_the_real_command_lines(topology: Topology) -> None:
-    files = specs.node_files(topology.node("mesos-master-1"))
+    files = specs.node_files(topology, topology.node("mesos-master-1"))
     assert files["/var/lib/zookeeper/myid"].text == "2\n"
     run = files["/etc/service/mesos-master/run"]
     assert run.mode == 0o755
