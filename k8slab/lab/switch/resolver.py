@@ -6,7 +6,7 @@ is not in their ``/etc/hosts`` is asked of their own loopback, where nobody list
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,7 +23,8 @@ def of_host(*sources: Path) -> str:
     those that they cannot; "" when there is none."""
     for source in sources or (OWN, BEHIND_STUB):
         try:
-            lines = source.read_text().splitlines()
+            # Its comments may be in any encoding.
+            lines = source.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             continue
         kept = [line for line in lines if not _on_loopback(line)]
@@ -43,24 +44,43 @@ def _on_loopback(line: str) -> bool:
 
 
 def place(root: int, text: str) -> None:
-    """Make ``text`` the ``/etc/resolv.conf`` below the open folder ``root``. Raises OSError.
+    """Make ``text`` the ``/etc/resolv.conf`` below the open folder ``root``, unless a file is mounted there. Raises
+    OSError.
 
-    No link on the way is followed: it would lead from the node's file system into the switch's.
+    The node may have put anything there. No link on the way is followed: it would lead from the node's file system into
+    the switch's. And nothing that is there is opened for writing: a pipe would keep the switch waiting.
     """
     etc = os.open("etc", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=root)
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        draft = os.open(_DRAFT, flags, 0o644, dir_fd=etc)
-        try:
-            os.write(draft, text.encode())
-        finally:
-            os.close(draft)
-        try:
-            os.rename(_DRAFT, "resolv.conf", src_dir_fd=etc, dst_dir_fd=etc)
-        except OSError as error:
+        # Whoever mounted it has seen to the node's name servers, and a file put in its place would take the mount away.
+        if _is_mounted(etc):
+            return
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(_DRAFT, dir_fd=etc)
-            # A file is mounted there: whoever made the node has seen to its name servers.
-            if error.errno != errno.EBUSY:
-                raise
+        draft = os.open(_DRAFT, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=etc)
+        try:
+            with os.fdopen(draft, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.rename(_DRAFT, "resolv.conf", src_dir_fd=etc, dst_dir_fd=etc)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(_DRAFT, dir_fd=etc)
+            raise
     finally:
         os.close(etc)
+
+
+def _is_mounted(etc: int) -> bool:
+    try:
+        found = os.open("resolv.conf", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=etc)
+    except FileNotFoundError:
+        return False
+    try:
+        return _mount_of(found) != _mount_of(etc)
+    finally:
+        os.close(found)
+
+
+def _mount_of(fd: int) -> str:
+    lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+    return next(line for line in lines if line.startswith("mnt_id:"))
