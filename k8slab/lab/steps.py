@@ -200,6 +200,7 @@ def _mount(mount: Mount, spec: MachineSpec) -> str:
     words = [f"type={'volume' if mount.is_volume else 'bind'}", f"source={mount.source}", f"target={mount.target}"]
     if mount.is_volume:
         words += [f"volume-label={name}={text}" for name, text in spec.volume_labels.items()]
+    words += ["readonly"] if mount.read_only else []
     return shlex.quote(f"--mount={','.join(words)}")
 
 

@@ -13,7 +13,8 @@ from k8slab.errors import DaemonFailed, DaemonTimedOut, ForeignName, ImageMissin
 from k8slab.lab import observe, specs
 from k8slab.lab.lab import Lab, existing, open_lab
 from k8slab.lab.plan import NOTHING, plan, plan_kill
-from k8slab.lab.runtime.base import Machine
+from k8slab.lab.runtime.base import Machine, MachineSpec, Mount
+from k8slab.lab.steps import docker_create
 from k8slab.lab.switch import survey
 from k8slab.topology import store, targets
 from k8slab.topology.resolved import Topology
@@ -79,6 +80,13 @@ def test_every_step_explains_itself_with_commands(topology: Topology) -> None:
     assert "/etc/service/etcd/run" in about
     assert made.startswith("docker create --name=etcd-0 --hostname=etcd-0 --network=none")
     assert started == "docker start etcd-0"
+
+
+def test_a_folder_that_may_only_be_read_is_so_in_the_command_too() -> None:
+    mounts = (Mount("/a", "/b", read_only=True), Mount("c", "/d"))
+    words = docker_create(MachineSpec(name="n", image="i", mounts=mounts)).split()
+    assert "--mount=type=bind,source=/a,target=/b,readonly" in words
+    assert "--mount=type=volume,source=c,target=/d" in words
 
 
 def test_files_too_large_for_a_variable_are_refused() -> None:
