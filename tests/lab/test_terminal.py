@@ -7,13 +7,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pexpect
 import pytest
 from driving import docker, until
 
+from k8slab.lab import specs
+from k8slab.lab.runtime.base import MachineSpec, Mount
+from k8slab.lab.runtime.engine import DockerRuntime, connect
+from k8slab.lab.steps import docker_create
+
+ROOT = Path(__file__).resolve().parents[2]
 NODE = "k8slab-terminal-test"
+NAMELESS = f"{NODE}-nameless"
 IMAGE = "k8slab/base"
 DRIVER = """
 import sys
@@ -50,6 +58,19 @@ def node() -> Iterator[None]:
     docker("run", "-d", "--init", "--network", "none", "--name", NODE, IMAGE, "sleep", "600")
     yield
     docker("rm", "-f", NODE)
+
+
+@contextmanager
+def machine(spec: MachineSpec) -> Iterator[None]:
+    """Made as nodes are: the engine has no part in its network."""
+    subprocess.run(["docker", "rm", "-f", spec.name], capture_output=True)
+    runtime = DockerRuntime(connect())
+    runtime.create(spec)
+    try:
+        runtime.power(spec.name, "start")
+        yield
+    finally:
+        docker("rm", "-f", spec.name)
 
 
 def drive(*words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
@@ -104,6 +125,37 @@ def test_a_program_aside_knows_the_names_that_the_node_knows(tmp_path: Path) -> 
     tmp_path.chmod(0o755)
     done = drive("aside", str(tmp_path), "getent", "hosts", "a-name-of-the-node")
     assert done.stdout.split() == [b"172.17.1.99", b"a-name-of-the-node"]
+
+
+def test_a_program_aside_runs_where_a_node_has_lost_its_names(tmp_path: Path) -> None:
+    with machine(MachineSpec(name=NAMELESS, image=IMAGE, command=("sleep", "600"))):
+        docker("exec", NAMELESS, "rm", "-f", "/etc/hosts", "/etc/resolv.conf")
+        tmp_path.chmod(0o755)
+        program = [sys.executable, "-c", DRIVER.replace(NODE, NAMELESS), "aside", str(tmp_path), "echo", "up"]
+        done = subprocess.run(program, input=b"", capture_output=True, timeout=60)
+        assert done.stdout == b"up\n"
+
+
+def test_a_node_made_by_hand_keeps_the_names_of_the_lab_when_it_restarts() -> None:
+    names = "127.0.0.1 localhost\n172.17.1.99 a-name-of-the-lab\n"
+    files = {"/etc/hosts": specs.FileContent(names), "/etc/service/.keep": specs.FileContent("")}
+    first = "/usr/lib/k8slab/init"
+    spec = MachineSpec(
+        name=f"{NODE}-by-hand",
+        image=IMAGE,
+        hostname="by-hand",
+        command=(first,),
+        environment={specs.FILES: specs.packed(files, "by-hand")},
+        mounts=(Mount(f"{ROOT}/k8slab/lab/images/rootfs{first}", first, read_only=True),),
+    )
+    subprocess.run(["docker", "rm", "-f", spec.name], capture_output=True)
+    try:
+        subprocess.run(["sh", "-c", docker_create(spec)], check=True, capture_output=True)
+        for verb in (("start",), ("restart", "-t", "0")):
+            docker(*verb, spec.name)
+            until("it knows them", lambda: docker("exec", spec.name, "cat", "/etc/hosts") == names.strip(), within=10)
+    finally:
+        docker("rm", "-f", spec.name)
 
 
 def test_a_program_aside_goes_away_by_itself_when_its_caller_is_killed(tmp_path: Path) -> None:

@@ -101,7 +101,11 @@ class DockerConsole:
     def _copy_names(self, source: str, target: str) -> None:
         """The engine brings the names that a network knows along only where it has made the network."""
         for path in ("/etc/hosts", "/etc/resolv.conf"):
-            chunks, _ = self.api.get_archive(source, path)
+            try:
+                chunks, _ = self.api.get_archive(source, path)
+            except NotFound:
+                # Somebody deleted it on the node; the program can do without as well.
+                continue
             self.api.put_archive(target, "/etc", b"".join(chunks))
 
     def _end(self, container: str) -> Any:
