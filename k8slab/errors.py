@@ -233,9 +233,12 @@ class InvalidTopology(UsageError):
     def __init__(self, topology: str, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
+        what = (
+            "the file" if any(problem.file == topology for problem in self.problems) else "what was set over the file"
+        )
         super().__init__(
             f"The topology {topology} has {count} problem{'s' * (count != 1)}.",
-            remedy=f"Mend the file; `k8slab topology validate {topology}` checks it without starting anything.",
+            remedy=f"Mend {what}; `k8slab topology validate {topology}` checks it without starting anything.",
             output="\n".join(map(str, self.problems)),
         )
 

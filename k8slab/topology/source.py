@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ LONGEST_QUOTE = 40
 
 @dataclass(frozen=True)
 class Source:
-    """A parsed file: its ``value`` and the line (from 1) of every key and item, by its path from the root."""
+    """A parsed file: its ``value`` and the line (from 1) of every key and item, by its path from the root; and the
+    ``settings`` that a command line laid over it, by the path that each set."""
 
     file: str
     value: Any
     lines: Mapping[Location, int]
+    settings: Mapping[Location, str] = field(default_factory=dict)
 
     def line(self, location: Sequence[str | int]) -> int:
         """The line of ``location`` or of the nearest thing around it that the file does have."""
@@ -33,6 +35,11 @@ class Source:
         return self.lines.get(path, 0)
 
     def problem(self, location: Sequence[str | int], what: str, remedy: str = "") -> Problem:
+        path = tuple(location)
+        for end in range(len(path), 0, -1):
+            if path[:end] in self.settings:
+                # Not the file's mistake, and the file has no line for it.
+                return Problem(f"setting {self.settings[path[:end]]}", 0, what, remedy)
         return Problem(self.file, self.line(location), what, remedy)
 
 

@@ -61,7 +61,7 @@ def restored(text: str, *, lab: str) -> Topology:
 def with_settings(source: Source, settings: Sequence[str]) -> Source:
     """A copy of ``source`` in which each ``dotted.key=value`` is set; values are read as YAML."""
     value: Any = source.value
-    lines: dict[Location, int] = dict(source.lines)
+    laid: dict[Location, str] = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key.strip():
@@ -73,7 +73,8 @@ def with_settings(source: Source, settings: Sequence[str]) -> Source:
             why = " ".join(problem.what for problem in error.problems)
             raise UsageError(f"The value of {setting!r} cannot be read.", why=why) from error
         value = _replaced(value, path, parsed, setting)
-    return Source(source.file, value, lines)
+        laid[tuple(path)] = setting
+    return Source(source.file, value, source.lines, laid)
 
 
 def environment_settings(environment: Mapping[str, str]) -> list[str]:

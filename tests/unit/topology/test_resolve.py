@@ -157,6 +157,18 @@ def test_unknown_topologies_suggest_the_nearest() -> None:
     assert "k8s-mesos" in raised.value.remedy
 
 
+def test_a_wrong_setting_is_not_blamed_on_the_file() -> None:
+    for setting, what in (
+        ("egres=false", "egres: there is no such setting."),
+        ("network.subnet=10.0.0.0/33", "network.subnet: Input is not a valid IPv4 network."),
+        ("nodes.etcd.count=0", "node etcd: count is 0; a lab has 1 to 250 nodes."),
+    ):
+        with pytest.raises(InvalidTopology) as caught:
+            store.load(settings=[setting])
+        assert str(caught.value.problems[0]) == f"setting {setting}: {what}"
+        assert "Mend what was set over the file" in caught.value.remedy
+
+
 @pytest.mark.parametrize("setting", ["x", "=1", "nodes.etcd.count.x=1", "name={a: [}"])
 def test_settings_that_cannot_be_read_are_usage_errors(setting: str) -> None:
     with pytest.raises(UsageError):
