@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from k8slab.mesos.client.acknowledgements import Acknowledgements
 from k8slab.mesos.client.detector import MasterDetector
 from k8slab.mesos.client.errors import MesosError
 from k8slab.mesos.client.stream import Event, Moved, Subscription, encode_bytes
@@ -28,6 +29,10 @@ class SchedulerClient:
 
     ``framework_info`` is the v1 FrameworkInfo; with an ``id`` in it that framework is taken over. Events and calls are
     v1 JSON as dicts. Calls need a live subscription and raise MesosError when refused or when there is none.
+
+    An UPDATE is acknowledged when the next event is asked for, which is when it has been dealt with: whoever raises or
+    leaves the loop before gets it again from the agent, in this life or the next one. One whose acknowledgement got
+    lost on the way is acknowledged again and not told twice.
     """
 
     def __init__(
@@ -38,12 +43,19 @@ class SchedulerClient:
         backoff: float = 0.1,
         max_backoff: float = 5.0,
         session_timeout: float = 10.0,
+        suppressed_roles: Sequence[str] = (),
+        explicit_acknowledgements: bool = False,
     ) -> None:
-        """``backoff``: seconds before the first retry, doubled up to ``max_backoff``."""
+        """``backoff``: seconds before the first retry, doubled up to ``max_backoff``.
+
+        With ``explicit_acknowledgements`` nothing is acknowledged but by ``acknowledge``.
+        """
         self.framework_info: dict[str, Any] = dict(framework_info)
         self.framework_id: str | None = (framework_info.get("id") or {}).get("value")
         self.master_info: dict[str, Any] = {}
         self.detector = MasterDetector(master, session_timeout=session_timeout)
+        self.suppressed_roles = tuple(suppressed_roles)
+        self._acknowledgements = None if explicit_acknowledgements else Acknowledgements()
         self._backoff, self._max_backoff = backoff, max_backoff
         self._subscription: Subscription | None = None
         self._subscribed = False
@@ -67,7 +79,9 @@ class SchedulerClient:
                 return
             failed = False
             async for event in self._stream(leader):
-                yield event
+                if not self._told_before(event):
+                    yield event
+                await self._settle(event)
                 if event["type"] == "SUBSCRIBED":
                     delay = self._backoff
                 failed = failed or event["type"] == "ERROR"
@@ -78,7 +92,21 @@ class SchedulerClient:
             if await self._or_closed(self.detector.moved_within(leader, delay * random.uniform(0.5, 1.0))):
                 delay = self._backoff
             else:
+                self.detector.give_up(leader)
                 delay = min(delay * 2, self._max_backoff)
+
+    def _told_before(self, event: Event) -> bool:
+        return self._acknowledgements is not None and self._acknowledgements.repeated(event)
+
+    async def _settle(self, event: Event) -> None:
+        """Acknowledge what has been dealt with. An acknowledgement that gets lost is made when the update returns."""
+        if self._acknowledgements is None or (call := self._acknowledgements.call(event)) is None:
+            return
+        self._acknowledgements.note(event)
+        try:
+            await self._call(*call)
+        except MesosError as error:
+            log.info("%s waits for the update's next delivery: %s", call[0], error)
 
     async def _stream(self, leader: str) -> AsyncIterator[Event]:
         """One subscription, ended by the peer, by silence, by ``close()`` or because another master leads."""
@@ -108,6 +136,8 @@ class SchedulerClient:
     def _subscribe_call(self) -> Call:
         call: Call = {"type": "SUBSCRIBE", "subscribe": {"framework_info": dict(self.framework_info)}}
         call["subscribe"]["framework_info"].pop("id", None)
+        if self.suppressed_roles:
+            call["subscribe"]["suppressed_roles"] = list(self.suppressed_roles)
         if self.framework_id is not None:
             call["framework_id"] = call["subscribe"]["framework_info"]["id"] = {"value": self.framework_id}
         return call
@@ -155,7 +185,10 @@ class SchedulerClient:
         await self._call("KILL", payload)
 
     async def acknowledge(self, status: Mapping[str, Any]) -> None:
-        """Confirm an UPDATE's status; one without uuid comes from the master itself and needs no confirmation."""
+        """Confirm an UPDATE's status; one without uuid comes from the master itself and needs no confirmation.
+
+        Only with ``explicit_acknowledgements``; else the client does it.
+        """
         if status.get("uuid"):
             await self._call("ACKNOWLEDGE", {key: status[key] for key in ("agent_id", "task_id", "uuid")})
 
@@ -166,11 +199,27 @@ class SchedulerClient:
         ]
         await self._call("RECONCILE", {"tasks": wanted})
 
-    async def revive(self) -> None:
-        await self._call("REVIVE")
+    async def revive(self, roles: Sequence[str] = ()) -> None:
+        """Want offers again, and at once, whatever was refused before: in ``roles``, or in all."""
+        await self._call("REVIVE", {"roles": list(roles)} if roles else None)
 
-    async def suppress(self) -> None:
-        await self._call("SUPPRESS")
+    async def suppress(self, roles: Sequence[str] = ()) -> None:
+        """Want no offers, in ``roles`` or in all, until the next ``revive``."""
+        await self._call("SUPPRESS", {"roles": list(roles)} if roles else None)
+
+    async def request(self, requests: Sequence[Mapping[str, Any]]) -> None:
+        """Ask for resources; the standard allocator hears and offers what it would have offered anyway."""
+        await self._call("REQUEST", {"requests": list(requests)})
+
+    async def reconcile_operations(self, operations: Sequence[Mapping[str, Any]]) -> None:
+        await self._call("RECONCILE_OPERATIONS", {"operations": list(operations)})
+
+    async def update_framework(self, framework_info: Mapping[str, Any], suppressed_roles: Sequence[str] = ()) -> None:
+        """Change what the framework is, while it is subscribed and for the subscriptions to come."""
+        known = {"id": {"value": self.framework_id}}
+        payload = {"framework_info": {**framework_info, **known}, "suppressed_roles": list(suppressed_roles)}
+        await self._call("UPDATE_FRAMEWORK", payload)
+        self.framework_info, self.suppressed_roles = dict(framework_info), tuple(suppressed_roles)
 
     async def teardown(self) -> None:
         """End the framework: all its tasks and executors are killed, its id can never be used again."""
@@ -197,6 +246,24 @@ class SchedulerClient:
 def launch(task_infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The operation that launches tasks."""
     return {"type": "LAUNCH", "launch": {"task_infos": list(task_infos)}}
+
+
+def launch_group(executor: Mapping[str, Any], task_infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The operation that launches tasks together, all or none, under one default executor."""
+    return {
+        "type": "LAUNCH_GROUP",
+        "launch_group": {"executor": dict(executor), "task_group": {"tasks": list(task_infos)}},
+    }
+
+
+def reserve(resources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The operation that keeps offered resources for the role that their reservation names."""
+    return {"type": "RESERVE", "reserve": {"resources": list(resources)}}
+
+
+def unreserve(resources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The inverse of ``reserve``."""
+    return {"type": "UNRESERVE", "unreserve": {"resources": list(resources)}}
 
 
 def _offers(offer_ids: Sequence[str], refuse_seconds: float | None) -> dict[str, Any]:
