@@ -77,7 +77,8 @@ class CommandExecutor:
         env = {key: text for key, text in os.environ.items() if key not in EXECUTOR_VARIABLES}
         for variable in (command.get("environment") or {}).get("variables", ()):
             env[variable["name"]] = variable.get("value", "")
-        print(f"Starting task {task_id}", flush=True)
+        # To stderr: the sandbox's stdout is to hold what the command says and nothing else.
+        print(f"Starting task {task_id}", file=sys.stderr, flush=True)
         try:
             # A group of its own, but our session: so it can be signalled without us, and found when we are gone.
             self._process = await asyncio.create_subprocess_exec(
@@ -95,7 +96,7 @@ class CommandExecutor:
         if timer is not None:
             timer.cancel()
         text = _told(status)
-        print(f"{text} (pid: {self._process.pid})", flush=True)
+        print(f"{text} (pid: {self._process.pid})", file=sys.stderr, flush=True)
         if self._expired:
             await self._end(task_id, "TASK_FAILED", text, reason="REASON_MAX_COMPLETION_TIME_REACHED")
         elif self._killed:

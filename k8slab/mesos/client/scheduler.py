@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -66,7 +66,7 @@ class SchedulerClient:
     def subscribed(self) -> bool:
         return self._subscribed
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncGenerator[Event, None]:
         """Every event but heartbeats, over all resubscriptions, and ``{"type": "DISCONNECTED"}`` when a stream ends.
 
         Ends after an ERROR (and its DISCONNECTED) or ``close()``: an ERROR is the master's last word on this
@@ -78,13 +78,14 @@ class SchedulerClient:
             if leader is None:
                 return
             failed = False
-            async for event in self._stream(leader):
-                if not self._told_before(event):
-                    yield event
-                await self._settle(event)
-                if event["type"] == "SUBSCRIBED":
-                    delay = self._backoff
-                failed = failed or event["type"] == "ERROR"
+            async with contextlib.aclosing(self._stream(leader)) as stream:
+                async for event in stream:
+                    if not self._told_before(event):
+                        yield event
+                    await self._settle(event)
+                    if event["type"] == "SUBSCRIBED":
+                        delay = self._backoff
+                    failed = failed or event["type"] == "ERROR"
             if failed:
                 return
             # A random share of the delay keeps a class of frameworks from returning to a new master all at once.
@@ -108,7 +109,7 @@ class SchedulerClient:
         except MesosError as error:
             log.info("%s waits for the update's next delivery: %s", call[0], error)
 
-    async def _stream(self, leader: str) -> AsyncIterator[Event]:
+    async def _stream(self, leader: str) -> AsyncGenerator[Event, None]:
         """One subscription, ended by the peer, by silence, by ``close()`` or because another master leads."""
         subscription = self._subscription = Subscription(f"http://{leader}/api/v1/scheduler")
         events = subscription.open(self._subscribe_call(), silence=self._heartbeat * SILENT_HEARTBEATS)
