@@ -127,7 +127,7 @@ def test_tasks_that_live_come_first_and_newest_first(cluster: Cluster, render: A
 def test_masters_and_offers(cluster: Cluster, render: Any) -> None:
     assert render(mesos.shown(cluster, "masters", now=NOW))[1:] == [
         "mesos-master-0  172.17.1.4:5050  standby  -        -",
-        "mesos-master-1  172.17.1.5:5050  leading  1m ago  1.11.0",
+        "mesos-master-1  172.17.1.5:5050  leading  1m ago   1.11.0",
         "mesos-master-2  172.17.1.6:5050  down     -        -",
     ]
     assert render(mesos.shown(cluster, "offers", now=NOW)) == [
