@@ -46,6 +46,7 @@ class Batch:
                 case "ERROR":
                     sys.exit(event["error"]["message"])
             if len(self.done) == self.wanted.jobs:
+                await self.client.teardown()
                 return
 
     async def use(self, offer: dict[str, Any]) -> None:
@@ -99,7 +100,7 @@ async def main(wanted: argparse.Namespace) -> int:
     stopping = asyncio.create_task(interrupted.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if client.subscribed:
+    if interrupted.is_set() and client.subscribed:
         await client.teardown()
     await client.close()
     if interrupted.is_set():

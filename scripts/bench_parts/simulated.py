@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import sys
 import time
@@ -277,4 +278,6 @@ class Crowd:
 
 
 if __name__ == "__main__":
+    # Real agents are on machines of their own: they take no processor time from the master.
+    os.nice(10)
     uvloop.run(Crowd(sys.argv[1], int(sys.argv[2])).run())
