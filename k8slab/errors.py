@@ -188,9 +188,11 @@ class UnknownTask(UsageError):
     id = "unknown-task"
 
     def __init__(self, task: str, known: Iterable[str]) -> None:
+        near = get_close_matches(task, sorted(set(known)), n=3, cutoff=0.5)
         super().__init__(
             f"The cluster knows no task {task!r}.",
-            remedy=_did_you_mean(task, known, "`k8slab mesos tasks`"),
+            # A cluster may know thousands.
+            remedy=f"Did you mean {' or '.join(near)}?" if near else "`k8slab mesos tasks` lists those it knows.",
         )
 
 

@@ -112,11 +112,12 @@ def print_log(masters: Sequence[Known], name: str, file: str, *, follow: bool) -
 
 
 def find(found: Cluster, name: str) -> Task:
-    """By id, by the beginning of an id, or by name: of several with one name the live ones, else the last."""
+    """By id, by name, or by the beginning of an id: of several the living one, else the one that ended last."""
     ids = {task.id: task for task in reversed(found.tasks)}
     if name in ids:
         return ids[name]
-    meant = [task for task in found.tasks if task.name == name or task.id.startswith(name)]
+    named = [task for task in found.tasks if task.name == name]
+    meant = named or [task for task in found.tasks if task.id.startswith(name)]
     live = [task for task in meant if not task.ended]
     if not meant:
         raise UnknownTask(name, ids)
@@ -139,7 +140,7 @@ async def _print_log(masters: Sequence[Known], found: Cluster, task: Task, file:
     watching = asyncio.create_task(_watch(masters, task, over))
     sandbox = Sandbox(agent, framework_id=task.framework_id, executor_id=task.executor_id, task_id=task.id)
     try:
-        if over.is_set() and await sandbox.directory() is None:
+        if over.is_set() and await sandbox.former_directory() is None:
             raise MesosFailed(
                 f"The agent {task.agent} has no sandbox of {task.id} any more.",
                 why="Sandboxes of executors that ended long ago make room for others.",

@@ -31,6 +31,24 @@ class Sandbox:
             self._directory = self._find(await self._agent.state())
         return self._directory
 
+    async def former_directory(self) -> str | None:
+        """The path of one whose framework the agent has forgotten: files outlive the books. Raises MesosError."""
+        if await self.directory() is not None:
+            return self._directory
+        state = await self._agent.state()
+        work_dir = state.get("flags", {}).get("work_dir", "")
+        path = (
+            f"{work_dir}/slaves/{state['id']}/frameworks/{self._framework_id}/executors/{self._executor_id}/runs/latest"
+        )
+        try:
+            await self._agent.read_file(f"{path}/stdout", offset=-1)
+        except MesosError as error:
+            if error.status != NOT_FOUND:
+                raise
+            return None
+        self._directory = path
+        return path
+
     def _find(self, state: Mapping[str, Any]) -> str | None:
         for executor in _executors(state, self._framework_id):
             tasks = [task["id"] for kind in ("tasks", "queued_tasks", "completed_tasks") for task in executor[kind]]

@@ -82,6 +82,7 @@ async def test_a_command_is_run_to_its_end(small: Cluster) -> None:
     [framework] = state["completed_frameworks"]
     [task] = framework["completed_tasks"]
     assert (framework["name"], task["state"]) == ("hi", "TASK_FINISHED")
+    assert (await k8slab_mesos(small, "logs", "hi")).stdout == "hi\nbye\n"
     long = await k8slab_mesos(small, "execute", "--", "seq", "200000")
     assert long.stdout == "".join(f"{number}\n" for number in range(1, 200_001))
 

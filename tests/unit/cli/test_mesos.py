@@ -117,11 +117,13 @@ def test_a_task_is_found_by_its_id_its_beginning_or_its_name() -> None:
         task("ho.2", "TASK_RUNNING", 4),
         task("he.1", "TASK_RUNNING", 5),
         task("he.2", "TASK_KILLED", 6),
+        task("hello.1", "TASK_RUNNING", 7),
     ]
     cluster = read({"frameworks": [{"id": "m-0", "name": "f", "tasks": tasks}]})
     assert find(cluster, "hi.1").id == "hi.1"
     assert find(cluster, "hi").id == "hi.2", "of those that ended the last"
-    assert find(cluster, "he").id == "he.1", "of several the living one"
+    assert find(cluster, "he").id == "he.1", "of several with the name the living one"
+    assert find(cluster, "hel").id == "hello.1"
     with pytest.raises(AmbiguousTask, match="ho"):
         find(cluster, "ho")
     with pytest.raises(UnknownTask) as caught:
