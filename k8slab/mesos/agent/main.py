@@ -25,6 +25,7 @@ from k8slab.mesos.agent.processes import kill_tree
 from k8slab.mesos.agent.recovery import Incompatible, await_executors, check_compatible, recover
 from k8slab.mesos.attributes import parse_attributes
 from k8slab.mesos.client.detector import MasterDetector
+from k8slab.mesos.files import Files
 from k8slab.mesos.flags import Flags, host_address
 from k8slab.mesos.http import Routes, json_answer, serve
 from k8slab.mesos.resources import Resources
@@ -167,6 +168,10 @@ def _routes(agent: Agent, link: MasterLink, executor_api: ExecutorApi) -> Routes
 
     table.add("/api/v1/executor", executor_api)
     table.add("/health", health)
+    files = Files()
+    sandboxes = agent.checkpoint.paths.work_dir / "slaves"
+    files.attach(str(sandboxes), sandboxes)
+    files.add_to(table)
     show("/state", lambda: views.state(agent, master=link.master))
     show("/state.json", lambda: views.state(agent, master=link.master))
     show("/version", views.version)
