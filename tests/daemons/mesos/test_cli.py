@@ -6,11 +6,14 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
+from tests.daemons.k8sm import images
 from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, get_json
 
 PROGRAM = "from k8slab.cli.app import main; main()"
@@ -150,3 +153,19 @@ async def test_without_a_leader_there_is_an_error_with_a_remedy(small: Cluster) 
         assert "`k8slab start zk mm`" in done.stderr
     masters = (await k8slab_mesos(small, "masters", "-o", "json")).json["masters"]
     assert [master["state"] for master in masters] == ["down"]
+
+
+@pytest.fixture
+def image() -> Iterator[str]:
+    images.build()
+    yield images.SHELL
+    images.remove()
+
+
+async def test_a_command_in_a_container(master: Cluster, image: str) -> None:
+    master.agent("--containerizers=mesos,docker")
+    done = await k8slab_mesos(
+        master, "execute", "--docker-image", image, "--", "echo contained; ls -d /usr/share || exit 4"
+    )
+    assert (done.code, done.stdout) == (1, "contained\n"), done.stderr
+    assert "exited with status 4" in done.stderr.splitlines()[-1]
