@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ import pytest
 
 from tests.daemons.k8sm import images
 from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, get_json
+from tests.daemons.mesos.test_failover import leader_of, three_masters
+from tests.daemons.processes import ZooKeeper
 
 PROGRAM = "from k8slab.cli.app import main; main()"
 
@@ -110,6 +114,23 @@ async def test_an_interrupted_command_is_killed(small: Cluster) -> None:
     assert framework["completed_tasks"][0]["state"] == "TASK_KILLED"
 
 
+async def test_a_command_outlives_the_leader_it_was_launched_by(zookeeper: ZooKeeper, cluster: Cluster) -> None:
+    cluster.zk = zookeeper.url(f"/mesos-{uuid.uuid4()}")
+    leader = await three_masters(cluster)
+    agent = cluster.agent("--zk_session_timeout=1secs")
+    line = "echo begun; while test ! -e over; do sleep 0.1; done; echo done"
+    async with started(cluster, "execute", "--", line) as process:
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readline(), 30) == b"begun\n"
+        leader.daemon.kill()
+        [sandbox] = agent.work_dir.glob("slaves/*-S*/frameworks/*/executors/execute.*/runs/latest")
+        (sandbox / "over").touch()
+        rest, stderr = await asyncio.wait_for(process.communicate(), 60)
+    assert (process.returncode, rest) == (0, b"done\n"), stderr.decode()
+    found = await eventually(lambda: leader_of(cluster.masters), what="another leader")
+    assert (await cluster.state(found))["frameworks"] == []
+
+
 async def test_a_command_that_no_agent_has_room_for_waits(small: Cluster) -> None:
     async with started(small, "execute", "--cpus", "64", "--", "true") as process:
         assert process.stderr is not None
@@ -159,6 +180,11 @@ async def test_without_a_leader_there_is_an_error_with_a_remedy(small: Cluster) 
 def image() -> Iterator[str]:
     images.build()
     yield images.SHELL
+    # The agent keeps what ended for hours; its sandbox says whose it was.
+    listing = ["docker", "ps", "-aq", "--filter", f"ancestor={images.SHELL}"]
+    left = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split()
+    if left:
+        subprocess.run(["docker", "rm", "-f", *left], check=True, capture_output=True)
     images.remove()
 
 
