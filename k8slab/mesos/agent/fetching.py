@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,18 +89,20 @@ async def fetch(
         for item in items:
             if item.get("cache") and cache is not None:
                 item["from"] = str(await held.enter_async_context(cache.holding(item["value"], user=user)))
-        await run_fetcher(items, sandbox, user=user)
+        await run_fetcher(items, sandbox, user=user, log_to=sandbox / "stderr")
 
 
-async def run_fetcher(items: list[Item], directory: Path, *, user: str | None) -> None:
-    """Its log goes to ``stderr`` in the directory. Raises OSError."""
+async def run_fetcher(items: list[Item], directory: Path, *, user: str | None, log_to: Path | None = None) -> None:
+    """Raises OSError saying which item failed and why."""
     who = identity(user)
-    become: dict[str, Any] = {"user": who[0], "group": who[1], "extra_groups": list(who[2])} if who else {}
     kept = {key: os.environ[key] for key in ("PATH", "http_proxy", "https_proxy", "no_proxy") if key in os.environ}
     info = orjson.dumps({"directory": str(directory), "items": items}).decode()
-    with (directory / "stderr").open("ab") as log_file:
-        if who:
-            os.chown(log_file.name, who[0], who[1])
+    with contextlib.ExitStack() as files:
+        log_file: Any = asyncio.subprocess.DEVNULL
+        if log_to is not None:
+            log_file = files.enter_context(log_to.open("ab"))
+            if who:
+                os.chown(log_file.fileno(), who[0], who[1])
         process = await asyncio.create_subprocess_exec(
             *programs.argv("fetcher"),
             env={**kept, "MESOS_FETCHER_INFO": info},
@@ -109,7 +111,8 @@ async def run_fetcher(items: list[Item], directory: Path, *, user: str | None) -
             stdout=asyncio.subprocess.PIPE,
             stderr=log_file,
             start_new_session=True,
-            **become,
+            # Not user= and group=, which uvloop does not know.
+            preexec_fn=(lambda: _become(*who)) if who else None,
         )
     try:
         reason, _ = await process.communicate()
@@ -118,3 +121,9 @@ async def run_fetcher(items: list[Item], directory: Path, *, user: str | None) -
         raise
     if process.returncode != 0:
         raise OSError(reason.decode(errors="replace").strip() or f"the fetcher ended with {process.returncode}")
+
+
+def _become(user: int, group: int, groups: Sequence[int]) -> None:
+    os.setgroups(groups)
+    os.setgid(group)
+    os.setuid(user)

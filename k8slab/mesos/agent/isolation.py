@@ -31,7 +31,7 @@ class Isolation:
         self._removals: set[asyncio.Task[None]] = set()
 
     @classmethod
-    def parse(cls, flag: str, *, quota: bool) -> Isolation:
+    def parse(cls, flag: str, *, quota: bool, root: str) -> Isolation:
         """From ``--isolation``. Raises ValueError for what is unknown, or asked for and not to be had here."""
         names = {name.strip() for name in flag.split(",") if name.strip()}
         if unknown := names - KNOWN:
@@ -43,7 +43,7 @@ class Isolation:
             log.info("isolation %s: cpus and memory of tasks are counted, not enforced", flag)
             return cls()
         try:
-            return cls(Cgroups(cpu=cpu, memory=memory, quota=quota))
+            return cls(Cgroups(cpu=cpu, memory=memory, quota=quota, root=root))
         except CgroupsUnavailable as error:
             raise ValueError(f"control groups cannot be used here ({error}); use posix/cpu,posix/mem") from error
 

@@ -65,6 +65,7 @@ FLAGS: dict[str, tuple[str | None, str]] = {
     "sandbox_directory": ("/mnt/mesos/sandbox", "where a container with an own file system sees its sandbox"),
     "isolation": ("posix/cpu,posix/mem", "posix/cpu or cgroups/cpu, posix/mem or cgroups/mem"),
     "cgroups_enable_cfs": ("false", "whether cpus are a ceiling, not only a share, with cgroups/cpu"),
+    "cgroups_root": ("mesos", "the control group below which this agent alone has containers"),
     "fetcher_cache_size": ("2GB", "how much of what was fetched is kept"),
     "launcher": ("posix", "accepted"),
     "log_dir": (None, "accepted; this agent logs to stderr, its supervisor keeps the files"),
@@ -82,7 +83,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.read("master", _master)
     ip = host_address(flags.text("ip"))
     port = flags.read("port", int)
-    isolation = flags.read("isolation", lambda text: Isolation.parse(text, quota=flags.boolean("cgroups_enable_cfs")))
+    quota = flags.boolean("cgroups_enable_cfs")
+    isolation = flags.read(
+        "isolation", lambda text: Isolation.parse(text, quota=quota, root=flags.required("cgroups_root"))
+    )
     containerizers = flags.read("containerizers", _containerizers)
     docker_socket = Path(flags.required("docker_socket"))
     docker = (
@@ -104,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             switch_user=flags.boolean("switch_user"),
             containerizers=containerizers,
             docker_socket=docker_socket,
-            docker_quota=flags.boolean("cgroups_enable_cfs"),
+            docker_quota=quota,
             sandbox_directory=flags.required("sandbox_directory"),
             environment=flags.read("executor_environment_variables", _variables)
             if flags.text("executor_environment_variables")
@@ -230,6 +234,9 @@ def _routes(agent: Agent, link: MasterLink, executor_api: ExecutorApi) -> Routes
     files.add_to(table)
     show("/state", lambda: views.state(agent, master=link.master))
     show("/state.json", lambda: views.state(agent, master=link.master))
+    show("/containers", lambda: views.containers(agent))
+    show("/monitor/statistics", lambda: views.statistics(agent))
+    show("/monitor/statistics.json", lambda: views.statistics(agent))
     show("/version", views.version)
     show("/flags", lambda: {"flags": dict(agent.options.flags)})
     show("/metrics/snapshot", lambda: views.metrics(agent, registered=link.registered))
