@@ -66,6 +66,11 @@ class SchedulerClient:
     def subscribed(self) -> bool:
         return self._subscribed
 
+    @property
+    def _silence(self) -> float:
+        """Seconds after which a stream without heartbeats counts as dead."""
+        return self._heartbeat * SILENT_HEARTBEATS
+
     async def events(self) -> AsyncGenerator[Event, None]:
         """Every event but heartbeats, over all resubscriptions, and ``{"type": "DISCONNECTED"}`` when a stream ends.
 
@@ -112,11 +117,11 @@ class SchedulerClient:
     async def _stream(self, leader: str) -> AsyncGenerator[Event, None]:
         """One subscription, ended by the peer, by silence, by ``close()`` or because another master leads."""
         subscription = self._subscription = Subscription(f"http://{leader}/api/v1/scheduler")
-        events = subscription.open(self._subscribe_call(), silence=self._heartbeat * SILENT_HEARTBEATS)
+        events = subscription.open(self._subscribe_call())
         elsewhere = asyncio.create_task(self.detector.moved(leader))
         closed = asyncio.create_task(self._closed.wait())
         try:
-            while (event := await _next_unless(events, elsewhere, closed)) is not None:
+            while (event := await _next_unless(events, elsewhere, closed, silence=self._silence)) is not None:
                 if event["type"] == "SUBSCRIBED":
                     self._note_subscribed(event["subscribed"])
                 if event["type"] != "HEARTBEAT":
@@ -274,13 +279,18 @@ def _offers(offer_ids: Sequence[str], refuse_seconds: float | None) -> dict[str,
     return payload
 
 
-async def _next_unless(events: AsyncIterator[Event], *stops: asyncio.Task[Any]) -> Event | None:
-    """The next event; None at the end of the stream or as soon as one of ``stops`` is done."""
+async def _next_unless(events: AsyncIterator[Event], *stops: asyncio.Task[Any], silence: float) -> Event | None:
+    """The next event; None at the end of the stream or as soon as one of ``stops`` is done.
+
+    Raises TimeoutError when none comes for ``silence`` seconds.
+    """
     upcoming = asyncio.ensure_future(anext(events, None))
     try:
-        await asyncio.wait({upcoming, *stops}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({upcoming, *stops}, return_when=asyncio.FIRST_COMPLETED, timeout=silence)
         if upcoming.done():
             return upcoming.result()
+        if not done:
+            raise TimeoutError(f"nothing heard for {silence:g} s")
         return None
     finally:
         if not upcoming.done():
