@@ -13,7 +13,11 @@ from k8slab.cli.execute import Exec
 from k8slab.cli.session import look, session_of
 
 if TYPE_CHECKING:
+    from k8slab.cli.mesos_cluster import Known
     from k8slab.view.mesos_cluster import Kind
+
+# Options before the verb hold for it too, unless it has its own.
+WHERE = "k8slab.mesos.where"
 
 app = typer.Typer(cls=Part, help="The Mesos cluster: masters, agents, frameworks, tasks, offers.")
 
@@ -37,6 +41,7 @@ def overview(
 ) -> None:
     """Show the Mesos cluster; run commands on it."""
     if context.invoked_subcommand is not None:
+        context.meta[WHERE] = (lab_name, masters)
         return
     from k8slab.cli.mesos_cluster import cluster, known_masters
     from k8slab.view.mesos import KINDS, as_json
@@ -50,6 +55,16 @@ def overview(
         session.answer(drawn(found, look(session.out), now=time.time()))
 
 
+def _masters(context: typer.Context, lab_name: str, masters: str) -> list[Known]:
+    from k8slab.cli.mesos_cluster import known_masters
+
+    outer_lab, outer_masters = context.meta.get(WHERE, ("", ""))
+    # A lab that the environment names is the same in both places: it was not asked for after the verb.
+    if not masters and lab_name in ("", outer_lab):
+        masters = outer_masters
+    return known_masters(session_of(context), lab_name or outer_lab, masters)
+
+
 def _table(kind: Kind, help: str) -> None:
     def show(
         context: typer.Context,
@@ -57,11 +72,11 @@ def _table(kind: Kind, help: str) -> None:
         masters: Masters = "",
         output: options.Output = options.Form.table,
     ) -> None:
-        from k8slab.cli.mesos_cluster import cluster, known_masters
+        from k8slab.cli.mesos_cluster import cluster
         from k8slab.view.mesos import as_json, shown
 
         session = session_of(context)
-        found = cluster(known_masters(session, lab_name, masters), leader_needed=kind != "masters")
+        found = cluster(_masters(context, lab_name, masters), leader_needed=kind != "masters")
         if session.json:
             session.answer_json(as_json(found, [kind]))
         else:
@@ -94,12 +109,11 @@ def execute(
     masters: Masters = "",
 ) -> None:
     """Run a command as a task to its end, with its output here; 0 only when it finished. Ctrl-C kills it."""
-    from k8slab.cli.mesos_cluster import known_masters
     from k8slab.cli.mesos_run import run, task_command
 
     session = session_of(context)
     wanted = task_command(command, name=name, cpus=cpus, mem=mem, role=role, docker_image=docker_image)
-    raise typer.Exit(run(session, known_masters(session, lab_name, masters), wanted))
+    raise typer.Exit(run(session, _masters(context, lab_name, masters), wanted))
 
 
 @app.command("logs")
@@ -112,8 +126,6 @@ def logs(
     masters: Masters = "",
 ) -> None:
     """Print what a task has written to its sandbox."""
-    from k8slab.cli.mesos_cluster import known_masters
     from k8slab.cli.mesos_run import print_log
 
-    session = session_of(context)
-    print_log(known_masters(session, lab_name, masters), task, "stderr" if stderr else "stdout", follow=follow)
+    print_log(_masters(context, lab_name, masters), task, "stderr" if stderr else "stdout", follow=follow)

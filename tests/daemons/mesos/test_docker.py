@@ -91,7 +91,7 @@ async def test_a_container_runs_to_its_end(engine: Cluster) -> None:
         assert shown["Name"] == f"/{name_of(status)}"
         home = sandbox(engine, "ends")
         assert "out" in (home / "stdout").read_text().splitlines()
-        assert (home / "stderr").read_text().splitlines()[-1] == "err"
+        assert "err" in (home / "stderr").read_text().splitlines()
         assert (home / "written").read_text() == "hi\n"
         await gone(name_of(status))
 

@@ -67,6 +67,15 @@ def test_another_cluster_needs_no_lab(shell: Any, led: list[str]) -> None:
     assert "There is no lab" in shell("mesos", "frameworks", code=2).stderr
 
 
+def test_options_before_the_verb_hold_for_it(shell: Any, led: list[str]) -> None:
+    assert "Kubernetes" in shell("mesos", "--masters", "172.17.1.5", "frameworks").stdout
+    shell("run", "k8s-mesos", "--lab", "one")
+    assert "There is no lab 'two'" in shell("mesos", "--lab", "two", "frameworks", code=2).stderr
+    assert "Kubernetes" in shell("mesos", "--lab", "two", "frameworks", "--lab", "one").stdout
+    assert "Kubernetes" in shell("mesos", "--lab", "one", "frameworks").stdout
+    assert "Kubernetes" in shell("mesos", "--masters", "172.17.1.5", "frameworks", K8SLAB_LAB="two").stdout
+
+
 def test_without_a_leader_it_says_what_each_master_says(up: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     masters({"172.17.1.4": (503, b"No leader elected")}, monkeypatch)
     for words in (("agents",), (), ("logs", "x"), ("execute", "--", "true")):
