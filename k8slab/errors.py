@@ -1,7 +1,7 @@
 """The error catalogue: every failure a person can meet, with its id, exit code, cause and remedy.
 
     LabError                  1   a step failed
-    ├── StepFailed            1   ├─ DaemonFailed, NodeFailed, BuildFailed, ForeignName
+    ├── StepFailed            1   ├─ DaemonFailed, NodeFailed, BuildFailed, ForeignName, NoLeadingMaster
     ├── UsageError            2   ├─ UnknownTopology, UnknownTarget, InvalidTopology, NoSuchLab, BadName
     ├── PreconditionMissing   3   ├─ EngineUnreachable, EngineForbidden, ImageMissing, SubnetTaken, AddressTaken, …
     ├── TimedOut              4
@@ -167,6 +167,53 @@ class AddressTaken(PreconditionMissing):
             f"The address {address} already answers on the lab's bridge.",
             why=f"It belongs to {owner}.",
             remedy="Stop what uses it, or choose other addresses in the topology.",
+        )
+
+
+class NoLeadingMaster(StepFailed):
+    """``said``: what each master asked has to say, a line each."""
+
+    id = "no-leading-master"
+
+    def __init__(self, said: Iterable[str]) -> None:
+        super().__init__(
+            "No Mesos master leads.",
+            why="Masters lead only while ZooKeeper has a quorum; another one takes over within its session's 10 s.",
+            remedy="`k8slab status` shows who is missing; `k8slab start zk mm` starts what was killed.",
+            output="\n".join(said),
+        )
+
+
+class UnknownTask(UsageError):
+    id = "unknown-task"
+
+    def __init__(self, task: str, known: Iterable[str]) -> None:
+        near = get_close_matches(task, sorted(set(known)), n=3, cutoff=0.5)
+        super().__init__(
+            f"The cluster knows no task {task!r}.",
+            # A cluster may know thousands.
+            remedy=f"Did you mean {' or '.join(near)}?" if near else "`k8slab mesos tasks` lists those it knows.",
+        )
+
+
+class AmbiguousTask(UsageError):
+    id = "ambiguous-task"
+
+    def __init__(self, task: str, meant: Iterable[str]) -> None:
+        super().__init__(f"Several tasks are meant by {task!r}.", remedy=f"Say which: {', '.join(sorted(meant))}.")
+
+
+class MesosFailed(StepFailed):
+    id = "mesos-failed"
+
+
+class PackageMissing(PreconditionMissing):
+    id = "package-missing"
+
+    def __init__(self, package: str) -> None:
+        super().__init__(
+            f"This needs the Python package {package}, which is not installed here.",
+            remedy="Install k8slab with what its daemons use: `pip install 'k8slab[daemons]'`.",
         )
 
 

@@ -22,6 +22,7 @@ from k8slab.cli import (
     kill,
     logs,
     manual,
+    mesos,
     node,
     rm,
     run,
@@ -83,6 +84,7 @@ _add(INSIDE, logs.logs, "logs")
 _add(INSIDE, export.export, "export")
 _add(CLIENTS, clients.kubectl, "kubectl", context_settings=clients.CONTEXT)
 _add(CLIENTS, clients.etcdctl, "etcdctl", context_settings=clients.CONTEXT)
+app.add_typer(mesos.app, name="mesos", rich_help_panel=CLIENTS)
 _add(CLIENTS, env.env, "env")
 app.add_typer(topology.app, name="topology", rich_help_panel=TOPOLOGIES)
 _add(MACHINE, doctor.doctor, "doctor")

@@ -96,9 +96,13 @@ def report(figures: dict[str, list[float]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("what", choices=["run", "wiring", "all"])
+    parser.add_argument("what", choices=["run", "wiring", "mesos", "all"])
     parser.add_argument("--runs", type=int, default=5)
-    given = parser.parse_args()
+    given, others_own = parser.parse_known_args()
+    if others_own and given.what != "mesos":
+        parser.error(f"not known: {' '.join(others_own)}")
+    if given.what in ("mesos", "all"):
+        subprocess.run([sys.executable, str(HERE / "mesos.py"), *others_own], check=True)
     if given.what in ("wiring", "all"):
         subprocess.run([sys.executable, str(HERE / "wiring.py")], check=True)
     if given.what in ("run", "all"):

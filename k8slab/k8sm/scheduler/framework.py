@@ -155,18 +155,15 @@ class Framework:
         task_id, state = status["task_id"]["value"], status["state"]
         task = self.tasks.get(task_id)
         log.debug("task %s is %s: %s", task_id, state, status.get("message", ""))
-        try:
-            if task is None:
-                await self._on_unknown_task(status)
-            elif state in TERMINAL or (state == "TASK_UNKNOWN" and self.reconciler.settled):
-                self._end(task, status)
-            elif state != "TASK_UNKNOWN":
-                self.tasks.change(task_id, state, _now())
-                if state == "TASK_RUNNING":
-                    self.queue.launched(task.uid)
-                self._wake.set()
-        finally:
-            await self._client.acknowledge(status)
+        if task is None:
+            await self._on_unknown_task(status)
+        elif state in TERMINAL or (state == "TASK_UNKNOWN" and self.reconciler.settled):
+            self._end(task, status)
+        elif state != "TASK_UNKNOWN":
+            self.tasks.change(task_id, state, _now())
+            if state == "TASK_RUNNING":
+                self.queue.launched(task.uid)
+            self._wake.set()
 
     async def _on_unknown_task(self, status: Mapping[str, Any]) -> None:
         """A task that is not in the books: another life of this scheduler launched it. It is taken over, or killed."""

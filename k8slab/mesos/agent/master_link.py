@@ -156,6 +156,9 @@ class MasterLink:
         return {
             "PING": lambda event: self.send({"type": "PONG"}),
             "RUN_TASK": lambda event: agent.run_task(event["framework_info"], event["task"], event["role"]),
+            "RUN_TASK_GROUP": lambda event: agent.run_task_group(
+                event["framework_info"], event["executor"], event["task_group"], event["role"]
+            ),
             "KILL_TASK": lambda event: agent.kill_task(
                 event["framework_id"]["value"], event["task_id"]["value"], event.get("kill_policy")
             ),

@@ -85,6 +85,40 @@ def _task(executor: Executor, task: Task) -> dict[str, Any]:
     }
 
 
+def statistics(agent: Agent) -> list[dict[str, Any]]:
+    """What every running container uses and may use."""
+    return [{**_names(executor), "statistics": agent.isolation.statistics(executor)} for executor in _running(agent)]
+
+
+def containers(agent: Agent) -> list[dict[str, Any]]:
+    return [
+        {
+            **_names(executor),
+            "container_id": executor.container_id,
+            "statistics": agent.isolation.statistics(executor),
+            "status": {
+                "container_id": {"value": executor.container_id},
+                "executor_pid": executor.process.pid if executor.process else 0,
+            },
+        }
+        for executor in _running(agent)
+    ]
+
+
+def _running(agent: Agent) -> list[Executor]:
+    found = [executor for framework in agent.frameworks.values() for executor in framework.executors.values()]
+    return [executor for executor in found if executor.process is not None and executor.state != "terminated"]
+
+
+def _names(executor: Executor) -> dict[str, Any]:
+    return {
+        "executor_id": executor.executor_id,
+        "executor_name": executor.info.get("name", ""),
+        "framework_id": executor.framework_id,
+        "source": executor.info.get("source", ""),
+    }
+
+
 def metrics(agent: Agent, *, registered: bool) -> dict[str, float]:
     executors = [executor for framework in agent.frameworks.values() for executor in framework.executors.values()]
     tasks = [task for executor in executors for task in [*executor.queued.values(), *executor.tasks.values()]]

@@ -1,4 +1,4 @@
-"""Finding the leading master, by ZooKeeper (``zk://…``) or by address (``host:port``)."""
+"""Finding the leading master, by ZooKeeper (``zk://…``) or by addresses (``host:port,…``)."""
 
 from __future__ import annotations
 
@@ -10,19 +10,24 @@ DEFAULT_PORT = 5050
 
 
 class MasterDetector:
-    """Knows the leading master's ``host:port`` and notices when it changes. Starts on its first use."""
+    """Knows the leading master's ``host:port`` and notices when it changes. Starts on its first use.
+
+    Told addresses alone, it knows nothing before somebody tries: ``redirect`` and ``give_up`` say what came of it.
+    """
 
     def __init__(self, master: str, *, session_timeout: float = 10.0) -> None:
-        """Raises ValueError when ``master`` is neither ``zk://host:port,…/path`` nor ``host[:port]``."""
+        """Raises ValueError when ``master`` is neither ``zk://host:port,…/path`` nor ``host[:port],…``."""
         self._group: MasterGroup | None = None
         self._leader: str | None = None
         self._moved = asyncio.Event()
+        self._addresses: list[str] = []
         if master.startswith("zk://"):
             address = ZooKeeperAddress.parse(master)
             self._group = MasterGroup(address, session_timeout=session_timeout, on_change=self._changed)
             self._started = False
         else:
-            self._leader = with_port(master)
+            self._addresses = [with_port(address) for address in master.split(",")]
+            self._leader = self._addresses[0]
             self._started = True
 
     @property
@@ -58,6 +63,12 @@ class MasterDetector:
             netloc = location.partition("//")[2] or location
             self._lead(with_port(netloc.partition("/")[0]))
 
+    def give_up(self, tried: str) -> None:
+        """``tried`` did not serve: the next one of several addresses is worth a try. ZooKeeper needs no such guess."""
+        if self._addresses and self._leader == tried:
+            before = self._addresses.index(tried) if tried in self._addresses else -1
+            self._lead(self._addresses[(before + 1) % len(self._addresses)])
+
     async def close(self) -> None:
         if self._group is not None:
             await self._group.close()
@@ -77,9 +88,9 @@ class MasterDetector:
             self._moved = asyncio.Event()
 
 
-def with_port(address: str) -> str:
-    """``host`` alone means the master's standard port. Raises ValueError for an empty host or a port that is none."""
+def with_port(address: str, default: int = DEFAULT_PORT) -> str:
+    """``host`` alone means the standard port. Raises ValueError for an empty host or a port that is none."""
     host, colon, port = address.partition(":")
     if not host or (colon and not port.isdigit()):
         raise ValueError(f"expected zk://host:port,…/path or host:port, got {address!r}")
-    return f"{host}:{port or DEFAULT_PORT}"
+    return f"{host}:{port or default}"

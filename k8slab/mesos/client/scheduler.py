@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
 
+from k8slab.mesos.client.acknowledgements import Acknowledgements
 from k8slab.mesos.client.detector import MasterDetector
 from k8slab.mesos.client.errors import MesosError
 from k8slab.mesos.client.stream import Event, Moved, Subscription, encode_bytes
@@ -28,6 +29,10 @@ class SchedulerClient:
 
     ``framework_info`` is the v1 FrameworkInfo; with an ``id`` in it that framework is taken over. Events and calls are
     v1 JSON as dicts. Calls need a live subscription and raise MesosError when refused or when there is none.
+
+    An UPDATE is acknowledged when the next event is asked for, which is when it has been dealt with: whoever raises or
+    leaves the loop before gets it again from the agent, in this life or the next one. One whose acknowledgement got
+    lost on the way is acknowledged again and not told twice.
     """
 
     def __init__(
@@ -38,12 +43,19 @@ class SchedulerClient:
         backoff: float = 0.1,
         max_backoff: float = 5.0,
         session_timeout: float = 10.0,
+        suppressed_roles: Sequence[str] = (),
+        explicit_acknowledgements: bool = False,
     ) -> None:
-        """``backoff``: seconds before the first retry, doubled up to ``max_backoff``."""
+        """``backoff``: seconds before the first retry, doubled up to ``max_backoff``.
+
+        With ``explicit_acknowledgements`` nothing is acknowledged but by ``acknowledge``.
+        """
         self.framework_info: dict[str, Any] = dict(framework_info)
         self.framework_id: str | None = (framework_info.get("id") or {}).get("value")
         self.master_info: dict[str, Any] = {}
         self.detector = MasterDetector(master, session_timeout=session_timeout)
+        self.suppressed_roles = tuple(suppressed_roles)
+        self._acknowledgements = None if explicit_acknowledgements else Acknowledgements()
         self._backoff, self._max_backoff = backoff, max_backoff
         self._subscription: Subscription | None = None
         self._subscribed = False
@@ -54,7 +66,12 @@ class SchedulerClient:
     def subscribed(self) -> bool:
         return self._subscribed
 
-    async def events(self) -> AsyncIterator[Event]:
+    @property
+    def _silence(self) -> float:
+        """Seconds after which a stream without heartbeats counts as dead."""
+        return self._heartbeat * SILENT_HEARTBEATS
+
+    async def events(self) -> AsyncGenerator[Event, None]:
         """Every event but heartbeats, over all resubscriptions, and ``{"type": "DISCONNECTED"}`` when a stream ends.
 
         Ends after an ERROR (and its DISCONNECTED) or ``close()``: an ERROR is the master's last word on this
@@ -66,11 +83,14 @@ class SchedulerClient:
             if leader is None:
                 return
             failed = False
-            async for event in self._stream(leader):
-                yield event
-                if event["type"] == "SUBSCRIBED":
-                    delay = self._backoff
-                failed = failed or event["type"] == "ERROR"
+            async with contextlib.aclosing(self._stream(leader)) as stream:
+                async for event in stream:
+                    if not self._told_before(event):
+                        yield event
+                    await self._settle(event)
+                    if event["type"] == "SUBSCRIBED":
+                        delay = self._backoff
+                    failed = failed or event["type"] == "ERROR"
             if failed:
                 return
             # A random share of the delay keeps a class of frameworks from returning to a new master all at once.
@@ -78,16 +98,30 @@ class SchedulerClient:
             if await self._or_closed(self.detector.moved_within(leader, delay * random.uniform(0.5, 1.0))):
                 delay = self._backoff
             else:
+                self.detector.give_up(leader)
                 delay = min(delay * 2, self._max_backoff)
 
-    async def _stream(self, leader: str) -> AsyncIterator[Event]:
+    def _told_before(self, event: Event) -> bool:
+        return self._acknowledgements is not None and self._acknowledgements.repeated(event)
+
+    async def _settle(self, event: Event) -> None:
+        """Acknowledge what has been dealt with. An acknowledgement that gets lost is made when the update returns."""
+        if self._acknowledgements is None or (call := self._acknowledgements.call(event)) is None:
+            return
+        self._acknowledgements.note(event)
+        try:
+            await self._call(*call)
+        except MesosError as error:
+            log.info("%s waits for the update's next delivery: %s", call[0], error)
+
+    async def _stream(self, leader: str) -> AsyncGenerator[Event, None]:
         """One subscription, ended by the peer, by silence, by ``close()`` or because another master leads."""
         subscription = self._subscription = Subscription(f"http://{leader}/api/v1/scheduler")
-        events = subscription.open(self._subscribe_call(), silence=self._heartbeat * SILENT_HEARTBEATS)
+        events = subscription.open(self._subscribe_call())
         elsewhere = asyncio.create_task(self.detector.moved(leader))
         closed = asyncio.create_task(self._closed.wait())
         try:
-            while (event := await _next_unless(events, elsewhere, closed)) is not None:
+            while (event := await _next_unless(events, elsewhere, closed, silence=self._silence)) is not None:
                 if event["type"] == "SUBSCRIBED":
                     self._note_subscribed(event["subscribed"])
                 if event["type"] != "HEARTBEAT":
@@ -108,6 +142,8 @@ class SchedulerClient:
     def _subscribe_call(self) -> Call:
         call: Call = {"type": "SUBSCRIBE", "subscribe": {"framework_info": dict(self.framework_info)}}
         call["subscribe"]["framework_info"].pop("id", None)
+        if self.suppressed_roles:
+            call["subscribe"]["suppressed_roles"] = list(self.suppressed_roles)
         if self.framework_id is not None:
             call["framework_id"] = call["subscribe"]["framework_info"]["id"] = {"value": self.framework_id}
         return call
@@ -155,7 +191,10 @@ class SchedulerClient:
         await self._call("KILL", payload)
 
     async def acknowledge(self, status: Mapping[str, Any]) -> None:
-        """Confirm an UPDATE's status; one without uuid comes from the master itself and needs no confirmation."""
+        """Confirm an UPDATE's status; one without uuid comes from the master itself and needs no confirmation.
+
+        Only with ``explicit_acknowledgements``; else the client does it.
+        """
         if status.get("uuid"):
             await self._call("ACKNOWLEDGE", {key: status[key] for key in ("agent_id", "task_id", "uuid")})
 
@@ -166,11 +205,27 @@ class SchedulerClient:
         ]
         await self._call("RECONCILE", {"tasks": wanted})
 
-    async def revive(self) -> None:
-        await self._call("REVIVE")
+    async def revive(self, roles: Sequence[str] = ()) -> None:
+        """Want offers again, and at once, whatever was refused before: in ``roles``, or in all."""
+        await self._call("REVIVE", {"roles": list(roles)} if roles else None)
 
-    async def suppress(self) -> None:
-        await self._call("SUPPRESS")
+    async def suppress(self, roles: Sequence[str] = ()) -> None:
+        """Want no offers, in ``roles`` or in all, until the next ``revive``."""
+        await self._call("SUPPRESS", {"roles": list(roles)} if roles else None)
+
+    async def request(self, requests: Sequence[Mapping[str, Any]]) -> None:
+        """Ask for resources; the standard allocator hears and offers what it would have offered anyway."""
+        await self._call("REQUEST", {"requests": list(requests)})
+
+    async def reconcile_operations(self, operations: Sequence[Mapping[str, Any]]) -> None:
+        await self._call("RECONCILE_OPERATIONS", {"operations": list(operations)})
+
+    async def update_framework(self, framework_info: Mapping[str, Any], suppressed_roles: Sequence[str] = ()) -> None:
+        """Change what the framework is, while it is subscribed and for the subscriptions to come."""
+        known = {"id": {"value": self.framework_id}}
+        payload = {"framework_info": {**framework_info, **known}, "suppressed_roles": list(suppressed_roles)}
+        await self._call("UPDATE_FRAMEWORK", payload)
+        self.framework_info, self.suppressed_roles = dict(framework_info), tuple(suppressed_roles)
 
     async def teardown(self) -> None:
         """End the framework: all its tasks and executors are killed, its id can never be used again."""
@@ -199,6 +254,24 @@ def launch(task_infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"type": "LAUNCH", "launch": {"task_infos": list(task_infos)}}
 
 
+def launch_group(executor: Mapping[str, Any], task_infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The operation that launches tasks together, all or none, under one default executor."""
+    return {
+        "type": "LAUNCH_GROUP",
+        "launch_group": {"executor": dict(executor), "task_group": {"tasks": list(task_infos)}},
+    }
+
+
+def reserve(resources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The operation that keeps offered resources for the role that their reservation names."""
+    return {"type": "RESERVE", "reserve": {"resources": list(resources)}}
+
+
+def unreserve(resources: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The inverse of ``reserve``."""
+    return {"type": "UNRESERVE", "unreserve": {"resources": list(resources)}}
+
+
 def _offers(offer_ids: Sequence[str], refuse_seconds: float | None) -> dict[str, Any]:
     payload: dict[str, Any] = {"offer_ids": [{"value": offer_id} for offer_id in offer_ids]}
     if refuse_seconds is not None:
@@ -206,13 +279,18 @@ def _offers(offer_ids: Sequence[str], refuse_seconds: float | None) -> dict[str,
     return payload
 
 
-async def _next_unless(events: AsyncIterator[Event], *stops: asyncio.Task[Any]) -> Event | None:
-    """The next event; None at the end of the stream or as soon as one of ``stops`` is done."""
+async def _next_unless(events: AsyncIterator[Event], *stops: asyncio.Task[Any], silence: float) -> Event | None:
+    """The next event; None at the end of the stream or as soon as one of ``stops`` is done.
+
+    Raises TimeoutError when none comes for ``silence`` seconds.
+    """
     upcoming = asyncio.ensure_future(anext(events, None))
     try:
-        await asyncio.wait({upcoming, *stops}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({upcoming, *stops}, return_when=asyncio.FIRST_COMPLETED, timeout=silence)
         if upcoming.done():
             return upcoming.result()
+        if not done:
+            raise TimeoutError(f"nothing heard for {silence:g} s")
         return None
     finally:
         if not upcoming.done():

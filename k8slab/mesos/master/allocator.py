@@ -63,22 +63,25 @@ class Allocator:
         self._weights: dict[str, float] = {}
         self._totals: dict[str, int] = {}
         self._role_allocated: dict[str, dict[str, int]] = {}
+        # Shares by role (framework id "") and by role and framework, for as long as nothing changes them: each
+        # agent of a cycle asks for all of them, and a grant changes two.
+        self._shares: dict[tuple[str, str], float] = {}
 
     def add_agent(self, agent_id: str, total: Resources, *, active: bool = True) -> None:
         self._agents[agent_id] = _Agent(total=total, active=active)
-        _add(self._totals, total, 1)
+        self._add_to_totals(total, 1)
 
     def remove_agent(self, agent_id: str) -> None:
         """Its allocations must have been recovered before, or they would weigh on their framework for ever."""
         agent = self._agents.pop(agent_id, None)
         if agent is not None:
-            _add(self._totals, agent.total, -1)
+            self._add_to_totals(agent.total, -1)
 
     def set_agent_total(self, agent_id: str, whole: Resources) -> None:
         """The agent came back with other resources; what is allocated on it stays so."""
         agent = self._agents[agent_id]
-        _add(self._totals, agent.total, -1)
-        _add(self._totals, whole, 1)
+        self._add_to_totals(agent.total, -1)
+        self._add_to_totals(whole, 1)
         agent.total = whole
 
     def set_agent_active(self, agent_id: str, active: bool) -> None:
@@ -98,6 +101,8 @@ class Allocator:
         for role, amounts in framework.allocated.items() if framework else ():
             for name, amount in amounts.items():
                 self._role_allocated[role][name] -= amount
+        for role in {*framework.roles, *framework.allocated} if framework else ():
+            self._forget_shares(role, framework_id)
 
     def set_framework_active(self, framework_id: str, active: bool) -> None:
         """A framework that comes back is offered everything anew: its filters belonged to the one that left."""
@@ -129,6 +134,7 @@ class Allocator:
         framework = self._frameworks.get(framework_id)
         if framework is None:
             return
+        self._forget_shares(role, framework_id)
         _add(framework.allocated.setdefault(role, {}), resources, -1)
         _add(self._role_allocated.setdefault(role, {}), resources, -1)
         if refuse_seconds and resources:
@@ -184,9 +190,9 @@ class Allocator:
         """(role, framework) pairs, the least served first: roles by share over weight, then frameworks by share."""
         turns = [
             (
-                self._share(self._role_allocated.get(role, {})) / self._weights.get(role, 1.0),
+                self._share(role, "", self._role_allocated) / self._weights.get(role, 1.0),
                 role,
-                self._share(framework.allocated.get(role, {})),
+                self._share(role, framework_id, framework.allocated),
                 framework_id,
             )
             for framework_id, framework in hungry.items()
@@ -195,10 +201,22 @@ class Allocator:
         ]
         return [(role, framework_id) for _, role, _, framework_id in sorted(turns)]
 
-    def _share(self, amounts: Mapping[str, int]) -> float:
+    def _share(self, role: str, framework_id: str, allocated: Mapping[str, Mapping[str, int]]) -> float:
         """The dominant share: the largest part taken of any one resource."""
-        totals = self._totals
-        return max((amount / totals[name] for name, amount in amounts.items() if totals.get(name)), default=0.0)
+        share = self._shares.get((role, framework_id))
+        if share is None:
+            totals, amounts = self._totals, allocated.get(role, {})
+            share = max((amount / totals[name] for name, amount in amounts.items() if totals.get(name)), default=0.0)
+            self._shares[(role, framework_id)] = share
+        return share
+
+    def _forget_shares(self, role: str, framework_id: str) -> None:
+        self._shares.pop((role, ""), None)
+        self._shares.pop((role, framework_id), None)
+
+    def _add_to_totals(self, resources: Resources, sign: int) -> None:
+        _add(self._totals, resources, sign)
+        self._shares.clear()
 
     def _filtered(self, framework: _Framework, role: str, agent_id: str, offered: Resources, now: float) -> bool:
         filters = framework.filters.get((role, agent_id))
@@ -210,6 +228,7 @@ class Allocator:
 
     def _book(self, framework_id: str, role: str, agent_id: str, resources: Resources) -> None:
         self._agents[agent_id].allocated += resources
+        self._forget_shares(role, framework_id)
         _add(self._frameworks[framework_id].allocated.setdefault(role, {}), resources, 1)
         _add(self._role_allocated.setdefault(role, {}), resources, 1)
 

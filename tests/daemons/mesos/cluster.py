@@ -99,7 +99,9 @@ class Driver:
 
     def __init__(self, master: str, *, acknowledge: bool = True, **info: Any) -> None:
         framework = {"user": "root", "name": "test", "failover_timeout": 60.0, "checkpoint": True, **info}
-        self.client = SchedulerClient(master, framework, max_backoff=0.5, session_timeout=2.0)
+        self.client = SchedulerClient(
+            master, framework, max_backoff=0.5, session_timeout=2.0, explicit_acknowledgements=True
+        )
         self.acknowledge = acknowledge
         self.events: list[dict[str, Any]] = []
         self.offers: dict[str, dict[str, Any]] = {}

@@ -1,0 +1,8 @@
+"""The fixtures of the daemons' tests: some of their tests have a long form here."""
+
+from __future__ import annotations
+
+from tests.daemons.conftest import pytest_runtest_makereport, session_supervisor, supervisor, zookeeper
+from tests.daemons.mesos.conftest import cluster
+
+__all__ = ["cluster", "pytest_runtest_makereport", "session_supervisor", "supervisor", "zookeeper"]

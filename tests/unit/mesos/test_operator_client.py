@@ -1,0 +1,150 @@
+"""The operator's client against servers that say what masters say, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from k8slab.mesos import recordio
+from k8slab.mesos.client.errors import MesosError
+from k8slab.mesos.client.operator import AgentClient, MasterClient
+from k8slab.mesos.client.sandbox import PIECE, Sandbox
+
+
+@asynccontextmanager
+async def server(handler: Callable[[web.Request], Any]) -> AsyncIterator[str]:
+    """``host:port`` of a server with this one handler."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    async with TestServer(app) as started:
+        yield f"{started.host}:{started.port}"
+
+
+def redirects_to(address: str) -> Callable[[web.Request], Any]:
+    async def follower(request: web.Request) -> web.Response:
+        return web.Response(status=307, headers={"Location": f"//{address}{request.path_qs}"})
+
+    return follower
+
+
+async def test_a_question_finds_its_way_to_the_leader() -> None:
+    asked: list[Any] = []
+
+    async def leader(request: web.Request) -> web.Response:
+        asked.append(orjson.loads(await request.read()))
+        return web.json_response(
+            {"type": "GET_WEIGHTS", "get_weights": {"weight_infos": [{"role": "a", "weight": 2.0}]}}
+        )
+
+    async with server(leader) as leading, server(redirects_to(leading)) as following:
+        master = MasterClient(following)
+        assert await master.weights() == {"a": 2.0}
+        assert asked == [{"type": "GET_WEIGHTS"}]
+        await master.close()
+
+
+async def test_an_order_that_may_have_been_heard_is_not_given_twice() -> None:
+    heard = 0
+
+    async def dies(request: web.Request) -> web.Response:
+        nonlocal heard
+        heard += 1
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async with server(dies) as leading:
+        master = MasterClient(leading, patience=2.0)
+        with pytest.raises(MesosError):
+            await master.mark_agent_gone("S1")
+        assert heard == 1
+        await master.close()
+
+
+@pytest.mark.parametrize(("status", "text"), [(403, "not you"), (409, "conflict"), (501, "not served")])
+async def test_a_refusal_is_the_masters_word(status: int, text: str) -> None:
+    async def refuses(_request: web.Request) -> web.Response:
+        return web.Response(status=status, text=text)
+
+    async with server(refuses) as leading:
+        master = MasterClient(leading)
+        with pytest.raises(MesosError) as caught:
+            await master.update_weights({"a": 2.0})
+        assert (caught.value.status, caught.value.text) == (status, text)
+        await master.close()
+
+
+async def test_events_go_on_over_every_end_of_the_stream() -> None:
+    streams = 0
+
+    async def leader(request: web.Request) -> web.StreamResponse:
+        nonlocal streams
+        streams += 1
+        assert orjson.loads(await request.read()) == {"type": "SUBSCRIBE"}
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await response.prepare(request)
+        kinds = ("SUBSCRIBED", "HEARTBEAT", "AGENT_ADDED")
+        for byte in b"".join(recordio.encode(orjson.dumps({"type": kind, "stream": streams})) for kind in kinds):
+            # Chunks have nothing to do with records.
+            await response.write(bytes([byte]))
+        return response
+
+    async with server(leader) as leading, server(redirects_to(leading)) as following:
+        master = MasterClient(following)
+        seen = []
+        async with aclosing(master.events()) as events:
+            async for event in events:
+                seen.append((event["type"], event.get("stream")))
+                if len(seen) == 5:
+                    break
+        once = [("SUBSCRIBED", 1), ("AGENT_ADDED", 1), ("DISCONNECTED", None)]
+        assert seen == [*once, ("SUBSCRIBED", 2), ("AGENT_ADDED", 2)]
+        await master.close()
+
+
+async def test_a_sandbox_is_read_piece_by_piece_as_it_grows() -> None:
+    text = "ä" * PIECE + "the end\n"
+    content, missing = b"", True
+
+    async def agent(request: web.Request) -> web.Response:
+        if request.path == "/state":
+            executor = {"id": "t", "directory": "/sandbox", "tasks": [], "queued_tasks": [], "completed_tasks": []}
+            return web.json_response({"id": "S0", "frameworks": [{"id": "f", "executors": [executor]}]})
+        assert (request.path, request.query["path"]) == ("/files/read", "/sandbox/stdout")
+        if missing:
+            return web.Response(status=404)
+        offset, length = int(request.query["offset"]), int(request.query["length"])
+        if offset < 0:
+            return web.json_response({"data": "", "offset": len(content)})
+        piece = content[offset : offset + length].decode(errors="replace")
+        return web.json_response({"data": piece, "offset": offset})
+
+    async with server(agent) as address:
+        client = AgentClient(f"slave(1)@{address}")
+        sandbox = Sandbox(client, framework_id="f", executor_id="t", task_id="t")
+        over, begun = asyncio.Event(), asyncio.Event()
+        read = ""
+
+        async def follow() -> None:
+            nonlocal read
+            async with aclosing(sandbox.follow("stdout", over.is_set)) as pieces:
+                async for piece in pieces:
+                    read += piece
+                    begun.set()
+
+        following = asyncio.create_task(follow())
+        content, missing = text[:10].encode(), False
+        await asyncio.wait_for(begun.wait(), 10)
+        assert read == text[:10]
+        content = text.encode()
+        over.set()
+        await asyncio.wait_for(following, 10)
+        assert read == text
+        await client.close()

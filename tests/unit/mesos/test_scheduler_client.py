@@ -1,0 +1,163 @@
+"""The scheduler's client against servers that say what masters say (or stop saying it), over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from k8slab.mesos import recordio
+from k8slab.mesos.client.errors import MesosError
+from k8slab.mesos.client.scheduler import SchedulerClient
+
+Event = dict[str, Any]
+INFO = {"user": "root", "name": "x"}
+
+
+def update(uuid: str, state: str = "TASK_RUNNING") -> Event:
+    status = {"task_id": {"value": "t"}, "agent_id": {"value": "a"}, "state": state, "uuid": uuid}
+    return {"type": "UPDATE", "update": {"status": status}}
+
+
+@dataclass
+class Master:
+    """Answers every subscription with the next of ``streams``; ``hang``: it then falls silent instead of ending."""
+
+    streams: list[list[Event]]
+    heartbeat: float = 15.0
+    hang: bool = False
+    refuse: int = 0
+    calls: list[Event] = field(default_factory=list)
+    stream_ids: list[str | None] = field(default_factory=list)
+    subscriptions: int = 0
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        call = orjson.loads(await request.read())
+        self.calls.append(call)
+        if call["type"] != "SUBSCRIBE":
+            self.stream_ids.append(request.headers.get("Mesos-Stream-Id"))
+            status, self.refuse = (self.refuse or 202), 0
+            return web.Response(status=status, text="refused" if status != 202 else "")
+        self.subscriptions += 1
+        response = web.StreamResponse(headers={"Mesos-Stream-Id": f"stream-{self.subscriptions}"})
+        await response.prepare(request)
+        subscribed = {"framework_id": {"value": "f"}, "heartbeat_interval_seconds": self.heartbeat}
+        events = self.streams.pop(0) if self.streams else []
+        for event in [{"type": "SUBSCRIBED", "subscribed": subscribed}, {"type": "HEARTBEAT"}, *events]:
+            await response.write(recordio.encode(orjson.dumps(event)))
+        if self.hang or not self.streams:
+            await asyncio.Event().wait()
+        return response
+
+    def called(self, kind: str) -> list[Event]:
+        return [call for call in self.calls if call["type"] == kind]
+
+
+@asynccontextmanager
+async def serving(master: Master) -> AsyncIterator[SchedulerClient]:
+    app = web.Application()
+    app.router.add_route("POST", "/api/v1/scheduler", master.handle)
+    server = TestServer(app)
+    async with server:
+        client = SchedulerClient(f"{server.host}:{server.port}", INFO, backoff=0.01, max_backoff=0.05)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+async def first(client: SchedulerClient, count: int) -> list[Event]:
+    seen: list[Event] = []
+    async with asyncio.timeout(10), aclosing(client.events()) as events:
+        async for event in events:
+            seen.append(event)
+            if len(seen) == count:
+                break
+    return seen
+
+
+async def test_a_silent_stream_is_given_up_after_five_heartbeats() -> None:
+    master = Master([[], []], heartbeat=0.05, hang=True)
+    async with serving(master) as client:
+        began = asyncio.get_running_loop().time()
+        seen = await first(client, 3)
+        assert [event["type"] for event in seen] == ["SUBSCRIBED", "DISCONNECTED", "SUBSCRIBED"]
+        assert asyncio.get_running_loop().time() - began >= 0.25
+
+
+async def test_a_framework_returns_with_the_id_it_was_given() -> None:
+    master = Master([[], []])
+    async with serving(master) as client:
+        await first(client, 3)
+    before, after = master.called("SUBSCRIBE")
+    assert "framework_id" not in before
+    assert "id" not in before["subscribe"]["framework_info"]
+    assert after["framework_id"] == after["subscribe"]["framework_info"]["id"] == {"value": "f"}
+
+
+async def test_what_was_dealt_with_is_acknowledged_and_not_told_twice() -> None:
+    master = Master([[update("1"), update("2")], [update("2"), update("3"), {"type": "OFFERS", "offers": {}}]])
+    async with serving(master) as client:
+        seen = await first(client, 7)
+        told = [event["update"]["status"]["uuid"] for event in seen if event["type"] == "UPDATE"]
+        assert told == ["1", "2", "3"]
+        acknowledged = [call["acknowledge"]["uuid"] for call in master.called("ACKNOWLEDGE")]
+        # The second one was sent again: its acknowledgement may have found the stream closed, or got lost later.
+        assert [uuid for uuid in acknowledged if uuid != "2"] == ["1", "3"]
+        assert acknowledged.count("2") in (1, 2)
+        assert master.stream_ids[-1] == "stream-2"
+
+
+async def test_a_lost_acknowledgement_is_made_when_the_update_returns() -> None:
+    master = Master([[update("1"), update("1"), {"type": "OFFERS", "offers": {}}]], refuse=503)
+    async with serving(master) as client:
+        seen = await first(client, 3)
+        assert [event["type"] for event in seen] == ["SUBSCRIBED", "UPDATE", "OFFERS"]
+        assert [call["acknowledge"]["uuid"] for call in master.called("ACKNOWLEDGE")] == ["1", "1"]
+
+
+async def test_an_update_whose_handling_fails_is_not_acknowledged() -> None:
+    master = Master([[update("1")]])
+    async with serving(master) as client:
+        with pytest.raises(ZeroDivisionError):
+            async with aclosing(client.events()) as events:
+                async for event in events:
+                    if event["type"] == "UPDATE":
+                        raise ZeroDivisionError
+        assert master.called("ACKNOWLEDGE") == []
+
+
+async def test_an_error_is_the_last_word() -> None:
+    master = Master([[{"type": "ERROR", "error": {"message": "Framework has been removed"}}], []])
+    async with serving(master) as client:
+        async with asyncio.timeout(10):
+            seen = [event["type"] async for event in client.events()]
+        assert seen == ["SUBSCRIBED", "ERROR", "DISCONNECTED"]
+        with pytest.raises(MesosError, match="not subscribed"):
+            await client.revive()
+
+
+async def test_calls_carry_what_the_api_wants() -> None:
+    master = Master([[]])
+    async with serving(master) as client:
+        async with aclosing(client.events()) as events:
+            assert (await anext(events))["type"] == "SUBSCRIBED"
+            await client.suppress(["a"])
+            await client.revive()
+            await client.update_framework({**INFO, "name": "y"}, ["a"])
+            master.refuse = 400
+            with pytest.raises(MesosError, match="refused"):
+                await client.kill("t", "a", grace_seconds=0.5)
+        suppress, revive, changed, kill = master.calls[1:]
+        assert suppress == {"type": "SUPPRESS", "framework_id": {"value": "f"}, "suppress": {"roles": ["a"]}}
+        assert revive == {"type": "REVIVE", "framework_id": {"value": "f"}}
+        assert changed["update_framework"]["framework_info"] == {"user": "root", "name": "y", "id": {"value": "f"}}
+        assert kill["kill"]["kill_policy"] == {"grace_period": {"nanoseconds": 500_000_000}}
+        assert set(master.stream_ids) == {"stream-1"}
