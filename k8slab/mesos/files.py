@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import grp
 import pwd
 import stat
@@ -83,6 +84,28 @@ class Files:
             data = file.read(LONGEST_READ if length == -1 else min(length, LONGEST_READ))
         return {"data": data.decode(errors="replace"), "offset": offset}
 
+    def list_v1(self, name: str) -> list[dict[str, Any]]:
+        """FileInfos of the operator API. Raises Refused."""
+        folder = self.resolve(name)
+        if not folder.is_dir():
+            raise Refused(404)
+        return [_info(f"{name.rstrip('/')}/{path.name}", path) for path in sorted(folder.iterdir()) if path.exists()]
+
+    def read_v1(self, name: str, offset: int, length: int | None) -> dict[str, Any]:
+        """``{"size": bytes of the file, "data": base64}``; without ``length`` what fits. Raises Refused."""
+        if offset < 0 or (length is not None and length < 0):
+            raise Refused(400, "Negative offset or length provided")
+        path = self.resolve(name)
+        if path.is_dir():
+            raise Refused(400, "Cannot read a directory")
+        size = path.stat().st_size
+        if offset >= size:
+            return {"size": size, "data": ""}
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(LONGEST_READ if length is None else min(length, LONGEST_READ))
+        return {"size": size, "data": base64.b64encode(data).decode()}
+
     async def _download(self, request: web.Request) -> web.StreamResponse:
         try:
             path = await asyncio.to_thread(self.resolve, _path(request.query))
@@ -136,6 +159,13 @@ def _entry(name: str, path: Path) -> dict[str, Any]:
         "uid": _name(pwd.getpwuid, "pw_name", found.st_uid),
         "gid": _name(grp.getgrgid, "gr_name", found.st_gid),
     }
+
+
+def _info(name: str, path: Path) -> dict[str, Any]:
+    found = path.stat()
+    entry = _entry(name, path)
+    modified = {"mtime": {"nanoseconds": found.st_mtime_ns}, "mode": found.st_mode}
+    return {key: entry[key] for key in ("path", "nlink", "size", "uid", "gid")} | modified
 
 
 def _name(look_up: Any, field: str, number: int) -> str:

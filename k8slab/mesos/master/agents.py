@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from k8slab.mesos.http import EventStream
+from k8slab.mesos.master import operator_events
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.model import Agent, Executor, Framework, Task, task_status
 from k8slab.mesos.resources import Resources
@@ -32,6 +33,9 @@ class AgentCalls:
         """A REGISTER or REREGISTER: the agent, with ``link`` as its way back. KeyError and ValueError: malformed."""
         info = call["agent_info"]
         Resources.from_json(info.get("resources", ()))
+        if (info.get("id") or {}).get("value") in self._master.gone_agents:
+            link.send({"type": "SHUTDOWN", "message": "Agent has been marked gone"})
+            raise ValueError("the agent was marked gone")
         self._evict_namesake(info.get("id", {}).get("value"), call["pid"])
         agent = self._returning(call) if call["type"] == "REREGISTER" else None
         returning = agent is not None
@@ -199,6 +203,7 @@ class AgentCalls:
             return
         task.state = call.get("latest_state", status["state"])
         task.note(dict(status))
+        self._master.announce(operator_events.task_updated, task)
         if task.terminal:
             self._master.release(task)
 
