@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from k8slab.mesos.agent.checkpoint import Checkpoint
 from k8slab.mesos.agent.isolation import Isolation
 from k8slab.mesos.agent.launcher import Launcher, LaunchError, command_executor_info
-from k8slab.mesos.agent.model import Executor, Framework, Task
+from k8slab.mesos.agent.model import MAX_COMPLETED_FRAMEWORKS, Executor, Framework, Task
 from k8slab.mesos.agent.paths import link_latest
 from k8slab.mesos.agent.processes import kill_tree
 from k8slab.mesos.agent.statuses import completed, ends, lost_state, own_status, unknown_state
@@ -58,7 +59,11 @@ class Agent:
         self.checkpoint = checkpoint
         self.isolation = isolation or Isolation()
         self.frameworks: dict[str, Framework] = {}
+        self.completed_frameworks: deque[Framework] = deque(maxlen=MAX_COMPLETED_FRAMEWORKS)
         self.start_time = time.time()
+        # The agent's resources with what was reserved since, as the master last said; None before it said so.
+        self.checkpointed_resources: list[dict[str, Any]] | None = checkpoint.read_resources()
+        self.farewell: asyncio.Future[str] | None = None
         self._send = send
         self._launches: set[asyncio.Task[None]] = set()
         self.updates = StatusUpdates(self._forward)
@@ -75,6 +80,19 @@ class Agent:
             sandboxes = self.checkpoint.paths.work_dir / "slaves" / agent_id
             sandboxes.mkdir(parents=True, exist_ok=True)
             link_latest(sandboxes)
+
+    @property
+    def resources(self) -> Resources:
+        return Resources.from_json(self.checkpointed_resources or self.info.get("resources", ()))
+
+    def checkpoint_resources(self, resources: list[dict[str, Any]]) -> None:
+        self.checkpointed_resources = resources
+        self.checkpoint.write_resources(resources)
+
+    def order_to_leave(self, message: str) -> None:
+        """The master counts this agent as gone, or its operator wants it to be."""
+        if self.farewell is not None and not self.farewell.done():
+            self.farewell.set_result(message)
 
     # -- tasks
 
@@ -331,7 +349,7 @@ class Agent:
             else:
                 self.shutdown_executor(executor)
         if not framework.executors:
-            self.frameworks.pop(framework_id, None)
+            self._forget_framework(framework)
 
     def executor_exited(self, executor: Executor, status: int) -> None:
         """Its process ended (``status`` as from wait): so have its tasks."""
@@ -376,7 +394,11 @@ class Agent:
         del framework.executors[executor.executor_id]
         framework.completed_executors.append(executor)
         if framework.terminating and not framework.executors:
-            del self.frameworks[executor.framework_id]
+            self._forget_framework(framework)
+
+    def _forget_framework(self, framework: Framework) -> None:
+        if self.frameworks.pop(framework.framework_id, None) is not None:
+            self.completed_frameworks.append(framework)
 
     def _later(self, seconds: float, callback: Callable[[Executor], None], executor: Executor) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(seconds, callback, executor)

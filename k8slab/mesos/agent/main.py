@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +18,15 @@ from k8slab import daemon
 from k8slab.mesos.agent import views
 from k8slab.mesos.agent.agent import Agent, AgentOptions
 from k8slab.mesos.agent.checkpoint import Checkpoint
+from k8slab.mesos.agent.collector import SandboxCollector
 from k8slab.mesos.agent.docker_cleaner import DockerCleaner
 from k8slab.mesos.agent.executor_api import ExecutorApi
 from k8slab.mesos.agent.fetching import FetcherCache
 from k8slab.mesos.agent.isolation import Isolation
 from k8slab.mesos.agent.launcher import Launcher, LauncherOptions
+from k8slab.mesos.agent.leaving import leave
 from k8slab.mesos.agent.master_link import MasterLink
+from k8slab.mesos.agent.operator_api import OperatorApi
 from k8slab.mesos.agent.paths import Paths
 from k8slab.mesos.agent.processes import kill_tree
 from k8slab.mesos.agent.recovery import Incompatible, await_executors, check_compatible, recover
@@ -66,6 +70,9 @@ FLAGS: dict[str, tuple[str | None, str]] = {
     "isolation": ("posix/cpu,posix/mem", "posix/cpu or cgroups/cpu, posix/mem or cgroups/mem"),
     "cgroups_enable_cfs": ("false", "whether cpus are a ceiling, not only a share, with cgroups/cpu"),
     "cgroups_root": ("mesos", "the control group below which this agent alone has containers"),
+    "gc_delay": ("1weeks", "how long sandboxes of ended executors stay; less when the disk fills"),
+    "gc_disk_headroom": ("0.1", "the share of the disk that should stay free"),
+    "disk_watch_interval": ("1mins", "how often the disk is looked at"),
     "fetcher_cache_size": ("2GB", "how much of what was fetched is kept"),
     "launcher": ("posix", "accepted"),
     "log_dir": (None, "accepted; this agent logs to stderr, its supervisor keeps the files"),
@@ -183,12 +190,24 @@ async def _serve(
     executor_api.recovering = False
     runner = await serve(_routes(agent, link, executor_api), host=launcher.options.ip, port=launcher.options.port)
     log.info("agent serves at http://%s:%d", launcher.options.ip, launcher.options.port)
-    running = asyncio.create_task(_run(agent, link, alive))
+    collector = SandboxCollector(
+        checkpoint.paths,
+        delay=flags.seconds("gc_delay"),
+        headroom=flags.read("gc_disk_headroom", float),
+        interval=flags.seconds("disk_watch_interval"),
+    )
+    loop = asyncio.get_running_loop()
+    farewell = agent.farewell = loop.create_future()
+    loop.add_signal_handler(signal.SIGUSR1, agent.order_to_leave, "asked to by SIGUSR1")
+    running = asyncio.create_task(_run(agent, link, alive, collector))
     stopping = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, stopping, farewell}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
+        if farewell.done():
+            await link.unregister()
+            await leave(agent, message=farewell.result())
     finally:
         for task in (running, stopping):
             task.cancel()
@@ -198,12 +217,13 @@ async def _serve(
     return 0
 
 
-async def _run(agent: Agent, link: MasterLink, alive: list[Any]) -> None:
+async def _run(agent: Agent, link: MasterLink, alive: list[Any], collector: SandboxCollector) -> None:
     executors = [executor for framework in agent.frameworks.values() for executor in framework.executors.values()]
     agent.isolation.release_unknown(executor.container_id for executor in executors)
     await agent.launcher.end_strays(agent.checkpoint.paths.work_dir, executors)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_watch_limits(agent))
+        tasks.create_task(collector.run(agent))
         await await_executors(agent, alive)
         tasks.create_task(link.run(agent))
 
@@ -227,6 +247,9 @@ def _routes(agent: Agent, link: MasterLink, executor_api: ExecutorApi) -> Routes
         return web.Response()
 
     table.add("/api/v1/executor", executor_api)
+    operator_api = OperatorApi(agent, registered=lambda: link.registered)
+    table.add("/api/v1", operator_api)
+    table.add("/api/v1/operator", operator_api)
     table.add("/health", health)
     files = Files()
     sandboxes = agent.checkpoint.paths.work_dir / "slaves"

@@ -17,6 +17,7 @@ TERMINAL = frozenset(
 )
 MAX_COMPLETED_TASKS = 200
 MAX_COMPLETED_EXECUTORS = 150
+MAX_COMPLETED_FRAMEWORKS = 50
 
 ExecutorState = Literal["registering", "running", "terminating", "terminated"]
 

@@ -26,6 +26,10 @@ class Paths:
         return self.meta / "boot_id"
 
     @property
+    def resources(self) -> Path:
+        return self.meta / "resources" / "resources.info"
+
+    @property
     def latest_agent(self) -> Path:
         return self.meta / "slaves" / "latest"
 

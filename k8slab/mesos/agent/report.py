@@ -13,6 +13,8 @@ SHOWN = ("labels", "discovery", "container", "health_check", "limits")
 def registration(agent: Agent) -> Call:
     """REGISTER without an id, REREGISTER with one."""
     call: Call = {"agent_info": agent.info, "pid": agent.pid, "version": VERSION}
+    if agent.checkpointed_resources is not None:
+        call["checkpointed_resources"] = agent.checkpointed_resources
     if not agent.agent_id:
         return {"type": "REGISTER", **call}
     executors = [executor for framework in agent.frameworks.values() for executor in framework.executors.values()]
