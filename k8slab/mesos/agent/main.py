@@ -16,7 +16,7 @@ from aiohttp import web
 
 from k8slab import daemon
 from k8slab.mesos.agent import views
-from k8slab.mesos.agent.agent import Agent, AgentOptions
+from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.checkpoint import Checkpoint
 from k8slab.mesos.agent.collector import SandboxCollector
 from k8slab.mesos.agent.docker_cleaner import DockerCleaner
@@ -27,6 +27,7 @@ from k8slab.mesos.agent.launcher import Launcher, LauncherOptions
 from k8slab.mesos.agent.leaving import leave
 from k8slab.mesos.agent.master_link import MasterLink
 from k8slab.mesos.agent.operator_api import OperatorApi
+from k8slab.mesos.agent.options import AgentOptions
 from k8slab.mesos.agent.paths import Paths
 from k8slab.mesos.agent.processes import kill_tree
 from k8slab.mesos.agent.recovery import Incompatible, await_executors, check_compatible, recover
