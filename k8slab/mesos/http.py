@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 
 JSON_TYPE = "application/json"
 PROTOBUF_TYPE = "application/x-protobuf"
-LARGEST_BODY = 64 * 1024 * 1024
+LARGEST_BODY = 16 * 1024 * 1024
+SLOWEST_BODY_SECONDS = 60.0
+# What is deeper could be read here but not be written again, and would spoil every answer it appears in.
+DEEPEST_JSON = 100
 LARGEST_BACKLOG = 64 * 1024 * 1024
 GZIP_FROM = 1024
 
@@ -41,6 +44,10 @@ class Routes:
         self._exact[path] = handler
         if prefix:
             self._below[path] = handler
+
+    @property
+    def paths(self) -> list[str]:
+        return sorted(self._exact)
 
     def find(self, path: str) -> Handler | None:
         if "/.." in path:
@@ -98,6 +105,39 @@ def json_answer(request: web.Request, answer: Any) -> web.Response:
     return response
 
 
+async def read_body(request: web.Request) -> bytes | web.Response:
+    """The whole body, or the answer to one that is too large or that never ends."""
+    try:
+        async with asyncio.timeout(SLOWEST_BODY_SECONDS):
+            return await request.read()
+    except TimeoutError:
+        answer = refuse(408, "The body did not arrive in time")
+    except web.HTTPRequestEntityTooLarge:
+        answer = refuse(413, f"The body is longer than {LARGEST_BODY} bytes")
+    answer.force_close()
+    return answer
+
+
+def parse_json(text: bytes) -> Any:
+    """Raises ValueError for what is no JSON or is nested deeper than ``DEEPEST_JSON``."""
+    value = orjson.loads(text)
+    if text.count(b"[") + text.count(b"{") <= DEEPEST_JSON:
+        return value
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST_JSON + 1:
+            raise ValueError(f"nested deeper than {DEEPEST_JSON} levels")
+        below: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                below += item.values()
+            elif isinstance(item, list):
+                below += item
+        level = below
+    return value
+
+
 async def read_call(request: web.Request, message: str, *, name: str) -> dict[str, Any] | web.Response:
     """The call in a POST, or the answer of the ladder's rows on method, content type and body."""
     if request.method != "POST":
@@ -108,9 +148,12 @@ async def read_call(request: web.Request, message: str, *, name: str) -> dict[st
     if content_type != JSON_TYPE:
         # Protobuf is a wire of the original that this master does not speak; it says so like any unknown type.
         return refuse(415, f"Expecting 'Content-Type' of {JSON_TYPE}")
+    text = await read_body(request)
+    if isinstance(text, web.Response):
+        return text
     try:
-        body = orjson.loads(await request.read())
-    except orjson.JSONDecodeError as error:
+        body = parse_json(text)
+    except ValueError as error:
         return refuse(400, f"Failed to parse body into JSON: {error}")
     try:
         return convert(message, body)
@@ -143,14 +186,16 @@ class EventStream:
     def send(self, event: Mapping[str, Any]) -> None:
         if self._closed:
             return
-        record = recordio.encode(orjson.dumps(event))
+        self.send_record(recordio.encode(orjson.dumps(event)))
+
+    def send_record(self, record: bytes) -> None:
+        """An event that is encoded already: many streams may share it."""
+        if self._closed:
+            return
         self._size += len(record)
         if self._size > self._limit:
             log.warning("a subscriber left %d bytes unread: its stream is closed", self._size)
-            self._backlog.clear()
-            self.close()
-            if self._writer is not None:
-                self._writer.cancel()
+            self.abort()
             return
         self._backlog.append(record)
         self._wake.set()
@@ -159,6 +204,13 @@ class EventStream:
         """End the stream after what was sent before."""
         self._closed = True
         self._wake.set()
+
+    def abort(self) -> None:
+        """End it at once, read or not."""
+        self._backlog.clear()
+        self.close()
+        if self._writer is not None:
+            self._writer.cancel()
 
     async def pump(self, response: web.StreamResponse) -> None:
         """Write until closed. What piled up meanwhile goes out as one chunk. Cancelled when the peer reads no more."""

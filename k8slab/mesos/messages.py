@@ -21,6 +21,7 @@ from typing import Any
 
 import orjson
 
+SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64
 ID = "value!string"
 CAPABILITIES = (
     "@REVOCABLE_RESOURCES|TASK_KILLING_STATE|GPU_RESOURCES|SHARED_RESOURCES|PARTITION_AWARE|MULTI_ROLE"
@@ -34,7 +35,23 @@ SCHEDULER_CALLS = (
     "@SUBSCRIBE|TEARDOWN|ACCEPT|DECLINE|ACCEPT_INVERSE_OFFERS|DECLINE_INVERSE_OFFERS|REVIVE|SUPPRESS|KILL|SHUTDOWN"
     "|ACKNOWLEDGE|ACKNOWLEDGE_OPERATION_STATUS|RECONCILE|RECONCILE_OPERATIONS|MESSAGE|REQUEST|UPDATE_FRAMEWORK"
 )
+OPERATOR_CALLS = (
+    "@GET_HEALTH|GET_FLAGS|GET_VERSION|GET_METRICS|GET_LOGGING_LEVEL|SET_LOGGING_LEVEL|LIST_FILES|READ_FILE|GET_STATE"
+    "|GET_AGENTS|GET_FRAMEWORKS|GET_EXECUTORS|GET_OPERATIONS|GET_TASKS|GET_ROLES|GET_WEIGHTS|UPDATE_WEIGHTS|GET_MASTER"
+    "|SUBSCRIBE|RESERVE_RESOURCES|UNRESERVE_RESOURCES|CREATE_VOLUMES|DESTROY_VOLUMES|GROW_VOLUME|SHRINK_VOLUME"
+    "|GET_MAINTENANCE_STATUS|GET_MAINTENANCE_SCHEDULE|UPDATE_MAINTENANCE_SCHEDULE|START_MAINTENANCE|STOP_MAINTENANCE"
+    "|DRAIN_AGENT|DEACTIVATE_AGENT|REACTIVATE_AGENT|GET_QUOTA|UPDATE_QUOTA|SET_QUOTA|REMOVE_QUOTA|TEARDOWN"
+    "|MARK_AGENT_GONE"
+)
 OPERATIONS = "@LAUNCH|LAUNCH_GROUP|RESERVE|UNRESERVE|CREATE|DESTROY|GROW_VOLUME|SHRINK_VOLUME|CREATE_DISK|DESTROY_DISK"
+
+AGENT_CALLS = (
+    "@GET_HEALTH|GET_FLAGS|GET_VERSION|GET_METRICS|GET_LOGGING_LEVEL|SET_LOGGING_LEVEL|LIST_FILES|READ_FILE|GET_STATE"
+    "|GET_CONTAINERS|GET_FRAMEWORKS|GET_EXECUTORS|GET_OPERATIONS|GET_TASKS|GET_AGENT|GET_RESOURCE_PROVIDERS"
+    "|LAUNCH_CONTAINER|WAIT_CONTAINER|KILL_CONTAINER|REMOVE_CONTAINER|LAUNCH_NESTED_CONTAINER|WAIT_NESTED_CONTAINER"
+    "|KILL_NESTED_CONTAINER|REMOVE_NESTED_CONTAINER|LAUNCH_NESTED_CONTAINER_SESSION|ATTACH_CONTAINER_INPUT"
+    "|ATTACH_CONTAINER_OUTPUT|PRUNE_IMAGES"
+)
 
 TABLE: dict[str, str] = {
     "SchedulerCall": f"type?{SCHEDULER_CALLS} framework_id?ID subscribe?Subscribe accept?Accept decline?Decline "
@@ -89,7 +106,20 @@ TABLE: dict[str, str] = {
     "Ranges": "range*Range",
     "Range": "begin!int end!int",
     "Set": "item*string",
-    "OperatorCall": "type?string",
+    "AgentOperatorCall": f"type?{AGENT_CALLS} set_logging_level?SetLoggingLevel list_files?ListFiles "
+    "read_file?ReadFile",
+    "OperatorCall": f"type?{OPERATOR_CALLS} get_metrics?GetMetrics set_logging_level?SetLoggingLevel "
+    "list_files?ListFiles read_file?ReadFile update_weights?UpdateWeights reserve_resources?OperatorResources "
+    "unreserve_resources?OperatorResources teardown?OperatorTeardown mark_agent_gone?MarkAgentGone",
+    "GetMetrics": "timeout?Duration",
+    "SetLoggingLevel": "level!int duration!Duration",
+    "ListFiles": "path!string",
+    "ReadFile": "path!string offset!int length?int",
+    "UpdateWeights": "weight_infos*WeightInfo",
+    "WeightInfo": "weight!double role?string",
+    "OperatorResources": "agent_id!ID resources*Resource",
+    "OperatorTeardown": "framework_id!ID",
+    "MarkAgentGone": "agent_id!ID",
     "ExecutorCall": "type?@SUBSCRIBE|UPDATE|MESSAGE|HEARTBEAT executor_id!ID framework_id!ID "
     "subscribe?ExecutorSubscribe update?ExecutorUpdate message?ExecutorMessage",
     "ExecutorSubscribe": "unacknowledged_tasks*TaskInfo unacknowledged_updates*ExecutorUpdate",
@@ -209,11 +239,9 @@ def _double(value: Any, where: str) -> float:
 
 
 def _int(value: Any, where: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    number = _double(value, where)
-    if not math.isfinite(number):
-        raise ConversionError(f"Expecting an integer for field '{where}'")
+    number = value if isinstance(value, int) and not isinstance(value, bool) else _double(value, where)
+    if not math.isfinite(number) or not SMALLEST_INTEGER <= number < LARGEST_INTEGER:
+        raise ConversionError(f"Expecting an integer of 64 bits for field '{where}'")
     return int(number)
 
 

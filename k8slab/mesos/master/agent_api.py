@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-import orjson
 from aiohttp import web
 
-from k8slab.mesos.http import EventStream, open_stream, refuse
+from k8slab.mesos.http import EventStream, open_stream, parse_json, refuse
 from k8slab.mesos.master.agents import AgentCalls
 from k8slab.mesos.master.leading import not_leading
 from k8slab.mesos.master.master import Master
@@ -49,12 +48,12 @@ class AgentApi:
         try:
             async for chunk in request.content.iter_any():
                 for record in decoder.feed(chunk):
-                    call = orjson.loads(record)
+                    call = parse_json(record)
                     if agent is None:
                         agent = self._calls.register(call, link)
                     elif agent.link is link:
                         self._calls.handle[call["type"]](agent, call)
-        except (FramingError, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        except (FramingError, AttributeError, KeyError, TypeError, ValueError) as error:
             log.warning("link to %s closed: not an agent's call (%s %s)", request.remote, type(error).__name__, error)
         finally:
             link.close()

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from k8slab import daemon
+from k8slab.mesos.files import Files
 from k8slab.mesos.flags import Flags, host_address
 from k8slab.mesos.http import serve
 from k8slab.mesos.master.master import Master, MasterOptions
@@ -15,6 +17,8 @@ from k8slab.mesos.master.routes import routes
 from k8slab.mesos.zookeeper import Leadership, MasterGroup, ZooKeeperAddress
 
 log = logging.getLogger("mesos-master")
+
+LOG_FILE = "mesos-master.INFO"
 
 FLAGS: dict[str, tuple[str | None, str]] = {
     "zk": (None, "where the masters elect: zk://host:port,…/path; without it this master leads alone"),
@@ -42,7 +46,10 @@ FLAGS: dict[str, tuple[str | None, str]] = {
     "offer_timeout": (None, "rescind offers not used within this time; never unless set"),
     "roles": (None, "comma-separated roles frameworks may use; any unless set"),
     "root_submissions": ("true", "whether frameworks may run as root"),
-    "log_dir": (None, "accepted; this master logs to stderr, its supervisor keeps the files"),
+    "log_dir": (
+        None,
+        "also log to mesos-master.INFO in this directory, served as /master/log; stderr alone unless set",
+    ),
     "logging_level": ("INFO", "INFO, WARNING or ERROR"),
     "authenticate_frameworks": ("false", "only false"),
     "authenticate_agents": ("false", "only false"),
@@ -60,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = Flags.parse("mesos-master", FLAGS, sys.argv[1:] if argv is None else argv, aliases=ALIASES)
     daemon.configure_logging()
     logging.getLogger("kazoo").setLevel(logging.WARNING)
+    if log_dir := flags.text("log_dir"):
+        _log_into(Path(log_dir))
     ip = host_address(flags.text("ip"))
     roles = flags.text("roles")
     options = MasterOptions(
@@ -86,13 +95,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return daemon.run(lambda stop: _serve(options, zk, session_timeout, stop))
 
 
+def _log_into(directory: Path) -> None:
+    """Raises SystemExit when that cannot be."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(directory / LOG_FILE)
+    except OSError as error:
+        raise SystemExit(f"cannot log into {directory}: {error.strerror}") from error
+    root = logging.getLogger()
+    if root.handlers:
+        handler.setFormatter(root.handlers[0].formatter)
+    root.addHandler(handler)
+
+
 async def _serve(
     options: MasterOptions, zk: ZooKeeperAddress | None, session_timeout: float, stop: asyncio.Event
 ) -> int:
     """Serve until told to stop (0) or until leadership is lost (1): nothing a former leader knows can be trusted."""
     master = Master(options)
     failed = asyncio.Event()
-    runner = await serve(routes(master), host=options.ip, port=options.port)
+    files = Files()
+    if log_dir := options.flags.get("log_dir"):
+        files.attach("/master/log", Path(log_dir) / LOG_FILE)
+    runner = await serve(routes(master, files), host=options.ip, port=options.port)
     log.info("%s serves at http://%s:%d", master.master_id, options.ip, options.port)
     daemon.notify_ready()
 

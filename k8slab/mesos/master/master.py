@@ -7,11 +7,12 @@ import logging
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from k8slab.mesos.http import EventStream
+from k8slab.mesos.master import operator_events
 from k8slab.mesos.master.allocator import Allocator
 from k8slab.mesos.master.model import Agent, Executor, Framework, Task, task_status
 from k8slab.mesos.master.offers import OfferBook
@@ -60,6 +61,9 @@ class Master:
         self.completed_frameworks: deque[Framework] = deque(maxlen=MAX_COMPLETED_FRAMEWORKS)
         self.agents: dict[str, Agent] = {}
         self.unreachable_agents: dict[str, float] = {}
+        self.gone_agents: dict[str, float] = {}
+        self.weights: dict[str, float] = {}
+        self.watchers: list[Callable[[dict[str, Any]], None]] = []
         self.counters: Counter[str] = Counter()
         self.offers = OfferBook(
             self.allocator,
@@ -98,6 +102,18 @@ class Master:
         self.elected_time = time.time()
         log.info("elected: %s at %s leads", self.master_id, self.pid)
 
+    def announce(self, build: Callable[..., dict[str, Any]], *about: Any) -> None:
+        """Tell the watchers; the event is built only when there is one."""
+        if self.watchers:
+            event = build(*about)
+            for watcher in list(self.watchers):
+                watcher(event)
+
+    async def set_weights(self, weights: Mapping[str, float]) -> None:
+        self.weights |= weights
+        for role, weight in weights.items():
+            self.allocator.set_weight(role, weight)
+
     # -- frameworks
 
     def subscribe(
@@ -106,6 +122,7 @@ class Master:
         """Register a framework, or take it over: the id alone says which."""
         framework_id = (info.get("id") or {}).get("value")
         framework = self.frameworks.get(framework_id) if framework_id else None
+        happened = operator_events.framework_added if framework is None else operator_events.framework_updated
         if framework_id is None:
             framework_id = f"{self.master_id}-{self._next_framework:04d}"
             self._next_framework += 1
@@ -134,6 +151,7 @@ class Master:
             }
         )
         self._beat(framework, stream)
+        self.announce(happened, framework)
         self.offers.allocate_soon()
         return framework
 
@@ -173,6 +191,7 @@ class Master:
             # call_later cannot take the centuries some schedulers ask for.
             loop = asyncio.get_running_loop()
             framework.failover = loop.call_later(min(timeout, 1e8), self.remove_framework, framework)
+            self.announce(operator_events.framework_updated, framework)
 
     def remove_framework(self, framework: Framework) -> None:
         """For good: agents shut its executors down, its tasks count as killed, its id is barred."""
@@ -195,6 +214,8 @@ class Master:
                         timestamp=time.time(),
                     )
                 )
+                self._count_status(task.statuses[-1])
+                self.announce(operator_events.task_updated, task)
             self.release(task)
             self.forget_task(task)
         for executor in list(framework.executors.values()):
@@ -208,6 +229,7 @@ class Master:
         self.allocator.remove_framework(framework.framework_id)
         del self.frameworks[framework.framework_id]
         self.completed_frameworks.append(framework)
+        self.announce(operator_events.framework_removed, framework)
 
     def is_completed(self, framework_id: str) -> bool:
         return any(framework.framework_id == framework_id for framework in self.completed_frameworks)
@@ -217,6 +239,7 @@ class Master:
     def add_task(self, task: Task) -> None:
         self.frameworks[task.framework_id].tasks[task.task_id] = task
         self.agents[task.agent_id].tasks[(task.framework_id, task.task_id)] = task
+        self.announce(operator_events.task_added, task)
 
     def release(self, task: Task) -> None:
         """Give its resources back, once: they may be offered again before its last update is acknowledged."""
@@ -248,7 +271,17 @@ class Master:
 
     def send_update(self, framework: Framework, status: dict[str, Any]) -> None:
         framework.send({"type": "UPDATE", "update": {"status": status}})
+        task = framework.tasks.get(status["task_id"]["value"])
+        repeated = task is not None and task.statuses and "uuid" in status and task.statuses[-1].get("uuid")
+        if status.get("reason") != "REASON_RECONCILIATION" and (not repeated or repeated != status["uuid"]):
+            self._count_status(status)
+
+    def _count_status(self, status: Mapping[str, Any]) -> None:
+        """Once for each change of a task: repeats and answers to reconciliation change nothing."""
         self.counters[f"status/{status['state']}"] += 1
+        if {"source", "reason"} <= status.keys():
+            kind = status["state"].removeprefix("TASK_"), status["source"], status["reason"]
+            self.counters["task_{}/{}/{}".format(*kind).lower()] += 1
 
     # -- agents
 
@@ -261,6 +294,7 @@ class Master:
         self.agents[agent.agent_id] = agent
         self.allocator.add_agent(agent.agent_id, agent.resources)
         self.unreachable_agents.pop(agent.agent_id, None)
+        self.announce(operator_events.agent_added, agent)
         self._ping_later(agent)
 
     def _ping_later(self, agent: Agent) -> None:
@@ -295,8 +329,19 @@ class Master:
             if not self.frameworks[executor.framework_id].info.get("checkpoint"):
                 self.remove_executor(executor)
 
-    def remove_agent(self, agent: Agent, *, message: str, gone: bool = False) -> None:
-        """Its tasks are lost; to those who know the words they are unreachable, or ``gone`` with what never returns."""
+    async def mark_agent_gone(self, agent_id: str) -> None:
+        """The operator knows that it never returns. Raises KeyError for an agent that nobody knows."""
+        agent = self.agents.get(agent_id)
+        if agent is None:
+            del self.unreachable_agents[agent_id]
+            self.gone_agents[agent_id] = time.time()
+            return
+        self.gone_agents[agent_id] = time.time()
+        agent.send({"type": "SHUTDOWN", "message": "Agent has been marked gone"})
+        self.remove_agent(agent, message="was marked gone by the operator", gone=True, lost="TASK_GONE_BY_OPERATOR")
+
+    def remove_agent(self, agent: Agent, *, message: str, gone: bool = False, lost: str = "TASK_GONE") -> None:
+        """Its tasks are lost; to those who know the words they are unreachable, or ``lost`` with what never returns."""
         log.warning("agent %s at %s removed: %s", agent.agent_id, agent.pid, message)
         now = time.time()
         if not gone:
@@ -307,7 +352,7 @@ class Master:
             aware = self.frameworks[task.framework_id].capable("PARTITION_AWARE")
             extra = {} if gone else {"unreachable_time": {"nanoseconds": int(now * 1e9)}}
             text = f"Agent {agent.hostname} {message}"
-            away = "TASK_GONE" if gone else "TASK_UNREACHABLE"
+            away = lost if gone else "TASK_UNREACHABLE"
             self.lose_task(task, away if aware else "TASK_LOST", reason="AGENT_REMOVED", message=text, **extra)
         for executor in list(agent.executors.values()):
             self.remove_executor(executor)
@@ -316,6 +361,8 @@ class Master:
             agent.link = None
         self.allocator.remove_agent(agent.agent_id)
         del self.agents[agent.agent_id]
+        self.counters["slave_removals"] += 1
+        self.announce(operator_events.agent_removed, agent)
         for framework in self.frameworks.values():
             framework.send({"type": "FAILURE", "failure": {"agent_id": {"value": agent.agent_id}}})
 
@@ -338,6 +385,7 @@ class Master:
         if state == "TASK_UNREACHABLE":
             framework.completed_tasks.pop()
             framework.unreachable_tasks.append(task)
+        self.announce(operator_events.task_updated, task)
         self.send_update(framework, status)
 
     def may_return(self, framework: Framework, agent_id: str | None) -> bool:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from k8slab.mesos import attributes
 from k8slab.mesos.master.master import VERSION, Master
 from k8slab.mesos.master.model import Agent, Executor, Framework, Offer, Task
-from k8slab.mesos.resources import Resources, total
 
 BUILD = {"build_date": "2020-11-20 00:00:00", "build_time": 1605830400.0, "build_user": "k8slab"}
-COUNTED = ("staging", "starting", "running", "killing", "unreachable")
-ENDED = ("finished", "failed", "killed", "lost", "error", "dropped", "gone", "gone_by_operator")
 
 
 def version() -> dict[str, Any]:
@@ -47,15 +43,17 @@ def state(master: Master) -> dict[str, Any]:
         shown["leader_info"] = {key: leader[key] for key in ("id", "pid", "port", "hostname")}
     if options.cluster:
         shown["cluster"] = options.cluster
+    if log_dir := options.flags.get("log_dir"):
+        shown["log_dir"] = log_dir
     return shown
 
 
 def slaves(master: Master, *, slave_id: str | None = None, full: bool = False) -> dict[str, Any]:
     chosen = [agent for agent in master.agents.values() if slave_id in (None, agent.agent_id)]
-    return {"slaves": [_slave(agent, full=full) for agent in chosen], "recovered_slaves": []}
+    return {"slaves": [slave(agent, full=full) for agent in chosen], "recovered_slaves": []}
 
 
-def _slave(agent: Agent, *, full: bool) -> dict[str, Any]:
+def slave(agent: Agent, *, full: bool = False) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": agent.agent_id,
         "hostname": agent.hostname,
@@ -85,7 +83,7 @@ def _slave(agent: Agent, *, full: bool) -> dict[str, Any]:
 
 def frameworks(master: Master, *, framework_id: str | None = None) -> dict[str, Any]:
     def chosen(known: Iterable[Framework]) -> list[dict[str, Any]]:
-        return [_framework(framework) for framework in known if framework_id in (None, framework.framework_id)]
+        return [framework_json(framework) for framework in known if framework_id in (None, framework.framework_id)]
 
     return {
         "frameworks": chosen(master.frameworks.values()),
@@ -94,7 +92,7 @@ def frameworks(master: Master, *, framework_id: str | None = None) -> dict[str, 
     }
 
 
-def _framework(framework: Framework) -> dict[str, Any]:
+def framework_json(framework: Framework, *, tasks: bool = True) -> dict[str, Any]:
     info = framework.info
     used, offered = framework.used, framework.offered
     shown: dict[str, Any] = {
@@ -114,12 +112,13 @@ def _framework(framework: Framework) -> dict[str, Any]:
         "used_resources": used.summary(),
         "offered_resources": offered.summary(),
         "resources": (used + offered).summary(),
-        "tasks": [task_json(task) for task in framework.tasks.values()],
-        "unreachable_tasks": [task_json(task) for task in framework.unreachable_tasks],
-        "completed_tasks": [task_json(task) for task in framework.completed_tasks],
-        "offers": [_offer(offer) for offer in framework.offers.values()],
-        "executors": [_executor(executor) for executor in framework.executors.values()],
     }
+    if tasks:
+        shown["tasks"] = [task_json(task) for task in framework.tasks.values()]
+        shown["unreachable_tasks"] = [task_json(task) for task in framework.unreachable_tasks]
+        shown["completed_tasks"] = [task_json(task) for task in framework.completed_tasks]
+        shown["offers"] = [_offer(offer) for offer in framework.offers.values()]
+        shown["executors"] = [_executor(executor) for executor in framework.executors.values()]
     if framework.capable("MULTI_ROLE"):
         shown["roles"] = list(framework.roles)
     else:
@@ -189,51 +188,3 @@ def tasks(
 
 def _first_seen(task: Task) -> float:
     return float(task.statuses[0].get("timestamp", 0.0)) if task.statuses else 0.0
-
-
-def metrics(master: Master) -> dict[str, float]:
-    """``/metrics/snapshot``: a flat name → number."""
-    agents, known = list(master.agents.values()), list(master.frameworks.values())
-    capacity = total(agent.resources for agent in agents)
-    used = total(agent.used for agent in agents)
-    live = [task for framework in known for task in framework.tasks.values()]
-    shown: dict[str, float] = {
-        "master/uptime_secs": time.time() - master.start_time,
-        "master/elected": float(master.elected),
-        "master/slaves_active": _count(agents, lambda agent: agent.connected),
-        "master/slaves_inactive": _count(agents, lambda agent: not agent.connected),
-        "master/slaves_connected": _count(agents, lambda agent: agent.connected),
-        "master/slaves_disconnected": _count(agents, lambda agent: not agent.connected),
-        "master/slaves_unreachable": len(master.unreachable_agents),
-        "master/frameworks_active": _count(known, lambda framework: framework.active),
-        "master/frameworks_inactive": _count(known, lambda framework: not framework.active),
-        "master/frameworks_connected": _count(known, lambda framework: framework.connected),
-        "master/frameworks_disconnected": _count(known, lambda framework: not framework.connected),
-        "master/outstanding_offers": len(master.offers),
-    }
-    for name in ("slave_registrations", "slave_reregistrations", "valid_status_updates", "invalid_status_updates"):
-        shown[f"master/{name}"] = master.counters[name]
-    shown["master/dropped_messages"] = master.counters["dropped_messages"]
-    for name in COUNTED:
-        shown[f"master/tasks_{name}"] = _count(live, lambda task, name=name: task.state == f"TASK_{name.upper()}")
-    for name in ENDED:
-        shown[f"master/tasks_{name}"] = master.counters[f"status/TASK_{name.upper()}"]
-    for name, value in list(master.counters.items()):
-        if name.startswith("messages_"):
-            shown[f"master/{name}"] = value
-    _amounts(shown, capacity, used)
-    shown["allocator/mesos/allocation_runs"] = master.counters["allocator/mesos/allocation_runs"]
-    shown["allocator/mesos/allocation_run_ms"] = master.counters["allocation_us"] / 1000
-    return shown
-
-
-def _amounts(shown: dict[str, float], capacity: Resources, used: Resources) -> None:
-    for name in ("cpus", "gpus", "mem", "disk"):
-        whole, taken = capacity.scalar(name), used.scalar(name)
-        shown[f"master/{name}_total"] = whole
-        shown[f"master/{name}_used"] = taken
-        shown[f"master/{name}_percent"] = taken / whole if whole else 0.0
-
-
-def _count(items: Iterable[Any], wanted: Callable[..., bool]) -> int:
-    return sum(1 for item in items if wanted(item))

@@ -1,0 +1,204 @@
+"""``POST /api/v1``: what operators ask the master and tell it to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from k8slab.mesos.files import Files, Refused
+from k8slab.mesos.http import accepts_json, json_answer, read_call, refuse
+from k8slab.mesos.log_level import LogLevel
+from k8slab.mesos.master import cluster_views, v1_views, views
+from k8slab.mesos.master.leading import not_leading
+from k8slab.mesos.master.master import Master
+from k8slab.mesos.master.metrics import metrics
+from k8slab.mesos.master.operator_stream import OperatorStream
+from k8slab.mesos.master.reservations import ReservationError, reserve, unreserve
+
+Reserve = Callable[[Master, str, list[dict[str, Any]]], None]
+
+NEEDS = {
+    "SET_LOGGING_LEVEL",
+    "LIST_FILES",
+    "READ_FILE",
+    "UPDATE_WEIGHTS",
+    "TEARDOWN",
+    "MARK_AGENT_GONE",
+    "RESERVE_RESOURCES",
+    "UNRESERVE_RESOURCES",
+}
+
+
+class OperatorApi:
+    """A call type without a method here is answered as one that the original does not implement: 501."""
+
+    def __init__(self, master: Master, files: Files, log_level: LogLevel) -> None:
+        self._master, self._files, self._log_level = master, files, log_level
+        self.stream = OperatorStream(master, self._state)
+        self._views: dict[str, Callable[[], dict[str, Any]]] = {
+            "GET_HEALTH": lambda: {"healthy": True},
+            "GET_VERSION": lambda: {"version_info": views.version()},
+            "GET_FLAGS": lambda: {"flags": _pairs(master.options.flags)},
+            "GET_METRICS": lambda: {"metrics": _pairs(metrics(master))},
+            "GET_LOGGING_LEVEL": lambda: {"level": log_level.level},
+            "GET_STATE": self._state,
+            "GET_AGENTS": self._agents,
+            "GET_FRAMEWORKS": self._frameworks,
+            "GET_EXECUTORS": self._executors,
+            "GET_TASKS": self._tasks,
+            "GET_OPERATIONS": dict,
+            "GET_ROLES": lambda: {"roles": cluster_views.roles_v1(master)},
+            "GET_WEIGHTS": lambda: _set(weight_infos=cluster_views.weights(master)),
+            "GET_MASTER": self._get_master,
+        }
+        self._acts: dict[str, Callable[[dict[str, Any]], Awaitable[web.Response]]] = {
+            "SET_LOGGING_LEVEL": self._set_logging_level,
+            "UPDATE_WEIGHTS": self._update_weights,
+            "TEARDOWN": self._teardown,
+            "MARK_AGENT_GONE": self._mark_agent_gone,
+            "RESERVE_RESOURCES": lambda asked: self._reserve(reserve, asked),
+            "UNRESERVE_RESOURCES": lambda asked: self._reserve(unreserve, asked),
+        }
+
+    async def __call__(self, request: web.Request) -> web.StreamResponse:
+        if (elsewhere := not_leading(self._master, request)) is not None:
+            return elsewhere
+        call = await read_call(request, "OperatorCall", name="Call")
+        if isinstance(call, web.Response):
+            return call
+        kind = call.get("type")
+        if kind is None:
+            return refuse(400, "Failed to validate master::Call: Expecting 'type' to be present")
+        if kind in NEEDS and kind.lower() not in call:
+            return refuse(400, f"Failed to validate master::Call: Expecting '{kind.lower()}' to be present")
+        if not accepts_json(request):
+            return refuse(406, "Expecting 'Accept' to allow application/json or application/x-protobuf")
+        if kind == "SUBSCRIBE":
+            return await self.stream.subscribe(request)
+        if kind in self._acts:
+            return await self._acts[kind](call[kind.lower()])
+        if kind in ("LIST_FILES", "READ_FILE"):
+            return await self._look_into_files(request, kind, call[kind.lower()])
+        if kind not in self._views:
+            return refuse(501, f"{kind} is not served by this master")
+        answer = self._views[kind]()
+        return json_answer(request, {"type": kind, kind.lower(): answer} if answer else {"type": kind})
+
+    # -- views
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "get_tasks": self._tasks(),
+            "get_executors": self._executors(),
+            "get_frameworks": self._frameworks(),
+            "get_agents": self._agents(),
+        }
+
+    def _agents(self) -> dict[str, Any]:
+        return _set(agents=[v1_views.agent_json(agent) for agent in self._master.agents.values()])
+
+    def _frameworks(self) -> dict[str, Any]:
+        return _set(
+            frameworks=[v1_views.framework_json(known) for known in self._master.frameworks.values()],
+            completed_frameworks=[v1_views.framework_json(known) for known in self._master.completed_frameworks],
+        )
+
+    def _executors(self) -> dict[str, Any]:
+        known = self._master.frameworks.values()
+        return _set(
+            executors=[v1_views.executor_json(item) for framework in known for item in framework.executors.values()]
+        )
+
+    def _tasks(self) -> dict[str, Any]:
+        known = list(self._master.frameworks.values())
+        everybody = [*known, *self._master.completed_frameworks]
+        live = [task for framework in known for task in framework.tasks.values()]
+        unreachable = [task for framework in known for task in framework.unreachable_tasks]
+        completed = [task for framework in everybody for task in framework.completed_tasks]
+        return _set(
+            tasks=[v1_views.task_json(task) for task in live],
+            unreachable_tasks=[v1_views.task_json(task) for task in unreachable],
+            completed_tasks=[v1_views.task_json(task) for task in completed],
+        )
+
+    def _get_master(self) -> dict[str, Any]:
+        shown = {"master_info": self._master.info, "start_time": self._master.start_time}
+        return shown | ({"elected_time": self._master.elected_time} if self._master.elected else {})
+
+    # -- acts
+
+    async def _look_into_files(self, request: web.Request, kind: str, asked: Mapping[str, Any]) -> web.Response:
+        try:
+            if kind == "LIST_FILES":
+                found = await asyncio.to_thread(self._files.list_v1, asked["path"])
+                answer = _set(file_infos=found)
+            else:
+                answer = await asyncio.to_thread(
+                    self._files.read_v1, asked["path"], asked["offset"], asked.get("length")
+                )
+        except Refused as refused:
+            return refuse(refused.status, refused.text)
+        except OSError as error:
+            return refuse(500, str(error.strerror))
+        return json_answer(request, {"type": kind, kind.lower(): answer})
+
+    async def _set_logging_level(self, asked: dict[str, Any]) -> web.Response:
+        try:
+            self._log_level.set(asked["level"], asked["duration"]["nanoseconds"] / v1_views.NANOSECONDS)
+        except ValueError as error:
+            return refuse(400, str(error))
+        return web.Response()
+
+    async def _update_weights(self, asked: dict[str, Any]) -> web.Response:
+        return await update_weights(self._master, asked.get("weight_infos", []))
+
+    async def _teardown(self, asked: dict[str, Any]) -> web.Response:
+        return teardown(self._master, asked["framework_id"]["value"])
+
+    async def _reserve(self, act: Reserve, asked: dict[str, Any]) -> web.Response:
+        return change_reservations(self._master, act, asked["agent_id"]["value"], asked.get("resources", []))
+
+    async def _mark_agent_gone(self, asked: dict[str, Any]) -> web.Response:
+        agent_id = asked["agent_id"]["value"]
+        if agent_id in self._master.gone_agents:
+            return web.Response()
+        try:
+            await self._master.mark_agent_gone(agent_id)
+        except KeyError:
+            return refuse(404, "Agent not found")
+        return web.Response()
+
+
+async def update_weights(master: Master, infos: list[dict[str, Any]]) -> web.Response:
+    if error := cluster_views.weights_error(infos):
+        return refuse(400, f"Failed to validate update weights request JSON: {error}")
+    await master.set_weights({info["role"].strip(): info["weight"] for info in infos})
+    return web.Response()
+
+
+def teardown(master: Master, framework_id: str) -> web.Response:
+    framework = master.frameworks.get(framework_id)
+    if framework is None:
+        return refuse(400, "No framework found with specified ID")
+    master.remove_framework(framework)
+    return web.Response()
+
+
+def change_reservations(master: Master, act: Reserve, agent_id: str, resources: list[dict[str, Any]]) -> web.Response:
+    try:
+        act(master, agent_id, resources)
+    except ReservationError as error:
+        return refuse(error.status, error.text)
+    return web.Response(status=202)
+
+
+def _pairs(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"name": name, "value": value} for name, value in sorted(values.items())]
+
+
+def _set(**fields: Any) -> dict[str, Any]:
+    """Empty repeated fields are not printed."""
+    return {name: value for name, value in fields.items() if value}
