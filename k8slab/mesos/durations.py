@@ -1,4 +1,4 @@
-"""Mesos' text form of a time span: ``10secs``, ``1.5mins``, ``250ms``."""
+"""Mesos' text forms of a time span, ``10secs``, ``1.5mins``, ``250ms``, and of a size, ``2GB``."""
 
 from __future__ import annotations
 
@@ -32,3 +32,15 @@ def format_duration(seconds: float) -> str:
         if count >= 1 and abs(count - round(count)) < 1e-9:
             return f"{round(count)}{unit}"
     return f"{round(seconds * 1e9)}ns"
+
+
+BYTES = {"B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
+_SIZE = re.compile(r"(\d+)([KMGT]?B)")
+
+
+def parse_bytes(text: str) -> int:
+    """Raises ValueError with a sentence that names the accepted units."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"not a size: {text!r} (a number and one of {', '.join(BYTES)})")
+    return int(found[1]) * BYTES[found[2]]

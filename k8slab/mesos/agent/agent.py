@@ -3,37 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import logging
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from k8slab.mesos.agent.checkpoint import Checkpoint
+from k8slab.mesos.agent.isolation import Isolation
 from k8slab.mesos.agent.launcher import Launcher, LaunchError, command_executor_info
-from k8slab.mesos.agent.model import TERMINAL, Executor, Framework, Task
+from k8slab.mesos.agent.model import MAX_COMPLETED_FRAMEWORKS, Executor, Framework, Task
+from k8slab.mesos.agent.options import AgentOptions
 from k8slab.mesos.agent.paths import link_latest
 from k8slab.mesos.agent.processes import kill_tree
+from k8slab.mesos.agent.statuses import completed, ends, lost_state, own_status, unknown_state
 from k8slab.mesos.agent.updates import StatusUpdates
 from k8slab.mesos.resources import Resources
 
 log = logging.getLogger(__name__)
 
-VERSION = "1.11.0"
-
 Call = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class AgentOptions:
-    """The agent's flags, parsed. Times in seconds."""
-
-    executor_registration_timeout: float = 60.0
-    executor_reregistration_timeout: float = 2.0
-    executor_shutdown_grace_period: float = 5.0
-    flags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Agent:
@@ -48,14 +38,20 @@ class Agent:
         launcher: Launcher,
         checkpoint: Checkpoint,
         send: Callable[[Call], None],
+        isolation: Isolation | None = None,
     ) -> None:
         self.info = info
         self.pid = pid
         self.options = options
         self.launcher = launcher
         self.checkpoint = checkpoint
+        self.isolation = isolation or Isolation()
         self.frameworks: dict[str, Framework] = {}
+        self.completed_frameworks: deque[Framework] = deque(maxlen=MAX_COMPLETED_FRAMEWORKS)
         self.start_time = time.time()
+        # The agent's resources with what was reserved since, as the master last said; None before it said so.
+        self.checkpointed_resources: list[dict[str, Any]] | None = checkpoint.read_resources()
+        self.farewell: asyncio.Future[str] | None = None
         self._send = send
         self._launches: set[asyncio.Task[None]] = set()
         self.updates = StatusUpdates(self._forward)
@@ -73,38 +69,74 @@ class Agent:
             sandboxes.mkdir(parents=True, exist_ok=True)
             link_latest(sandboxes)
 
+    @property
+    def resources(self) -> Resources:
+        return Resources.from_json(self.checkpointed_resources or self.info.get("resources", ()))
+
+    def checkpoint_resources(self, resources: list[dict[str, Any]]) -> None:
+        self.checkpointed_resources = resources
+        self.checkpoint.write_resources(resources)
+
+    def order_to_leave(self, message: str) -> None:
+        """The master counts this agent as gone, or its operator wants it to be."""
+        if self.farewell is not None and not self.farewell.done():
+            self.farewell.set_result(message)
+
     # -- tasks
 
     def run_task(self, framework_info: dict[str, Any], info: dict[str, Any], role: str) -> None:
+        executor_info = info.get("executor") or command_executor_info(info, framework_info["id"]["value"])
+        self._run(framework_info, executor_info, [info], role, is_command="executor" not in info)
+
+    def run_task_group(
+        self, framework_info: dict[str, Any], executor_info: dict[str, Any], group: dict[str, Any], role: str
+    ) -> None:
+        self._run(framework_info, executor_info, group["tasks"], role, group=group)
+
+    def _run(
+        self,
+        framework_info: dict[str, Any],
+        executor_info: dict[str, Any],
+        infos: list[dict[str, Any]],
+        role: str,
+        *,
+        group: dict[str, Any] | None = None,
+        is_command: bool = False,
+    ) -> None:
         framework_id = framework_info["id"]["value"]
         framework = self.frameworks.get(framework_id)
         if framework is None:
             framework = self.frameworks[framework_id] = Framework(framework_info)
             self.checkpoint.write_framework(self.agent_id, framework)
         if framework.terminating:
-            log.info("task %s dropped: its framework is shutting down", info["task_id"]["value"])
+            log.info("tasks of framework %s dropped: it is shutting down", framework_id)
             return
-        task = Task(
-            task_id=info["task_id"]["value"],
-            info=info,
-            role=role,
-            resources=Resources.from_json(info.get("resources", ())),
-        )
-        executor_info = info.get("executor") or command_executor_info(info, framework_id)
+        tasks = [
+            Task(
+                task_id=info["task_id"]["value"],
+                info=info,
+                role=role,
+                resources=Resources.from_json(info.get("resources", ())),
+                group=group,
+            )
+            for info in infos
+        ]
         executor = framework.executors.get(executor_info["executor_id"]["value"])
-        if executor is None:
-            executor = self._new_executor(framework, executor_info, role, is_command="executor" not in info)
-        if framework.checkpoint:
-            self.checkpoint.write_task(self.agent_id, executor, task)
+        executor = executor or self._new_executor(framework, executor_info, role, tasks, is_command=is_command)
+        for task in tasks:
+            executor.queued[task.task_id] = task
+            if framework.checkpoint:
+                self.checkpoint.write_task(self.agent_id, executor, task)
         if executor.state in ("terminating", "terminated"):
-            executor.queued[task.task_id] = task
-            self.end_task(executor, task, self._lost(framework), "EXECUTOR_TERMINATED", "Executor is terminating")
+            for task in tasks:
+                state = lost_state(framework)
+                self.end_task(executor, task, state, "EXECUTOR_TERMINATED", "Executor is terminating")
         elif executor.state == "running" and executor.stream is not None:
-            self._deliver(executor, task)
-        else:
-            executor.queued[task.task_id] = task
+            self.deliver(executor)
 
-    def _new_executor(self, framework: Framework, info: dict[str, Any], role: str, *, is_command: bool) -> Executor:
+    def _new_executor(
+        self, framework: Framework, info: dict[str, Any], role: str, tasks: list[Task], *, is_command: bool
+    ) -> Executor:
         executor_id, container_id = info["executor_id"]["value"], str(uuid.uuid4())
         executor = Executor(
             framework_id=framework.framework_id,
@@ -115,6 +147,7 @@ class Agent:
             directory=self.checkpoint.paths.sandbox(self.agent_id, framework.framework_id, executor_id, container_id),
             resources=Resources.from_json(info.get("resources", ())),
             is_command=is_command,
+            queued={task.task_id: task for task in tasks},
         )
         framework.executors[executor_id] = executor
         self.checkpoint.write_executor(self.agent_id, executor)
@@ -130,6 +163,7 @@ class Agent:
                 framework,
                 executor,
                 agent_id=self.agent_id,
+                joins=lambda: self.isolation.admit(executor),
                 on_exit=lambda status: self.executor_exited(executor, status),
             )
         except LaunchError as error:
@@ -150,9 +184,19 @@ class Agent:
         text = f"Executor did not register within {self.options.executor_registration_timeout:g}secs"
         self.terminate(executor, "EXECUTOR_REGISTRATION_TIMEOUT", text)
 
-    def _deliver(self, executor: Executor, task: Task) -> None:
-        executor.tasks[task.task_id] = task
-        executor.send({"type": "LAUNCH", "launch": {"task": task.info}})
+    def deliver(self, executor: Executor) -> None:
+        """Everything queued to its subscribed executor; those of a group in one event. The container grows before."""
+        queued = list(executor.queued.values())
+        executor.tasks |= executor.queued
+        executor.queued.clear()
+        self.isolation.resize(executor)
+        groups: list[dict[str, Any]] = []
+        for task in queued:
+            if task.group is None:
+                executor.send({"type": "LAUNCH", "launch": {"task": task.info}})
+            elif not any(task.group is known for known in groups):
+                groups.append(task.group)
+                executor.send({"type": "LAUNCH_GROUP", "launch_group": {"task_group": task.group}})
 
     def kill_task(self, framework_id: str, task_id: str, kill_policy: Mapping[str, Any] | None) -> None:
         found = self.find_task(framework_id, task_id)
@@ -162,8 +206,10 @@ class Agent:
         executor, task = found
         if task_id in executor.queued:
             text = "Task was killed before its executor was given it"
-            self.end_task(executor, task, "TASK_KILLED", "TASK_KILLED_DURING_LAUNCH", text)
-            if executor.is_command or not (executor.queued or executor.tasks):
+            # A group is started whole or not at all.
+            for other in [queued for queued in executor.queued.values() if queued is task or _together(queued, task)]:
+                self.end_task(executor, other, "TASK_KILLED", "TASK_KILLED_DURING_LAUNCH", text)
+            if not executor.live:
                 self.terminate(executor, "TASK_KILLED_DURING_LAUNCH", text)
             return
         event: dict[str, Any] = {"type": "KILL", "kill": {"task_id": {"value": task_id}}}
@@ -183,18 +229,20 @@ class Agent:
 
     def tell_unknown(self, framework_id: str, task_id: str) -> None:
         """The master asks for a task that is not here: say so, as an update it will have to be acknowledged for."""
-        framework = self.frameworks.get(framework_id)
-        state = "TASK_GONE" if framework is not None and _partition_aware(framework) else "TASK_LOST"
-        status = self.own_status(task_id, state, "RECONCILIATION", "Reconciliation: task unknown to the agent")
+        state = unknown_state(self.frameworks.get(framework_id))
+        text = "Reconciliation: task unknown to the agent"
+        status = own_status(self.agent_id, task_id, state, "RECONCILIATION", text)
         self.updates.add(framework_id, status, journal=None)
 
     # -- updates
 
     def update(self, executor: Executor, status: dict[str, Any]) -> None:
         """A status from an executor (or of our own making for one of its tasks): keep it, pass it on, confirm it."""
+        if ends(status) and status["source"] == "SOURCE_EXECUTOR" and self.end_overrun(executor):
+            return
         task_id = status["task_id"]["value"]
         task = executor.tasks.get(task_id) or executor.queued.get(task_id)
-        status = self._completed(executor, status)
+        status = completed(status, executor, agent_id=self.agent_id, ip=self.launcher.options.ip)
         framework = self.frameworks.get(executor.framework_id)
         journal = None
         if framework is not None and framework.checkpoint and task is not None:
@@ -205,41 +253,14 @@ class Agent:
             if task.terminal:
                 executor.queued.pop(task_id, None)
                 executor.tasks[task_id] = task
+                self.isolation.resize(executor)
         self.updates.add(executor.framework_id, status, journal=journal)
         if status["source"] == "SOURCE_EXECUTOR":
             confirmed = {"task_id": status["task_id"], "uuid": status["uuid"]}
             executor.send({"type": "ACKNOWLEDGED", "acknowledged": confirmed})
 
-    def _completed(self, executor: Executor, status: dict[str, Any]) -> dict[str, Any]:
-        container: dict[str, Any] = {
-            "container_id": {"value": executor.container_id},
-            "network_infos": [{"ip_addresses": [{"protocol": "IPv4", "ip_address": self.launcher.options.ip}]}],
-        }
-        if executor.process is not None:
-            container["executor_pid"] = executor.process.pid
-        container |= status.get("container_status", {})
-        return {
-            "timestamp": time.time(),
-            **status,
-            "agent_id": {"value": self.agent_id},
-            "executor_id": {"value": executor.executor_id},
-            "container_status": container,
-        }
-
-    def own_status(self, task_id: str, state: str, reason: str, message: str) -> dict[str, Any]:
-        return {
-            "task_id": {"value": task_id},
-            "state": state,
-            "source": "SOURCE_AGENT",
-            "reason": f"REASON_{reason}",
-            "message": message,
-            "agent_id": {"value": self.agent_id},
-            "timestamp": time.time(),
-            "uuid": base64.b64encode(uuid.uuid4().bytes).decode("ascii"),
-        }
-
     def end_task(self, executor: Executor, task: Task, state: str, reason: str, message: str) -> None:
-        self.update(executor, self.own_status(task.task_id, state, reason, message))
+        self.update(executor, own_status(self.agent_id, task.task_id, state, reason, message))
 
     def _forward(self, framework_id: str, status: dict[str, Any]) -> None:
         found = self.find_task(framework_id, status["task_id"]["value"])
@@ -250,7 +271,7 @@ class Agent:
     def acknowledge(self, framework_id: str, task_id: str, update: str) -> None:
         """The scheduler has seen an update; with the last one of a task nobody needs the task any more."""
         status = self.updates.acknowledge(framework_id, task_id, update)
-        if status is None or not _ends(status):
+        if status is None or not ends(status):
             return
         self.updates.forget(framework_id, task_id)
         found = self.find_task(framework_id, task_id)
@@ -271,10 +292,26 @@ class Agent:
         executor.state = "terminating"
         self.kill_executor(executor)
 
+    def end_overrun(self, executor: Executor) -> bool:
+        """End it when the kernel has ended something of it for want of memory, whatever the executor makes of that."""
+        if executor.state == "terminated" or (text := self.isolation.overrun(executor)) is None:
+            return False
+        if executor.state != "terminating":
+            log.warning("%s: %s", executor.label, text)
+            self.terminate(executor, "CONTAINER_LIMITATION_MEMORY", text)
+        return True
+
+    def check_limits(self) -> None:
+        """To be called now and then: an executor need not notice what the kernel did."""
+        for framework in list(self.frameworks.values()):
+            for executor in list(framework.executors.values()):
+                self.end_overrun(executor)
+
     def kill_executor(self, executor: Executor) -> None:
         executor.stop_timer()
         if executor.process is not None:
             kill_tree(executor.process.pid)
+            self.isolation.kill(executor)
 
     def shutdown_executor(self, executor: Executor) -> None:
         """Ask it to end, and kill it after its grace period."""
@@ -300,13 +337,16 @@ class Agent:
             else:
                 self.shutdown_executor(executor)
         if not framework.executors:
-            self.frameworks.pop(framework_id, None)
+            self._forget_framework(framework)
 
     def executor_exited(self, executor: Executor, status: int) -> None:
         """Its process ended (``status`` as from wait): so have its tasks."""
         log.info("%s ended with status %d", executor.label, status)
         executor.stop_timer()
+        self.end_overrun(executor)
         executor.state = "terminated"
+        self.isolation.release(executor.container_id)
+        self.launcher.clean_up(executor)
         if executor.stream is not None:
             executor.stream.close()
             executor.stream = None
@@ -342,15 +382,11 @@ class Agent:
         del framework.executors[executor.executor_id]
         framework.completed_executors.append(executor)
         if framework.terminating and not framework.executors:
-            del self.frameworks[executor.framework_id]
+            self._forget_framework(framework)
 
-    def _lost(self, framework: Framework) -> str:
-        return "TASK_DROPPED" if _partition_aware(framework) else "TASK_LOST"
-
-    def lost_state(self, framework_id: str) -> str:
-        """How a task that never ran is called to this framework."""
-        framework = self.frameworks.get(framework_id)
-        return self._lost(framework) if framework is not None else "TASK_LOST"
+    def _forget_framework(self, framework: Framework) -> None:
+        if self.frameworks.pop(framework.framework_id, None) is not None:
+            self.completed_frameworks.append(framework)
 
     def _later(self, seconds: float, callback: Callable[[Executor], None], executor: Executor) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(seconds, callback, executor)
@@ -374,9 +410,5 @@ class Agent:
         )
 
 
-def _ends(status: Mapping[str, Any]) -> bool:
-    return status["state"] in TERMINAL
-
-
-def _partition_aware(framework: Framework) -> bool:
-    return any(known.get("type") == "PARTITION_AWARE" for known in framework.info.get("capabilities", ()))
+def _together(one: Task, other: Task) -> bool:
+    return one.group is not None and one.group is other.group

@@ -50,6 +50,13 @@ class Checkpoint:
     def forget_agent(self) -> None:
         self.paths.latest_agent.unlink(missing_ok=True)
 
+    def write_resources(self, resources: list[dict[str, Any]]) -> None:
+        write_json(self.paths.resources, resources)
+
+    def read_resources(self) -> list[dict[str, Any]] | None:
+        found: list[dict[str, Any]] | None = read_json(self.paths.resources)
+        return found
+
     def same_boot(self, boot_id: str) -> bool:
         """Whether the machine has not been rebooted since the last agent; remembers ``boot_id``."""
         try:

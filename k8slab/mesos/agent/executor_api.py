@@ -11,6 +11,7 @@ from aiohttp import web
 
 from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.model import Executor
+from k8slab.mesos.agent.statuses import lost_state
 from k8slab.mesos.http import EventStream, accepts_json, open_stream, read_call, refuse
 
 log = logging.getLogger(__name__)
@@ -100,12 +101,9 @@ class ExecutorApi:
         has = {task["task_id"]["value"] for task in subscribe.get("unacknowledged_tasks", ())}
         for task in list(executor.tasks.values()):
             if task.state == "TASK_STAGING" and task.task_id not in has:
-                state = agent.lost_state(executor.framework_id)
+                state = lost_state(agent.frameworks.get(executor.framework_id))
                 agent.end_task(executor, task, state, "AGENT_RESTARTED", "Task launched during agent restart")
-        for task_id, task in list(executor.queued.items()):
-            del executor.queued[task_id]
-            executor.tasks[task_id] = task
-            executor.send({"type": "LAUNCH", "launch": {"task": task.info}})
+        agent.deliver(executor)
         for task_id, event in executor.pending_kills.items():
             if task_id in executor.tasks and not executor.tasks[task_id].terminal:
                 executor.send(event)

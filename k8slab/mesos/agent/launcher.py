@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from k8slab.mesos.agent.fetcher import fetch
+from k8slab.mesos.agent import programs
+from k8slab.mesos.agent.docker_cleaner import DockerCleaner
+from k8slab.mesos.agent.fetching import FetcherCache, fetch
 from k8slab.mesos.agent.model import Executor, Framework
+from k8slab.mesos.agent.paths import make_sandbox
+from k8slab.mesos.agent.payload import command_line, variables
 from k8slab.mesos.agent.processes import Process
 from k8slab.mesos.durations import format_duration
 
@@ -34,6 +36,10 @@ class LauncherOptions:
     recovery_timeout: float
     subscription_backoff_max: float = 2.0
     switch_user: bool = True
+    containerizers: Sequence[str] = ("mesos",)
+    docker_socket: Path = Path("/var/run/docker.sock")
+    docker_quota: bool = False
+    sandbox_directory: str = "/mnt/mesos/sandbox"
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -49,6 +55,7 @@ def command_executor_info(task: Mapping[str, Any], framework_id: str) -> dict[st
         "framework_id": {"value": framework_id},
         "name": f"Command Executor (Task: {task_id}) (Command: {form})",
         "source": task_id,
+        **({"container": task["container"]} if "container" in task else {}),
         "command": {**{key: command[key] for key in ("user", "uris", "environment") if key in command}, "shell": False},
         "resources": [
             {"name": "cpus", "type": "SCALAR", "scalar": {"value": COMMAND_CPUS}},
@@ -58,44 +65,89 @@ def command_executor_info(task: Mapping[str, Any], framework_id: str) -> dict[st
 
 
 class Launcher:
-    def __init__(self, options: LauncherOptions) -> None:
+    def __init__(
+        self, options: LauncherOptions, *, cache: FetcherCache | None = None, docker: DockerCleaner | None = None
+    ) -> None:
         self.options = options
+        self._cache = cache
+        self._docker = docker
 
     async def launch(
-        self, framework: Framework, executor: Executor, *, agent_id: str, on_exit: Callable[[int], None]
+        self,
+        framework: Framework,
+        executor: Executor,
+        *,
+        agent_id: str,
+        joins: Callable[[], Sequence[Path]],
+        on_exit: Callable[[int], None],
     ) -> Process:
-        """Make the sandbox, fetch, start. Raises LaunchError."""
+        """Make the sandbox, fetch, start in the control groups of ``joins``. Raises LaunchError."""
         info = executor.info
         command = info.get("command") or {}
-        if info.get("container", {}).get("type") == "DOCKER":
-            raise LaunchError("No container could be created: DOCKER is not among this agent's containerizers")
+        self._check_container(executor)
         user = (command.get("user") or framework.info.get("user")) if self.options.switch_user else None
         try:
             make_sandbox(executor.directory, user)
-            await fetch(command.get("uris", ()), executor.directory, user=user)
-            executable, argv = self._command(executor, command)
+            await fetch(command.get("uris", ()), executor.directory, user=user, cache=self._cache)
+            executable, argv = self._command(executor, command, user=user)
             return Process.start(
                 argv,
                 executable=executable,
                 env=self.environment(framework, executor, agent_id=agent_id),
                 directory=executor.directory,
-                user=user,
+                # These two do what the user may not: become the tasks' users, speak to the engine.
+                user=None if executor.is_default or executor.in_docker else user,
                 on_exit=on_exit,
+                joins=joins(),
             )
         except KeyError as error:
             raise LaunchError(f"Failed to get user information for '{user}'") from error
         except (OSError, ValueError) as error:
             raise LaunchError(f"Failed to launch container: {error}") from error
 
-    def _command(self, executor: Executor, command: Mapping[str, Any]) -> tuple[str, list[str]]:
-        """What to execute, and as what: arguments[0] is the name a program is called by, not the program."""
-        if executor.is_command:
-            argv = command_executor_argv()
-            return argv[0], argv
-        value = command.get("value", "")
-        if command.get("shell", True):
-            return "/bin/sh", ["sh", "-c", value]
-        return value, command.get("arguments") or [value]
+    def _check_container(self, executor: Executor) -> None:
+        container = executor.info.get("container") or {}
+        kind = container.get("type", "MESOS")
+        possible = {
+            "DOCKER": "docker" in self.options.containerizers and executor.is_command,
+            "MESOS": "mesos" in self.options.containerizers and "image" not in container.get("mesos", {}),
+        }
+        if not possible.get(kind, False):
+            raise LaunchError(
+                f"None of the enabled containerizers ({','.join(self.options.containerizers)}) could create a "
+                "container for the provided TaskInfo/ExecutorInfo message"
+            )
+
+    def _command(self, executor: Executor, command: Mapping[str, Any], *, user: str | None) -> tuple[str, list[str]]:
+        if executor.in_docker:
+            own = programs.argv(
+                "docker_executor",
+                f"--container={executor.docker_name}",
+                f"--docker_socket={self.options.docker_socket}",
+                f"--mapped_directory={self.options.sandbox_directory}",
+                *(["--cgroups_enable_cfs"] if self.options.docker_quota else []),
+            )
+        elif executor.is_default:
+            own = programs.argv("default_executor", f"--role={executor.role}", *([f"--user={user}"] if user else []))
+        elif executor.is_command:
+            own = programs.argv("command_executor")
+        else:
+            return command_line(command)
+        return own[0], own
+
+    def clean_up(self, executor: Executor) -> None:
+        """It has ended; what lived outside of its process must end too."""
+        if self._docker is not None and executor.in_docker:
+            self._docker.remove(executor.docker_name)
+
+    async def end_strays(self, work_dir: Path, executors: Sequence[Executor]) -> None:
+        """At the start: containers in the engine that none of these executors stands for."""
+        if self._docker is not None:
+            await self._docker.end_strays(work_dir, {executor.docker_name for executor in executors})
+
+    async def close(self) -> None:
+        if self._docker is not None:
+            await self._docker.close()
 
     def environment(self, framework: Framework, executor: Executor, *, agent_id: str) -> dict[str, str]:
         options = self.options
@@ -125,29 +177,3 @@ class Launcher:
         env |= variables(executor.info.get("command") or {})
         env.setdefault("PATH", STANDARD_PATH)
         return env
-
-
-def command_executor_argv() -> list[str]:
-    """This very interpreter and package, found without leaving a trace in the environment its task inherits."""
-    code = (
-        f"import sys; sys.path[:0] = {[entry for entry in sys.path if entry]!r}; "
-        "from k8slab.mesos.agent.command_executor import main; sys.exit(main())"
-    )
-    return [sys.executable, "-I", "-c", code]
-
-
-def variables(command: Mapping[str, Any]) -> dict[str, str]:
-    """CommandInfo.environment as a dict."""
-    listed = (command.get("environment") or {}).get("variables", ())
-    return {variable["name"]: variable.get("value", "") for variable in listed}
-
-
-def make_sandbox(directory: Path, user: str | None) -> None:
-    """Raises KeyError when there is no such user."""
-    import pwd
-
-    directory.mkdir(parents=True, exist_ok=True)
-    directory.chmod(0o750)
-    if user and os.geteuid() == 0:
-        entry = pwd.getpwnam(user)
-        os.chown(directory, entry.pw_uid, entry.pw_gid)

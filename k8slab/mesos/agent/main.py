@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,19 +16,29 @@ from aiohttp import web
 
 from k8slab import daemon
 from k8slab.mesos.agent import views
-from k8slab.mesos.agent.agent import Agent, AgentOptions
+from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.checkpoint import Checkpoint
+from k8slab.mesos.agent.collector import SandboxCollector
+from k8slab.mesos.agent.docker_cleaner import DockerCleaner
 from k8slab.mesos.agent.executor_api import ExecutorApi
+from k8slab.mesos.agent.fetching import FetcherCache
+from k8slab.mesos.agent.isolation import Isolation
 from k8slab.mesos.agent.launcher import Launcher, LauncherOptions
+from k8slab.mesos.agent.leaving import leave
 from k8slab.mesos.agent.master_link import MasterLink
+from k8slab.mesos.agent.operator_api import OperatorApi
+from k8slab.mesos.agent.options import AgentOptions
 from k8slab.mesos.agent.paths import Paths
 from k8slab.mesos.agent.processes import kill_tree
 from k8slab.mesos.agent.recovery import Incompatible, await_executors, check_compatible, recover
 from k8slab.mesos.attributes import parse_attributes
+from k8slab.mesos.builtin_routes import add_builtin_routes
 from k8slab.mesos.client.detector import MasterDetector
+from k8slab.mesos.durations import parse_bytes
 from k8slab.mesos.files import Files
 from k8slab.mesos.flags import Flags, host_address
 from k8slab.mesos.http import Routes, json_answer, serve
+from k8slab.mesos.log_level import LogLevel
 from k8slab.mesos.resources import Resources
 
 log = logging.getLogger("mesos-slave")
@@ -54,12 +65,23 @@ FLAGS: dict[str, tuple[str | None, str]] = {
     "switch_user": ("true", "whether tasks run as their framework's user"),
     "zk_session_timeout": ("10secs", "ZooKeeper session for finding the master"),
     "boot_id": ("/proc/sys/kernel/random/boot_id", "file naming this boot; MESOS_BOOT_ID_FILE overrides it"),
-    "containerizers": ("mesos", "only mesos"),
-    "isolation": ("posix/cpu,posix/mem", "accepted; nothing is enforced"),
+    "containerizers": ("mesos", "mesos and docker, in the order of their preference"),
+    "docker_socket": ("/var/run/docker.sock", "the engine that runs tasks with a container of type DOCKER"),
+    "docker_remove_delay": ("6hrs", "how long an ended container stays in the engine"),
+    "docker_kill_orphans": ("true", "whether containers that no executor stands for are killed at start"),
+    "sandbox_directory": ("/mnt/mesos/sandbox", "where a container with an own file system sees its sandbox"),
+    "isolation": ("posix/cpu,posix/mem", "posix/cpu or cgroups/cpu, posix/mem or cgroups/mem"),
+    "cgroups_enable_cfs": ("false", "whether cpus are a ceiling, not only a share, with cgroups/cpu"),
+    "cgroups_root": ("mesos", "the control group below which this agent alone has containers"),
+    "gc_delay": ("1weeks", "how long sandboxes of ended executors stay; less when the disk fills"),
+    "gc_disk_headroom": ("0.1", "the share of the disk that should stay free"),
+    "disk_watch_interval": ("1mins", "how often the disk is looked at"),
+    "fetcher_cache_size": ("2GB", "how much of what was fetched is kept"),
     "launcher": ("posix", "accepted"),
     "log_dir": (None, "accepted; this agent logs to stderr, its supervisor keeps the files"),
     "logging_level": ("INFO", "INFO, WARNING or ERROR"),
 }
+LIMITS_SECONDS = 1.0
 LONGEST_REREGISTRATION_SECONDS = 15.0
 
 
@@ -71,6 +93,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.read("master", _master)
     ip = host_address(flags.text("ip"))
     port = flags.read("port", int)
+    quota = flags.boolean("cgroups_enable_cfs")
+    isolation = flags.read(
+        "isolation", lambda text: Isolation.parse(text, quota=quota, root=flags.required("cgroups_root"))
+    )
+    containerizers = flags.read("containerizers", _containerizers)
+    docker_socket = Path(flags.required("docker_socket"))
+    docker = (
+        DockerCleaner(
+            docker_socket,
+            remove_delay=flags.seconds("docker_remove_delay"),
+            kill_orphans=flags.boolean("docker_kill_orphans"),
+        )
+        if "docker" in containerizers
+        else None
+    )
+    cache = FetcherCache(work_dir / "fetch", size=flags.read("fetcher_cache_size", parse_bytes))
     launcher = Launcher(
         LauncherOptions(
             ip=ip,
@@ -78,10 +116,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             shutdown_grace=flags.seconds("executor_shutdown_grace_period"),
             recovery_timeout=flags.seconds("recovery_timeout"),
             switch_user=flags.boolean("switch_user"),
+            containerizers=containerizers,
+            docker_socket=docker_socket,
+            docker_quota=quota,
+            sandbox_directory=flags.required("sandbox_directory"),
             environment=flags.read("executor_environment_variables", _variables)
             if flags.text("executor_environment_variables")
             else {},
-        )
+        ),
+        cache=cache,
+        docker=docker,
     )
     info: dict[str, Any] = {
         "hostname": flags.text("hostname") or ip,
@@ -98,11 +142,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         executor_shutdown_grace_period=flags.seconds("executor_shutdown_grace_period"),
         flags=flags.shown(),
     )
-    return daemon.run(lambda stop: _serve(flags, work_dir, info, options, launcher, stop))
+    return daemon.run(lambda stop: _serve(flags, work_dir, info, options, launcher, isolation, stop))
 
 
 async def _serve(
-    flags: Flags, work_dir: Path, info: dict[str, Any], options: AgentOptions, launcher: Launcher, stop: asyncio.Event
+    flags: Flags,
+    work_dir: Path,
+    info: dict[str, Any],
+    options: AgentOptions,
+    launcher: Launcher,
+    isolation: Isolation,
+    stop: asyncio.Event,
 ) -> int:
     """Serve until told to stop. Executors are left alone: those of checkpointing frameworks wait for the next agent."""
     checkpoint = Checkpoint(Paths(work_dir))
@@ -123,7 +173,15 @@ async def _serve(
     detector = MasterDetector(flags.required("master"), session_timeout=flags.seconds("zk_session_timeout"))
     link = MasterLink(detector, backoff=flags.seconds("registration_backoff_factor"), on_registered=daemon.notify_ready)
     pid = f"slave(1)@{launcher.options.ip}:{launcher.options.port}"
-    agent = Agent(info, pid=pid, options=options, launcher=launcher, checkpoint=checkpoint, send=link.send)
+    agent = Agent(
+        info,
+        pid=pid,
+        options=options,
+        launcher=launcher,
+        checkpoint=checkpoint,
+        send=link.send,
+        isolation=isolation,
+    )
     alive = recover(agent, same_boot=same_boot) if before is not None else []
     if flags.text("recover") == "cleanup":
         for executor in alive:
@@ -135,23 +193,48 @@ async def _serve(
     executor_api.recovering = False
     runner = await serve(_routes(agent, link, executor_api), host=launcher.options.ip, port=launcher.options.port)
     log.info("agent serves at http://%s:%d", launcher.options.ip, launcher.options.port)
-    running = asyncio.create_task(_run(agent, link, alive))
+    collector = SandboxCollector(
+        checkpoint.paths,
+        delay=flags.seconds("gc_delay"),
+        headroom=flags.read("gc_disk_headroom", float),
+        interval=flags.seconds("disk_watch_interval"),
+    )
+    loop = asyncio.get_running_loop()
+    farewell = agent.farewell = loop.create_future()
+    loop.add_signal_handler(signal.SIGUSR1, agent.order_to_leave, "asked to by SIGUSR1")
+    running = asyncio.create_task(_run(agent, link, alive, collector))
     stopping = asyncio.create_task(stop.wait())
     try:
-        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running, stopping, farewell}, return_when=asyncio.FIRST_COMPLETED)
         if running.done():
             running.result()
+        if farewell.done():
+            await link.unregister()
+            await leave(agent, message=farewell.result())
     finally:
         for task in (running, stopping):
             task.cancel()
         await detector.close()
+        await launcher.close()
         await runner.cleanup()
     return 0
 
 
-async def _run(agent: Agent, link: MasterLink, alive: list[Any]) -> None:
-    await await_executors(agent, alive)
-    await link.run(agent)
+async def _run(agent: Agent, link: MasterLink, alive: list[Any], collector: SandboxCollector) -> None:
+    executors = [executor for framework in agent.frameworks.values() for executor in framework.executors.values()]
+    agent.isolation.release_unknown(executor.container_id for executor in executors)
+    await agent.launcher.end_strays(agent.checkpoint.paths.work_dir, executors)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(_watch_limits(agent))
+        tasks.create_task(collector.run(agent))
+        await await_executors(agent, alive)
+        tasks.create_task(link.run(agent))
+
+
+async def _watch_limits(agent: Agent) -> None:
+    while True:
+        await asyncio.sleep(LIMITS_SECONDS)
+        agent.check_limits()
 
 
 def _routes(agent: Agent, link: MasterLink, executor_api: ExecutorApi) -> Routes:
@@ -168,16 +251,31 @@ def _routes(agent: Agent, link: MasterLink, executor_api: ExecutorApi) -> Routes
 
     table.add("/api/v1/executor", executor_api)
     table.add("/health", health)
-    files = Files()
-    sandboxes = agent.checkpoint.paths.work_dir / "slaves"
-    files.attach(str(sandboxes), sandboxes)
+    files, log_level = _files(agent), LogLevel()
     files.add_to(table)
+    log_level.add_to(table)
+    add_builtin_routes(table, "slave(1)")
+    operator_api = OperatorApi(agent, files, log_level, registered=lambda: link.registered)
+    table.add("/api/v1", operator_api)
+    table.add("/api/v1/operator", operator_api)
     show("/state", lambda: views.state(agent, master=link.master))
     show("/state.json", lambda: views.state(agent, master=link.master))
+    show("/containers", lambda: views.containers(agent))
+    show("/monitor/statistics", lambda: views.statistics(agent))
+    show("/monitor/statistics.json", lambda: views.statistics(agent))
     show("/version", views.version)
     show("/flags", lambda: {"flags": dict(agent.options.flags)})
     show("/metrics/snapshot", lambda: views.metrics(agent, registered=link.registered))
     return table
+
+
+def _files(agent: Agent) -> Files:
+    """Sandboxes, by their path on this machine and by the names of their executors."""
+    files = Files()
+    sandboxes = agent.checkpoint.paths.work_dir / "slaves"
+    files.attach(str(sandboxes), sandboxes)
+    files.attach("/frameworks", sandboxes / "latest" / "frameworks")
+    return files
 
 
 def _master(text: str) -> str:
@@ -229,6 +327,13 @@ def _disk(home: Path) -> str:
 def _boot_id(flags: Flags) -> str:
     """A node that shares its kernel with others is given a boot id of its own by whoever starts it."""
     return Path(os.environ.get("MESOS_BOOT_ID_FILE") or flags.required("boot_id")).read_text().strip()
+
+
+def _containerizers(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(","))
+    if unknown := set(names) - {"mesos", "docker"}:
+        raise ValueError(f"unknown or unsupported containerizer: {', '.join(sorted(unknown))}")
+    return names
 
 
 def _variables(text: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections import deque
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 5.0
 REGISTRATION_SECONDS = 10.0
 LONGEST_BACKOFF_SECONDS = 60.0
+UNREGISTER_SECONDS = 5.0
 
 
 class Outbox:
@@ -56,6 +58,8 @@ class MasterLink:
         self._outbox = Outbox()
         self._registered = False
         self.master: str | None = None
+        self._leaving = False
+        self._left = asyncio.Event()
 
     @property
     def registered(self) -> bool:
@@ -65,12 +69,21 @@ class MasterLink:
         if self._registered:
             self._outbox.put(call)
 
+    async def unregister(self) -> None:
+        """Tell the master, which closes the link then, and do not come back."""
+        self._leaving = True
+        if self._registered:
+            self.send({"type": "UNREGISTER"})
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(UNREGISTER_SECONDS):
+                    await self._left.wait()
+
     async def run(self, agent: Agent) -> None:
-        """For ever: follow the leader, and register with it."""
+        """Until unregistered: follow the leader, and register with it."""
         delay = self._backoff
         # A master that just took over is reached by every agent at once; one that is new to the cluster is alone.
         waiting = bool(agent.agent_id)
-        while True:
+        while not self._leaving:
             leader = await self._detector.leader()
             if waiting:
                 if await self._detector.moved_within(leader, random.uniform(0, delay)):
@@ -80,6 +93,7 @@ class MasterLink:
             waiting = True
             if await self._stay(leader, agent):
                 delay = self._backoff
+        self._left.set()
 
     async def _stay(self, leader: str, agent: Agent) -> bool:
         """One link, until it breaks or somebody else leads; whether it got as far as being registered."""
@@ -138,8 +152,10 @@ class MasterLink:
                     log.info("%s as %s with %s", event["type"].lower(), agent.agent_id, self.master)
                     agent.updates.resume()
                     self._on_registered()
+                elif (handler := handlers.get(event["type"])) is not None:
+                    handler(event)
                 else:
-                    handlers[event["type"]](event)
+                    log.warning("event %s of the master is not known here", event["type"])
 
     def _handlers(self, agent: Agent) -> dict[str, Callable[[dict[str, Any]], None]]:
         def executor_do(event: dict[str, Any], action: Callable[[Any], None]) -> None:
@@ -156,6 +172,9 @@ class MasterLink:
         return {
             "PING": lambda event: self.send({"type": "PONG"}),
             "RUN_TASK": lambda event: agent.run_task(event["framework_info"], event["task"], event["role"]),
+            "RUN_TASK_GROUP": lambda event: agent.run_task_group(
+                event["framework_info"], event["executor"], event["task_group"], event["role"]
+            ),
             "KILL_TASK": lambda event: agent.kill_task(
                 event["framework_id"]["value"], event["task_id"]["value"], event.get("kill_policy")
             ),
@@ -166,6 +185,8 @@ class MasterLink:
                 event, lambda executor: executor.send({"type": "MESSAGE", "message": {"data": event["data"]}})
             ),
             "RECONCILE_TASK": reconcile,
+            "CHECKPOINT_RESOURCES": lambda event: agent.checkpoint_resources(event["resources"]),
+            "SHUTDOWN": lambda event: agent.order_to_leave(event.get("message", "asked to shut down by the master")),
             "SHUTDOWN_EXECUTOR": lambda event: executor_do(event, agent.shutdown_executor),
             "SHUTDOWN_FRAMEWORK": lambda event: agent.shutdown_framework(event["framework_id"]["value"]),
         }

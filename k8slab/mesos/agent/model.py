@@ -17,13 +17,17 @@ TERMINAL = frozenset(
 )
 MAX_COMPLETED_TASKS = 200
 MAX_COMPLETED_EXECUTORS = 150
+MAX_COMPLETED_FRAMEWORKS = 50
 
 ExecutorState = Literal["registering", "running", "terminating", "terminated"]
 
 
 @dataclass
 class Task:
-    """``info`` is the TaskInfo; ``state`` the executor's latest word, acknowledged or not."""
+    """``info`` is the TaskInfo; ``state`` the executor's latest word, acknowledged or not.
+
+    ``group`` is the TaskGroupInfo it came with: those tasks are delivered together.
+    """
 
     task_id: str
     info: dict[str, Any]
@@ -31,6 +35,7 @@ class Task:
     resources: Resources
     state: str = "TASK_STAGING"
     statuses: list[dict[str, Any]] = field(default_factory=list)
+    group: dict[str, Any] | None = None
 
     @property
     def terminal(self) -> bool:
@@ -65,6 +70,24 @@ class Executor:
     termination: tuple[str, str] | None = None
 
     @property
+    def is_builtin(self) -> bool:
+        """Whether its program is one of ours."""
+        return self.is_command or self.is_default
+
+    @property
+    def is_default(self) -> bool:
+        return bool(self.info.get("type") == "DEFAULT")
+
+    @property
+    def in_docker(self) -> bool:
+        return bool(self.info.get("container", {}).get("type") == "DOCKER")
+
+    @property
+    def docker_name(self) -> str:
+        """What its container is called in the engine."""
+        return f"mesos-{self.container_id}"
+
+    @property
     def label(self) -> str:
         return f"executor {self.executor_id} of framework {self.framework_id}"
 
@@ -78,9 +101,12 @@ class Executor:
             self.timer = None
 
     @property
+    def live(self) -> list[Task]:
+        return [task for task in [*self.queued.values(), *self.tasks.values()] if not task.terminal]
+
+    @property
     def allocated(self) -> Resources:
-        live = [*self.queued.values(), *(task for task in self.tasks.values() if not task.terminal)]
-        return total([self.resources, *(task.resources for task in live)])
+        return total([self.resources, *(task.resources for task in self.live)])
 
 
 @dataclass
@@ -97,3 +123,6 @@ class Framework:
     @property
     def checkpoint(self) -> bool:
         return bool(self.info.get("checkpoint", False))
+
+    def capable(self, capability: str) -> bool:
+        return any(known.get("type") == capability for known in self.info.get("capabilities", ()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ class Paths:
     @property
     def boot_id(self) -> Path:
         return self.meta / "boot_id"
+
+    @property
+    def resources(self) -> Path:
+        return self.meta / "resources" / "resources.info"
 
     @property
     def latest_agent(self) -> Path:
@@ -74,3 +79,14 @@ def folders(path: Path) -> Iterator[Path]:
     """The real folders in ``path``, sorted; nothing when it does not exist."""
     if path.is_dir():
         yield from sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.is_symlink())
+
+
+def make_sandbox(directory: Path, user: str | None) -> None:
+    """A folder of that user's. Raises KeyError when there is no such user."""
+    import pwd
+
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o750)
+    if user and os.geteuid() == 0:
+        entry = pwd.getpwnam(user)
+        os.chown(directory, entry.pw_uid, entry.pw_gid)

@@ -7,7 +7,8 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 UNKNOWN_STATUS = -1
@@ -39,13 +40,22 @@ class Process:
         directory: Path,
         user: str | None,
         on_exit: Callable[[int], None],
+        joins: Sequence[Path] = (),
     ) -> Process:
         """In a session of its own, so that a signal to its group never reaches the agent; output to files there.
 
+        ``joins`` are the ``cgroup.procs`` of the control groups in which it begins to run.
+
         Raises OSError when it cannot be executed, KeyError when there is no such ``user``.
         """
-        identity = _identity(user)
-        with (directory / "stdout").open("ab") as out, (directory / "stderr").open("ab") as err:
+        who = identity(user)
+        with contextlib.ExitStack() as files:
+            out, err = (files.enter_context((directory / name).open("ab")) for name in ("stdout", "stderr"))
+            if who:
+                for output in (out, err):
+                    os.chown(output.fileno(), who[0], who[1])
+            # Opened with the agent's rights, written by the child: it is inside before it can fork anything.
+            groups = [files.enter_context(path.open("wb", buffering=0)) for path in joins]
             child = subprocess.Popen(
                 list(argv),
                 executable=executable,
@@ -55,9 +65,10 @@ class Process:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                user=identity[0] if identity else None,
-                group=identity[1] if identity else None,
-                extra_groups=list(identity[2]) if identity else None,
+                user=who[0] if who else None,
+                group=who[1] if who else None,
+                extra_groups=list(who[2]) if who else None,
+                preexec_fn=(lambda: _join([group.fileno() for group in groups])) if groups else None,
             )
         return cls(child.pid, on_exit, child=child)
 
@@ -79,7 +90,12 @@ class Process:
             self._descriptor = -1
 
 
-def _identity(user: str | None) -> tuple[int, int, Sequence[int]] | None:
+def _join(groups: Sequence[int]) -> None:
+    for descriptor in groups:
+        os.write(descriptor, b"0")
+
+
+def identity(user: str | None) -> tuple[int, int, Sequence[int]] | None:
     """Who to become; None when that is who we are, or when we may not become anybody."""
     import pwd
 
@@ -154,3 +170,25 @@ def _stat(pid: int) -> list[str] | None:
     except OSError:
         return None
     return text.rpartition(")")[2].split()
+
+
+@dataclass(frozen=True)
+class Used:
+    """Seconds of processors, bytes of resident memory."""
+
+    cpu_user: float
+    cpu_system: float
+    memory: int
+    threads: int
+
+
+def used_by(pids: Iterable[int]) -> Used:
+    """By all of them together; processors also by their children that have ended."""
+    ticks, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    found = [fields for pid in pids if (fields := _stat(pid)) is not None]
+    return Used(
+        cpu_user=sum(int(fields[11]) + int(fields[13]) for fields in found) / ticks,
+        cpu_system=sum(int(fields[12]) + int(fields[14]) for fields in found) / ticks,
+        memory=sum(int(fields[21]) for fields in found) * page,
+        threads=sum(int(fields[17]) for fields in found),
+    )

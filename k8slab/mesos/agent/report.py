@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from k8slab.mesos.agent.agent import VERSION, Agent, Call
+from k8slab.mesos.agent.agent import Agent, Call
 from k8slab.mesos.agent.model import Executor, Task
+from k8slab.mesos.agent.options import VERSION
 
 SHOWN = ("labels", "discovery", "container", "health_check", "limits")
 
@@ -13,6 +14,8 @@ SHOWN = ("labels", "discovery", "container", "health_check", "limits")
 def registration(agent: Agent) -> Call:
     """REGISTER without an id, REREGISTER with one."""
     call: Call = {"agent_info": agent.info, "pid": agent.pid, "version": VERSION}
+    if agent.checkpointed_resources is not None:
+        call["checkpointed_resources"] = agent.checkpointed_resources
     if not agent.agent_id:
         return {"type": "REGISTER", **call}
     executors = [executor for framework in agent.frameworks.values() for executor in framework.executors.values()]

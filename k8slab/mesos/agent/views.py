@@ -7,9 +7,11 @@ import time
 from typing import Any
 
 from k8slab.mesos import attributes
-from k8slab.mesos.agent.agent import VERSION, Agent
+from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.model import Executor, Framework, Task
-from k8slab.mesos.resources import Resources
+from k8slab.mesos.agent.options import VERSION
+
+CAPABILITIES = ("MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT")
 
 
 def version() -> dict[str, Any]:
@@ -17,22 +19,31 @@ def version() -> dict[str, Any]:
 
 
 def state(agent: Agent, *, master: str | None) -> dict[str, Any]:
-    resources = Resources.from_json(agent.info.get("resources", ()))
+    resources, used = agent.resources, agent.used()
+    listed = agent.checkpointed_resources or agent.info.get("resources", [])
     shown: dict[str, Any] = {
         **version(),
         "start_time": agent.start_time,
         "id": agent.agent_id,
         "pid": agent.pid,
         "hostname": agent.info["hostname"],
-        "capabilities": [],
+        "capabilities": list(CAPABILITIES),
         "resources": resources.summary(),
         "reserved_resources": {role: part.summary() for role, part in resources.reserved().items()},
         "unreserved_resources": resources.unreserved().summary(),
+        "reserved_resources_full": {role: part.to_json(refined=True) for role, part in resources.reserved().items()},
+        "unreserved_resources_full": resources.unreserved().to_json(refined=True),
+        "used_resources": used.summary(),
+        "reserved_resources_allocated": {role: part.summary() for role, part in used.reserved().items()},
+        "unreserved_resources_allocated": used.unreserved().summary(),
+        "resources_full": listed,
         "attributes": attributes.summary(agent.info.get("attributes", ())),
         "flags": dict(agent.options.flags),
         "frameworks": [_framework(framework) for framework in agent.frameworks.values()],
-        "completed_frameworks": [],
+        "completed_frameworks": [_framework(framework) for framework in agent.completed_frameworks],
     }
+    if log_dir := agent.options.flags.get("log_dir"):
+        shown["log_dir"] = log_dir
     if master is not None:
         shown["master_hostname"] = master.rpartition(":")[0]
     return shown
@@ -47,6 +58,7 @@ def _framework(framework: Framework) -> dict[str, Any]:
         "failover_timeout": info.get("failover_timeout", 0.0),
         "checkpoint": framework.checkpoint,
         "hostname": info.get("hostname", ""),
+        **({"principal": info["principal"]} if "principal" in info else {}),
         "executors": [_executor(executor) for executor in framework.executors.values()],
         "completed_executors": [_executor(executor) for executor in framework.completed_executors],
         **({"roles": info["roles"]} if "roles" in info else {"role": info.get("role", "*")}),
@@ -64,6 +76,7 @@ def _executor(executor: Executor) -> dict[str, Any]:
         "resources": executor.allocated.summary(),
         "role": executor.role,
         "type": info.get("type", "COMMAND" if executor.is_command else "CUSTOM"),
+        **({"labels": info["labels"].get("labels", [])} if "labels" in info else {}),
         "tasks": [_task(executor, task) for task in executor.tasks.values()],
         "queued_tasks": [_task(executor, task) for task in executor.queued.values()],
         "completed_tasks": [_task(executor, task) for task in executor.completed_tasks],
@@ -85,6 +98,40 @@ def _task(executor: Executor, task: Task) -> dict[str, Any]:
     }
 
 
+def statistics(agent: Agent) -> list[dict[str, Any]]:
+    """What every running container uses and may use."""
+    return [{**_names(executor), "statistics": agent.isolation.statistics(executor)} for executor in _running(agent)]
+
+
+def containers(agent: Agent) -> list[dict[str, Any]]:
+    return [
+        {
+            **_names(executor),
+            "container_id": executor.container_id,
+            "statistics": agent.isolation.statistics(executor),
+            "status": {
+                "container_id": {"value": executor.container_id},
+                "executor_pid": executor.process.pid if executor.process else 0,
+            },
+        }
+        for executor in _running(agent)
+    ]
+
+
+def _running(agent: Agent) -> list[Executor]:
+    found = [executor for framework in agent.frameworks.values() for executor in framework.executors.values()]
+    return [executor for executor in found if executor.process is not None and executor.state != "terminated"]
+
+
+def _names(executor: Executor) -> dict[str, Any]:
+    return {
+        "executor_id": executor.executor_id,
+        "executor_name": executor.info.get("name", ""),
+        "framework_id": executor.framework_id,
+        "source": executor.info.get("source", ""),
+    }
+
+
 def metrics(agent: Agent, *, registered: bool) -> dict[str, float]:
     executors = [executor for framework in agent.frameworks.values() for executor in framework.executors.values()]
     tasks = [task for executor in executors for task in [*executor.queued.values(), *executor.tasks.values()]]
@@ -102,7 +149,7 @@ def metrics(agent: Agent, *, registered: bool) -> dict[str, float]:
         shown[f"slave/executors_{name}"] = sum(executor.state == name for executor in executors)
     for name in ("staging", "starting", "running", "killing", "finished", "failed", "killed", "lost"):
         shown[f"slave/tasks_{name}"] = sum(task.state == f"TASK_{name.upper()}" for task in tasks)
-    capacity, used = Resources.from_json(agent.info.get("resources", ())), agent.used()
+    capacity, used = agent.resources, agent.used()
     for name in ("cpus", "gpus", "mem", "disk"):
         whole, taken = capacity.scalar(name), used.scalar(name)
         shown[f"slave/{name}_total"], shown[f"slave/{name}_used"] = whole, taken

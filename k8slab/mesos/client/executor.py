@@ -154,6 +154,7 @@ class ExecutorClient:
         reason: str | None = None,
         labels: Mapping[str, str] | None = None,
         container_status: Mapping[str, Any] | None = None,
+        check_status: Mapping[str, Any] | None = None,
     ) -> None:
         """Report a state (``TASK_RUNNING``…). While the agent is away the update waits for the next subscription.
 
@@ -178,6 +179,8 @@ class ExecutorClient:
             status["labels"] = {"labels": [{"key": key, "value": value} for key, value in labels.items()]}
         if container_status is not None:
             status["container_status"] = dict(container_status)
+        if check_status is not None:
+            status["check_status"] = dict(check_status)
         self.unacknowledged_updates[status["uuid"]] = status
         await self._deliver(self._envelope("UPDATE", {"status": status}), status["uuid"])
 

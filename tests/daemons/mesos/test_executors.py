@@ -55,7 +55,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def test_tasks_and_messages(small: Cluster) -> None:
+async def test_row_24_tasks_and_messages(small: Cluster) -> None:
     async with Driver(small.master_flag) as driver:
         offer = await driver.launch(
             task("one", executor=executor()), task("two", executor=executor()), refuse_seconds=0
@@ -81,7 +81,7 @@ async def test_tasks_and_messages(small: Cluster) -> None:
         assert (shown["executor_id"], shown["name"], shown["slave_id"]) == ("custom", "Custom", agent_id)
 
 
-async def test_an_executor_that_dies_takes_its_tasks_along(small: Cluster) -> None:
+async def test_row_21_an_executor_that_dies_takes_its_tasks_along(small: Cluster) -> None:
     async with Driver(small.master_flag) as driver:
         offer = await driver.launch(task("orphan", executor=executor()))
         await driver.status("orphan", "TASK_RUNNING")
@@ -96,7 +96,7 @@ async def test_an_executor_that_dies_takes_its_tasks_along(small: Cluster) -> No
         }
 
 
-async def test_an_executor_that_never_subscribes(master: Cluster) -> None:
+async def test_row_22_an_executor_that_never_subscribes(master: Cluster) -> None:
     master.agent("--executor_registration_timeout=500ms")
     async with Driver(master.master_flag) as driver:
         await driver.launch(task("silent", executor=executor(line="sleep 1000")))
@@ -105,7 +105,7 @@ async def test_an_executor_that_never_subscribes(master: Cluster) -> None:
         assert (await driver.event("FAILURE"))["failure"]["status"] == 9
 
 
-async def test_one_executor_id_means_one_executor(small: Cluster) -> None:
+async def test_row_23_one_executor_id_means_one_executor(small: Cluster) -> None:
     async with Driver(small.master_flag) as driver:
         await driver.launch(task("first", executor=executor()), refuse_seconds=0)
         await driver.status("first", "TASK_RUNNING")
@@ -134,13 +134,42 @@ async def test_environment(small: Cluster) -> None:
             "MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD": "5secs",
             "MESOS_SANDBOX": str(out.parent),
             "MESOS_DIRECTORY": str(out.parent),
+            "MESOS_HTTP_COMMAND_EXECUTOR": "0",
+            "LIBPROCESS_PORT": "0",
+            "LIBPROCESS_IP": "127.0.0.1",
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PYTHONPATH": str(ROOT),
         }
         assert {key: env.get(key) for key in expected} == expected
-        assert "HOME" not in env
+        shells_own = {"PWD", "OLDPWD", "SHLVL", "_"}
+        assert set(env) - shells_own == set(expected), "nothing of the agent's own environment"
+
+
+async def test_environment_without_checkpointing_and_with_the_agents_variables(master: Cluster) -> None:
+    variables = json.dumps({"FROM_AGENT": "yes", "PYTHONPATH": "/overridden"})
+    agent = master.agent(f"--executor_environment_variables={variables}")
+    async with Driver(master.master_flag, checkpoint=False) as driver:
+        grace = {"nanoseconds": 250_000_000}
+        await driver.launch(task("env", executor=executor("e", line="env; exit 0", shutdown_grace_period=grace)))
+        await driver.status("env", "TASK_FAILED")
+        out = next(agent.work_dir.glob("slaves/*/frameworks/*/executors/e/runs/latest/stdout"))
+        env = dict(line.partition("=")[::2] for line in out.read_text().splitlines())
+        assert (env["MESOS_CHECKPOINT"], env["MESOS_EXECUTOR_SHUTDOWN_GRACE_PERIOD"]) == ("0", "250ms")
+        assert not {"MESOS_RECOVERY_TIMEOUT", "MESOS_SUBSCRIPTION_BACKOFF_MAX"} & set(env)
+        assert (env["FROM_AGENT"], env["PYTHONPATH"]) == ("yes", str(ROOT))
+
+
+async def test_a_custom_executor_leads_its_own_session_and_process_group(small: Cluster) -> None:
+    async with Driver(small.master_flag) as driver:
+        await driver.launch(task("alone", executor=executor()))
+        running = await driver.status("alone", "TASK_RUNNING")
+        pid = running["container_status"]["executor_pid"]
+        assert (os.getsid(pid), os.getpgid(pid)) == (pid, pid)
+        assert os.getpgid(small.agents[0].daemon.pid) != pid
 
 
 @pytest.mark.parametrize("boot", ["same", "another"])
-async def test_agent_restart(master: Cluster, tmp_path: Path, boot: str) -> None:
+async def test_row_26_agent_restart(master: Cluster, tmp_path: Path, boot: str) -> None:
     boot_id = tmp_path / "boot_id"
     boot_id.write_text("first boot\n")
     agent = master.agent(env={"MESOS_BOOT_ID_FILE": str(boot_id)})
@@ -307,7 +336,7 @@ async def test_what_came_while_an_executor_was_away_waits_for_it(small: Cluster)
         assert not [s for name in ("second", "third") for s in driver.statuses(name)]
 
 
-async def test_the_executor_apis_ladder(small: Cluster) -> None:
+async def test_row_30_the_executor_apis_ladder(small: Cluster) -> None:
     async with Driver(small.master_flag) as driver, aiohttp.ClientSession() as session:
         await driver.launch(task("idle", executor=executor("idle", line="exec sleep 1000")))
 
@@ -339,6 +368,14 @@ async def test_the_executor_apis_ladder(small: Cluster) -> None:
         assert await post({"type": "NOTHING"}) == 400
         assert await post({"type": "SUBSCRIBE", "subscribe": {}, "executor_id": {"value": "who"}}) == 400
         assert await post({"type": "SUBSCRIBE", "subscribe": {}}, Accept="text/html") == 406
+        assert await post({"type": "SUBSCRIBE", "subscribe": {}, "framework_id": {"value": "who"}}) == 400
+        assert await post({"type": "SUBSCRIBE"}) == 400
+        assert await post({"type": "MESSAGE", "message": {"data": ""}}) == 403
         assert await post({"type": "HEARTBEAT"}) == 202
+        url = f"{small.agents[0].url}/api/v1/executor"
+        async with session.post(url, data=b"{}", headers={"Content-Type": "text/plain"}) as response:
+            assert response.status == 415
+        async with session.post(url, data=b"{", headers={"Content-Type": "application/json"}) as response:
+            assert response.status == 400
         async with session.get(f"{small.agents[0].url}/api/v1/executor") as response:
             assert response.status == 405

@@ -11,7 +11,7 @@ import pytest
 from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, get_json
 
 
-async def test_command_task_runs_to_its_end(small: Cluster) -> None:
+async def test_row_15_command_task_runs_to_its_end(small: Cluster) -> None:
     async with Driver(small.master_flag) as driver:
         await driver.launch(command("one", "echo hello; sleep 0.2"))
         await driver.status("one", "TASK_FINISHED")
@@ -37,14 +37,14 @@ async def test_command_task_runs_to_its_end(small: Cluster) -> None:
         ("kill -9 $$", "TASK_FAILED", "Command terminated with signal Killed"),
     ],
 )
-async def test_command_task_ends_badly(small: Cluster, line: str, state: str, message: str) -> None:
+async def test_row_17_command_task_ends_badly(small: Cluster, line: str, state: str, message: str) -> None:
     async with Driver(small.master_flag) as driver:
         await driver.launch(command("bad", line))
         status = await driver.status("bad", state)
         assert status["message"] == message
 
 
-async def test_the_next_update_waits_for_the_acknowledgement(small: Cluster) -> None:
+async def test_row_15_the_next_update_waits_for_the_acknowledgement(small: Cluster) -> None:
     async with Driver(small.master_flag, acknowledge=False) as driver:
         await driver.launch(command("patient", "true"))
         for state in ("TASK_STARTING", "TASK_RUNNING", "TASK_FINISHED"):
@@ -55,17 +55,21 @@ async def test_the_next_update_waits_for_the_acknowledgement(small: Cluster) -> 
 
 
 @pytest.mark.slow
-async def test_an_unacknowledged_update_is_sent_again(small: Cluster) -> None:
+async def test_row_16_an_unacknowledged_update_is_sent_again(small: Cluster) -> None:
     async with Driver(small.master_flag, acknowledge=False) as driver:
         await driver.launch(command("ignored", "true"))
         first = await driver.status("ignored", "TASK_STARTING")
         seen = time.monotonic()
         again = await driver.until(lambda: driver.statuses("ignored")[1:2], what="the same update again")
-        assert 9.0 < time.monotonic() - seen < 12.0
+        first_wait = time.monotonic() - seen
+        assert 9.0 < first_wait < 12.0
         assert again == [first]
+        await driver.until(lambda: driver.statuses("ignored")[2:3], timeout=25.0, what="and again")
+        assert 1.8 < (time.monotonic() - seen - first_wait) / first_wait < 2.2
+        assert driver.statuses("ignored") == [first] * 3, "what comes next is withheld"
 
 
-async def test_kill(small: Cluster) -> None:
+async def test_row_17_kill(small: Cluster) -> None:
     async with Driver(small.master_flag, capabilities=[{"type": "TASK_KILLING_STATE"}]) as driver:
         await driver.launch(
             command("gentle", "sleep 1000"), command("stubborn", "trap '' TERM; while :; do sleep 0.1; done")
