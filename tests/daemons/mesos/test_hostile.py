@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import resource
 import socket
@@ -41,7 +42,7 @@ BODIES = {
     "deep arrays": b"[" * DEEP + b"]" * DEEP,
     "deep objects": b'{"type":' * DEEP + b"1" + b"}" * DEEP,
     "deep in a free field": b'{"type":"SUBSCRIBE","request":' + b'{"a":' * 300 + b"{}" + b"}" * 301,
-    "huge number": b'{"type":"SET_LOGGING_LEVEL","set_logging_level":{"level":1e300,"duration":{"nanoseconds":"1e300"}}}',
+    "huge number": b'{"type":"SET_LOGGING_LEVEL","set_logging_level":{"level":1e300,"duration":{"nanoseconds":1}}}',
     "wrong types": b'{"type":{"value":[]},"framework_id":[{}],"subscribe":"x","accept":7}',
     "form": b"frameworkId=%00%ff&frameworkId=&=&&&",
     "a length of its own": b"99999999999999999999\n{}",
@@ -95,10 +96,9 @@ async def test_what_nests_too_deeply_to_be_shown_never_gets_into_the_books(small
 async def test_a_body_has_a_largest_size(small: Cluster) -> None:
     body = b'{"type":"' + b"x" * LARGEST_BODY + b'"}'
     for node, path in ((small.masters[0], "/api/v1/scheduler"), (small.agents[0], "/api/v1/executor")):
-        try:
+        # It may answer and hang up while we are still sending.
+        with contextlib.suppress(aiohttp.ClientConnectionError):
             assert await post(node, path, body) == 413
-        except aiohttp.ClientConnectionError:
-            pass  # It answered and hung up while we were still sending.
         await answers(node)
         assert node.daemon.returncode is None
 
@@ -131,7 +131,7 @@ def many_files() -> None:
     "sent",
     [
         b"POST /api/v1/scheduler HTTP/1.1\r\nHost: x\r\nContent-Ty",
-        b"POST /api/v1/scheduler HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{",
+        b"POST /api/v1/scheduler HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{",
         b"POST /api/v1/agent HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n100\n{\r\n",
         b"POST /api/v1 HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n"
         b'{"type":"SUBSCRIBE"}',
