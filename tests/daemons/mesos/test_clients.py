@@ -126,9 +126,11 @@ async def test_an_operator_hears_what_happens_over_two_leaders(zookeeper: ZooKee
                 return [event["task_updated"]["state"] for event in heard("TASK_UPDATED")]
 
             await eventually(lambda: _now("TASK_FINISHED" in updates()), what="its end")
+            before = len(driver.events)
             leader.daemon.kill()
             await eventually(lambda: _now(len(heard("SUBSCRIBED")) == 2), what="another state")
             assert len(heard("DISCONNECTED")) == 1
+            await driver.event("SUBSCRIBED", after=before)
             await driver.client.teardown()
         [agent] = await eventually(lambda: _agents(master), what="the agent with the next leader")
         await master.mark_agent_gone(agent["agent_info"]["id"]["value"])
