@@ -11,6 +11,7 @@ from k8slab.mesos.http import EventStream
 from k8slab.mesos.master import operator_events
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.model import Agent, Executor, Framework, Task, task_status
+from k8slab.mesos.master.reservations import found_again, with_dynamic
 from k8slab.mesos.resources import Resources
 
 log = logging.getLogger(__name__)
@@ -70,10 +71,13 @@ class AgentCalls:
         info = dict(call["agent_info"])
         agent_id = (info.get("id") or {}).get("value") or self._master.new_agent_id()
         info["id"] = {"value": agent_id}
+        own = Resources.from_json(info.get("resources", ()))
+        dynamic = found_again(own, call.get("checkpointed_resources", ()))
         agent = Agent(
             agent_id=agent_id,
             info=info,
-            resources=Resources.from_json(info.get("resources", ())),
+            resources=with_dynamic(own, dynamic),
+            dynamic=dynamic,
             pid=call["pid"],
             version=call.get("version", ""),
             registered_time=time.time(),
@@ -90,7 +94,7 @@ class AgentCalls:
             agent.reregistered_time = time.time()
             agent.pid, agent.version = call["pid"], call.get("version", "")
             agent.info = dict(call["agent_info"])
-            agent.resources = Resources.from_json(agent.info.get("resources", ()))
+            agent.resources = with_dynamic(Resources.from_json(agent.info.get("resources", ())), agent.dynamic)
             self._master.allocator.set_agent_total(agent.agent_id, agent.resources)
             self._was_unreachable = False
         return agent

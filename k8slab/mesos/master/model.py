@@ -127,7 +127,10 @@ class Framework:
 
 @dataclass
 class Agent:
-    """``link`` carries events to it and is None while disconnected. Keys of tasks are (framework id, task id)."""
+    """``link`` carries events to it and is None while disconnected. Keys of tasks are (framework id, task id).
+
+    ``dynamic`` is what of ``resources`` was reserved after the agent started.
+    """
 
     agent_id: str
     info: dict[str, Any]
@@ -141,6 +144,7 @@ class Agent:
     tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
     executors: dict[tuple[str, str], Executor] = field(default_factory=dict)
     offers: dict[str, Offer] = field(default_factory=dict)
+    dynamic: Resources = NONE
     pending_kills: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     @property

@@ -16,6 +16,9 @@ from k8slab.mesos.master.leading import not_leading
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.metrics import metrics
 from k8slab.mesos.master.operator_stream import OperatorStream
+from k8slab.mesos.master.reservations import ReservationError, reserve, unreserve
+
+Reserve = Callable[[Master, str, list[dict[str, Any]]], None]
 
 NEEDS = {
     "SET_LOGGING_LEVEL",
@@ -24,6 +27,8 @@ NEEDS = {
     "UPDATE_WEIGHTS",
     "TEARDOWN",
     "MARK_AGENT_GONE",
+    "RESERVE_RESOURCES",
+    "UNRESERVE_RESOURCES",
 }
 
 
@@ -54,6 +59,8 @@ class OperatorApi:
             "UPDATE_WEIGHTS": self._update_weights,
             "TEARDOWN": self._teardown,
             "MARK_AGENT_GONE": self._mark_agent_gone,
+            "RESERVE_RESOURCES": lambda asked: self._reserve(reserve, asked),
+            "UNRESERVE_RESOURCES": lambda asked: self._reserve(unreserve, asked),
         }
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -151,6 +158,9 @@ class OperatorApi:
     async def _teardown(self, asked: dict[str, Any]) -> web.Response:
         return teardown(self._master, asked["framework_id"]["value"])
 
+    async def _reserve(self, act: Reserve, asked: dict[str, Any]) -> web.Response:
+        return change_reservations(self._master, act, asked["agent_id"]["value"], asked.get("resources", []))
+
     async def _mark_agent_gone(self, asked: dict[str, Any]) -> web.Response:
         agent_id = asked["agent_id"]["value"]
         if agent_id in self._master.gone_agents:
@@ -175,6 +185,14 @@ def teardown(master: Master, framework_id: str) -> web.Response:
         return refuse(400, "No framework found with specified ID")
     master.remove_framework(framework)
     return web.Response()
+
+
+def change_reservations(master: Master, act: Reserve, agent_id: str, resources: list[dict[str, Any]]) -> web.Response:
+    try:
+        act(master, agent_id, resources)
+    except ReservationError as error:
+        return refuse(error.status, error.text)
+    return web.Response(status=202)
 
 
 def _pairs(values: Mapping[str, Any]) -> list[dict[str, Any]]:

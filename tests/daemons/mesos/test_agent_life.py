@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from k8slab.mesos.client.stream import encode_bytes
+from k8slab.mesos.client.stream import decode_bytes, encode_bytes
 from k8slab.mesos.recordio import Decoder
 from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, get_json, scalar, task
 from tests.daemons.mesos.link_master import LinkMaster
@@ -130,9 +130,41 @@ async def test_operators_calls(small: Cluster) -> None:
         assert (statistics["executor_id"], statistics["source"]) == ("seen", "seen")
         assert statistics["statistics"]["cpus_limit"] == 0.2
         assert statistics["statistics"]["cpus_user_time_secs"] > 0
-        for body, status in (({"type": "NOTHING"}, 501), ({}, 400)):
+        for body, status in (
+            ({"type": "LAUNCH_CONTAINER"}, 501),
+            ({"type": "NOTHING"}, 400),
+            ({"type": "READ_FILE"}, 400),
+        ):
             async with session.post(f"{agent.url}/api/v1", json=body) as response:
                 assert response.status == status
+
+
+async def test_sandboxes_are_read_by_path_and_by_name(small: Cluster) -> None:
+    agent = small.agents[0]
+    async with Driver(small.master_flag) as driver, aiohttp.ClientSession() as session:
+        await driver.launch(command("told", "echo words; sleep 1000"))
+        await driver.status("told", "TASK_RUNNING")
+        [framework] = (await get_json(f"{agent.url}/state"))["frameworks"]
+        directory = framework["executors"][0]["directory"]
+        alias = f"/frameworks/{framework['id']}/executors/told/runs/latest"
+
+        async def written() -> bool:
+            return "words" in (await get_json(f"{agent.url}/files/read?path={directory}/stdout&offset=0"))["data"]
+
+        await eventually(written, what="the task's words")
+        listed = await get_json(f"{agent.url}/files/browse?path={alias}")
+        assert [entry["path"] for entry in listed] == [f"{alias}/stderr", f"{alias}/stdout"]
+        body = {"type": "READ_FILE", "read_file": {"path": f"{alias}/stdout", "offset": 0}}
+        async with session.post(f"{agent.url}/api/v1", json=body) as response:
+            read = (await response.json())["read_file"]
+        assert b"words" in decode_bytes(read["data"])
+        body = {"type": "LIST_FILES", "list_files": {"path": directory}}
+        async with session.post(f"{agent.url}/api/v1", json=body) as response:
+            found = (await response.json())["list_files"]["file_infos"]
+        assert [info["path"] for info in found] == [f"{directory}/stderr", f"{directory}/stdout"]
+        for path in ("/etc/passwd", f"{alias}/../../../../../../meta/boot_id", "/frameworks/nobody"):
+            async with session.get(f"{agent.url}/files/read", params={"path": path}) as response:
+                assert response.status in (400, 404)
 
 
 class ByHand:
