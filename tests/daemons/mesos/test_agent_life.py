@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -291,3 +292,23 @@ async def test_an_executor_that_comes_while_it_is_being_ended_is_told_so(link: L
 async def _known(url: str, *, queued: int = 1) -> bool:
     frameworks = (await get_json(f"{url}/state"))["frameworks"]
     return any(len(shown["queued_tasks"]) == queued for known in frameworks for shown in known["executors"])
+
+
+async def test_an_executor_that_does_not_shut_down_in_time_is_killed(link: LinkMaster) -> None:
+    agent = await link.start_agent()
+    async with aiohttp.ClientSession() as session:
+        info = custom("one")
+        info["executor"]["shutdown_grace_period"] = {"nanoseconds": 1_000_000_000}
+        await link.run_task(info)
+        await eventually(lambda: _known(agent.url), what="the executor is known")
+        hand = ByHand(session, agent.url, "hand")
+        stream = await hand.subscribe()
+        await events(stream, 2)
+        asked = time.monotonic()
+        await link.send("SHUTDOWN_EXECUTOR", framework_id={"value": "F"}, executor_id={"value": "hand"})
+        ended = await link.call("EXECUTOR_EXITED")
+        assert (ended["executor_id"], ended["status"]) == ({"value": "hand"}, 9)
+        assert 0.9 < time.monotonic() - asked < 3.0
+        status = await link.status("one", "TASK_FAILED")
+        assert (status["source"], status["reason"]) == ("SOURCE_AGENT", "REASON_EXECUTOR_TERMINATED")
+        assert [event["type"] for event in await events(stream)] == ["SHUTDOWN"]
