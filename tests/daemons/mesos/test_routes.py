@@ -332,3 +332,22 @@ async def test_reservations_by_form(small: Cluster) -> None:
 
 def _cpus(offer: dict[str, Any]) -> float:
     return sum(part["scalar"]["value"] for part in offer["resources"] if part["name"] == "cpus")
+
+
+async def test_a_reservation_outlives_the_agents_process(small: Cluster) -> None:
+    url = small.masters[0].url
+    agent_id = (await get_json(f"{url}/slaves"))["slaves"][0]["id"]
+    resource = {**scalar("cpus", 1), "reservations": [{"type": "DYNAMIC", "role": "dev"}]}
+    form = urlencode({"slaveId": agent_id, "resources": orjson.dumps([resource])}).encode()
+    assert (await fetch(f"{url}/reserve", method="POST", data=form))[0] == 202
+
+    async def back() -> Any:
+        slave = (await get_json(f"{url}/slaves"))["slaves"][0]
+        return slave if slave["active"] and "reregistered_time" in slave else None
+
+    small.agents[0].daemon.kill()
+    small.agents[0].daemon.start()
+    slave = await eventually(back, what="the agent is back")
+    assert slave["id"] == agent_id
+    assert {role: part["cpus"] for role, part in slave["reserved_resources"].items()} == {"dev": 1}
+    assert slave["resources"]["cpus"] == 4
