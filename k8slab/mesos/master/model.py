@@ -101,6 +101,10 @@ class Framework:
     def roles(self) -> tuple[str, ...]:
         return framework_roles(self.info)
 
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return frozenset(known["type"] for known in self.info.get("capabilities", ()) if "type" in known)
+
     def capable(self, capability: str) -> bool:
         return any(known.get("type") == capability for known in self.info.get("capabilities", ()))
 
