@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from k8slab.mesos.reservations import (
@@ -161,7 +162,7 @@ class Resources:
 
     def reserved(self) -> dict[str, Resources]:
         """By role, what is reserved."""
-        return {role: self._reserved_for(role) for role in sorted({*map(role_of, self.holders())} - {UNRESERVED})}
+        return {role: self._reserved_for(role) for role in sorted({*map(role_of, self.holders)} - {UNRESERVED})}
 
     def _reserved_for(self, role: str) -> Resources:
         return self._where(lambda holder: role_of(holder) == role)
@@ -187,6 +188,7 @@ class Resources:
             result = result - dynamic + dynamic.popped()
         return result
 
+    @cached_property
     def holders(self) -> set[Holder]:
         return {holder for _, holder in (*self.scalars, *self.ranges, *self.sets)}
 
@@ -201,9 +203,8 @@ class Resources:
         return result
 
     def _where(self, wanted: Callable[[Holder], bool]) -> Resources:
-        holders = self.holders()
-        chosen = {holder for holder in holders if wanted(holder)}
-        if len(chosen) == len(holders):
+        chosen = {holder for holder in self.holders if wanted(holder)}
+        if len(chosen) == len(self.holders):
             return self
         return Resources(
             {key: amount for key, amount in self.scalars.items() if key[1] in chosen},

@@ -234,25 +234,25 @@ class Allocator:
         grants = []
         for role in self._tree.in_turn(hungry):
             usable = free.for_role(role)
-            if not self._worth_offering(usable):
+            if usable is not free and not self._worth_offering(usable):
                 continue
             for framework_id in self._in_turn(role, hungry[role]):
                 framework = self._frameworks[framework_id]
-                if has_gpus and "GPU_RESOURCES" not in framework.capabilities:
-                    continue
                 wanted = usable if "RESERVATION_REFINEMENT" in framework.capabilities else usable.without_refined()
-                if wanted is not usable and not self._worth_offering(wanted):
-                    continue
-                if self._filtered(framework, role, agent_id, wanted, now):
+                if (
+                    self._filtered(framework, role, agent_id, wanted, now)
+                    or (has_gpus and "GPU_RESOURCES" not in framework.capabilities)
+                    or (wanted is not usable and not self._worth_offering(wanted))
+                ):
                     continue
                 self._book(framework_id, role, agent_id, wanted)
                 grants.append(Grant(framework_id=framework_id, role=role, agent_id=agent_id, resources=wanted))
                 free = self.free(agent_id)
+                if not self._worth_offering(free):
+                    return grants
                 usable = free.for_role(role)
                 if not self._worth_offering(usable):
                     break
-            if not self._worth_offering(free):
-                break
         return grants
 
     def _in_turn(self, role: str, hungry: Iterable[str]) -> list[str]:
@@ -274,10 +274,12 @@ class Allocator:
         filters = framework.filters.get((role, agent_id))
         if not filters:
             return False
-        alive = [known for known in filters if known.expires > now]
-        if len(alive) < len(filters):
-            framework.filters[(role, agent_id)] = alive
-        return any(known.refused == offered or known.refused.contains(offered) for known in alive)
+        for known in filters:
+            if known.expires > now and (known.refused == offered or known.refused.contains(offered)):
+                return True
+        # What lets something pass is rare: here expired filters are forgotten.
+        framework.filters[(role, agent_id)] = [known for known in filters if known.expires > now]
+        return False
 
     def _book(self, framework_id: str, role: str, agent_id: str, resources: Resources) -> None:
         agent = self._agents[agent_id]

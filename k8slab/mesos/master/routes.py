@@ -18,15 +18,13 @@ from k8slab.mesos.master.agent_api import AgentApi
 from k8slab.mesos.master.leading import not_leading, redirect
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.metrics import metrics
-from k8slab.mesos.master.operator_api import OperatorApi, teardown, update_weights
+from k8slab.mesos.master.operator_api import OperatorApi, convert_resources, teardown, update_weights
 from k8slab.mesos.master.scheduler_api import SchedulerApi
 from k8slab.mesos.messages import ConversionError, convert
 
 DEFAULT_TASKS = 100
 LARGEST_COUNT = 10**9
 NOT_SERVED = (
-    "/reserve",
-    "/unreserve",
     "/create-volumes",
     "/destroy-volumes",
     "/machine/down",
@@ -84,6 +82,8 @@ def _add_acts(table: Routes, master: Master) -> None:
             master, {"GET": lambda: cluster_views.weights(master)}, {"PUT": lambda body: _put_weights(master, body)}
         ),
     )
+    for path, kind in (("/reserve", "RESERVE"), ("/unreserve", "UNRESERVE")):
+        table.add(path, _by_method(master, {}, {"POST": _converting(master, kind)}))
     nothing: dict[str, Callable[[], Any]] = {"GET": dict}
     quota = _not_served("quota")
     table.add("/quota", _by_method(master, nothing, {"POST": quota, "DELETE": quota}))
@@ -162,6 +162,24 @@ async def _teardown(master: Master, body: bytes) -> web.Response:
     if not framework_id:
         return refuse(400, "Missing 'frameworkId' query parameter in the request body")
     return teardown(master, framework_id)
+
+
+def _converting(master: Master, kind: str) -> Act:
+    async def act(body: bytes) -> web.Response:
+        form = parse_qs(body.decode(errors="replace"))
+        for name in ("slaveId", "resources"):
+            if name not in form:
+                return refuse(400, f"Missing '{name}' query parameter in the request body")
+        try:
+            listed = parse_json(form["resources"][0].encode())
+            if not isinstance(listed, list):
+                raise ValueError("Expecting a JSON array")
+            resources = [convert("Resource", item) for item in listed]
+        except (ConversionError, ValueError) as error:
+            return refuse(400, f"Error in parsing 'resources' query parameter in the request body: {error}")
+        return convert_resources(master, kind, form["slaveId"][0], resources)
+
+    return act
 
 
 async def _put_weights(master: Master, body: bytes) -> web.Response:

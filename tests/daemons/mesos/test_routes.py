@@ -266,7 +266,7 @@ async def test_weights_are_set_all_or_nothing(master: Cluster) -> None:
     assert {role["name"]: role["weight"] for role in roles} == {"*": 1.0, "a": 2.5, "b": 1.0}
 
 
-@pytest.mark.parametrize("path", ["/reserve", "/create-volumes", "/machine/down", "/quota", "/maintenance/schedule"])
+@pytest.mark.parametrize("path", ["/create-volumes", "/machine/down", "/quota", "/maintenance/schedule"])
 async def test_what_is_not_served_says_so(master: Cluster, path: str) -> None:
     status, _, body = await fetch(f"{master.masters[0].url}{path}", method="POST", data=b"{}")
     assert (status, b"not served" in body) == (501, True)
