@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from k8slab.mesos.master import reserving
 from k8slab.mesos.master.allocator import refuse_seconds
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.model import TERMINAL, Agent, Executor, Framework, Offer, Task, task_status
@@ -58,6 +59,9 @@ class SchedulerCalls:
                 self._drop(
                     framework, task, reason="INVALID_OFFERS", message=f"Task launched with invalid offers: {error}"
                 )
+            for operation in operations:
+                if operation.get("type") in reserving.OPERATIONS:
+                    reserving.tell(framework, operation, "OPERATION_DROPPED", f"Invalid offers: {error}")
             return
         agent = self._master.agents[mine[0].agent_id]
         role = mine[0].role
@@ -97,6 +101,8 @@ class SchedulerCalls:
                 for task in _tasks([operation]):
                     text = "Task groups need the default executor, which the agents do not have"
                     self._refuse(framework, task, "TASK_GROUP_INVALID", text)
+            case "RESERVE" | "UNRESERVE":
+                pool = reserving.operate(self._master, framework, agent, role, operation, pool)
             case other:
                 log.warning("operation %s of framework %s dropped: not served", other, framework.framework_id)
         return pool

@@ -9,7 +9,7 @@ from typing import Any
 from tests.daemons.mesos.cluster import Cluster, Driver, command, get_json, scalar, task
 
 
-async def test_an_idle_agent_is_offered_whole(master: Cluster) -> None:
+async def test_row_10_an_idle_agent_is_offered_whole(master: Cluster) -> None:
     master.agent("--attributes=rack:r0;level:3", resources="cpus:2;mem:512;disk:100;ports:[31000-31005,32000-32000]")
     async with Driver(master.master_flag) as driver:
         offer = await driver.offer(timeout=2.0)
@@ -31,7 +31,7 @@ async def test_an_idle_agent_is_offered_whole(master: Cluster) -> None:
         assert not driver.offers
 
 
-async def test_declined_offers_return_after_their_filter(small: Cluster) -> None:
+async def test_row_11_declined_offers_return_after_their_filter(small: Cluster) -> None:
     async with Driver(small.master_flag) as driver:
         for refuse, soonest, latest in ((0.0, 0.0, 0.9), (1.5, 1.4, 2.4)):
             offer = await driver.offer()
@@ -43,7 +43,7 @@ async def test_declined_offers_return_after_their_filter(small: Cluster) -> None
             await driver.client.decline([again["id"]["value"]], refuse_seconds=0.0)
 
 
-async def test_suppress_and_revive(small: Cluster) -> None:
+async def test_row_12_suppress_and_revive(small: Cluster) -> None:
     async with Driver(small.master_flag) as driver:
         offer = await driver.offer()
         await driver.client.suppress()
