@@ -262,15 +262,20 @@ class LabBusy(StepFailed):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong in a topology: where, what, what to do. ``line`` counts from 1; 0 means the file as a whole."""
+    """One thing wrong in a topology: where, what, what to do. ``line`` counts from 1; 0 means the file as a whole.
+
+    ``setting`` is the ``key=value`` that was laid over the file when it is that which is wrong.
+    """
 
     file: str
     line: int
     what: str
     remedy: str = ""
+    setting: str = ""
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
+        place = f"setting {self.setting}" if self.setting else place
         return f"{place}: {self.what}" + (f" {self.remedy}" if self.remedy else "")
 
 
@@ -280,9 +285,8 @@ class InvalidTopology(UsageError):
     def __init__(self, topology: str, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         count = len(self.problems)
-        what = (
-            "the file" if any(problem.file == topology for problem in self.problems) else "what was set over the file"
-        )
+        only_settings = all(problem.setting for problem in self.problems)
+        what = "what was set over the file" if only_settings else "the file"
         super().__init__(
             f"The topology {topology} has {count} problem{'s' * (count != 1)}.",
             remedy=f"Mend {what}; `k8slab topology validate {topology}` checks it without starting anything.",

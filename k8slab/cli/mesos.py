@@ -9,7 +9,6 @@ import typer
 
 from k8slab.cli import options
 from k8slab.cli.boundary import Part
-from k8slab.cli.execute import Exec
 from k8slab.cli.session import look, session_of
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ _table("tasks", "Show the tasks, those that ended last.")
 _table("offers", "Show what is on offer to whom.")
 
 
-@app.command("execute", cls=Exec, context_settings={"allow_interspersed_args": False})
+@app.command("execute", context_settings={"allow_interspersed_args": False})
 def execute(
     context: typer.Context,
     command: Annotated[

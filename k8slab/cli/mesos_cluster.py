@@ -28,6 +28,10 @@ class Known:
     def address(self) -> str:
         return f"{self.host}:{self.port}"
 
+    @property
+    def label(self) -> str:
+        return self.address if self.name in (self.host, self.address) else f"{self.name} ({self.address})"
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -64,7 +68,7 @@ def cluster(masters: Sequence[Known], *, leader_needed: bool = True) -> Cluster:
     leader = next((pair for pair in zip(masters, answers, strict=True) if pair[1].state is not None), None)
     if leader is None and leader_needed:
         told = zip(masters, answers, strict=True)
-        raise NoLeadingMaster([f"{master.name} ({master.address}): {answer.said}" for master, answer in told])
+        raise NoLeadingMaster([f"{master.label}: {answer.said}" for master, answer in told])
     shown = [_master(master, answer) for master, answer in zip(masters, answers, strict=True)]
     if leader is None:
         return read({}, shown)

@@ -45,6 +45,14 @@ OPERATOR_CALLS = (
 )
 OPERATIONS = "@LAUNCH|LAUNCH_GROUP|RESERVE|UNRESERVE|CREATE|DESTROY|GROW_VOLUME|SHRINK_VOLUME|CREATE_DISK|DESTROY_DISK"
 
+AGENT_CALLS = (
+    "@GET_HEALTH|GET_FLAGS|GET_VERSION|GET_METRICS|GET_LOGGING_LEVEL|SET_LOGGING_LEVEL|LIST_FILES|READ_FILE|GET_STATE"
+    "|GET_CONTAINERS|GET_FRAMEWORKS|GET_EXECUTORS|GET_OPERATIONS|GET_TASKS|GET_AGENT|GET_RESOURCE_PROVIDERS"
+    "|LAUNCH_CONTAINER|WAIT_CONTAINER|KILL_CONTAINER|REMOVE_CONTAINER|LAUNCH_NESTED_CONTAINER|WAIT_NESTED_CONTAINER"
+    "|KILL_NESTED_CONTAINER|REMOVE_NESTED_CONTAINER|LAUNCH_NESTED_CONTAINER_SESSION|ATTACH_CONTAINER_INPUT"
+    "|ATTACH_CONTAINER_OUTPUT|PRUNE_IMAGES"
+)
+
 TABLE: dict[str, str] = {
     "SchedulerCall": f"type?{SCHEDULER_CALLS} framework_id?ID subscribe?Subscribe accept?Accept decline?Decline "
     "accept_inverse_offers?json decline_inverse_offers?json revive?Roles suppress?Roles kill?Kill shutdown?Shutdown "
@@ -100,6 +108,8 @@ TABLE: dict[str, str] = {
     "Ranges": "range*Range",
     "Range": "begin!int end!int",
     "Set": "item*string",
+    "AgentOperatorCall": f"type?{AGENT_CALLS} set_logging_level?SetLoggingLevel list_files?ListFiles "
+    "read_file?ReadFile",
     "OperatorCall": f"type?{OPERATOR_CALLS} get_metrics?GetMetrics set_logging_level?SetLoggingLevel "
     "list_files?ListFiles read_file?ReadFile update_weights?UpdateWeights reserve_resources?OperatorResources "
     "unreserve_resources?OperatorResources teardown?OperatorTeardown mark_agent_gone?MarkAgentGone",

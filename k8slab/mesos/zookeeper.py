@@ -50,7 +50,7 @@ class Leadership:
 
 
 class MasterGroup:
-    """Watches the group and, given a ``candidate``, contends in it.
+    """Watches the group and, started with a ``candidate``, contends in it.
 
     ``on_change`` is called in the event loop with every new Leadership. A session not renewed within its timeout counts
     as lost even while ZooKeeper cannot be reached to confirm it: the others may have elected by then.
@@ -62,12 +62,11 @@ class MasterGroup:
         *,
         session_timeout: float,
         on_change: Callable[[Leadership], None],
-        candidate: Mapping[str, Any] | None = None,
     ) -> None:
         self._address = address
         self._timeout = session_timeout
         self._on_change = on_change
-        self._candidate = candidate
+        self._candidate: Mapping[str, Any] | None = None
         self._leadership = Leadership()
         self._own: str | None = None
         self._connected = asyncio.Event()
@@ -77,12 +76,13 @@ class MasterGroup:
         self._closing = False
         self._client: Any = None
 
-    def start(self) -> None:
+    def start(self, candidate: Mapping[str, Any] | None = None) -> None:
         """Connect in the background; never fails, ZooKeeper may come later."""
         # Imported here: a daemon told `host:port` instead of `zk://` must not pay for it.
         from kazoo.client import KazooClient
         from kazoo.retry import KazooRetry
 
+        self._candidate = candidate
         self._loop = asyncio.get_running_loop()
         retry = KazooRetry(max_tries=-1, delay=0.1, backoff=1.5, max_delay=1.0)
         user_password = self._address.credentials
@@ -141,7 +141,7 @@ class MasterGroup:
             await self._connected.wait()
             self._changed.clear()
             try:
-                await self._call(self._client.ensure_path_async(self._address.path))
+                await self.call(self._client.ensure_path_async(self._address.path))
                 if self._candidate is not None and self._own is None:
                     self._own = await self._contend(self._candidate)
                 leadership = await self._look()
@@ -158,24 +158,35 @@ class MasterGroup:
     async def _contend(self, candidate: Mapping[str, Any]) -> str:
         """The name of our znode. One made by an attempt whose answer got lost is found again by its content."""
         content = orjson.dumps(candidate)
-        for name in _candidates(await self._call(self._client.get_children_async(self._address.path))):
+        for name in _candidates(await self.call(self._client.get_children_async(self._address.path))):
             if await self._read(name) == content:
                 return name
-        path = await self._call(
+        path = await self.call(
             self._client.create_async(
-                f"{self._address.path}/{LABEL}", content, acl=self._acl(), ephemeral=True, sequence=True
+                f"{self._address.path}/{LABEL}", content, acl=self.acl, ephemeral=True, sequence=True
             )
         )
         return str(path).rpartition("/")[2]
 
-    def _acl(self) -> Any:
+    @property
+    def client(self) -> Any:
+        """The kazoo client of this group's session."""
+        return self._client
+
+    @property
+    def path(self) -> str:
+        return self._address.path
+
+    @property
+    def acl(self) -> Any:
+        """What the znodes made here allow to whom."""
         from kazoo.security import CREATOR_ALL_ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE
 
         return [*CREATOR_ALL_ACL, *READ_ACL_UNSAFE] if self._address.credentials else OPEN_ACL_UNSAFE
 
     async def _look(self) -> Leadership | None:
         """Who leads now; None when the leader's znode vanished while it was read, so that one must look again."""
-        names = _candidates(await self._call(self._client.get_children_async(self._address.path, watch=self._woken)))
+        names = _candidates(await self.call(self._client.get_children_async(self._address.path, watch=self._woken)))
         if self._own is not None and self._own not in names:
             self._own = None
             self._changed.set()
@@ -195,7 +206,7 @@ class MasterGroup:
         from kazoo.exceptions import NoNodeError
 
         try:
-            content, _ = await self._call(self._client.get_async(f"{self._address.path}/{name}"))
+            content, _ = await self.call(self._client.get_async(f"{self._address.path}/{name}"))
         except NoNodeError:
             return None
         return bytes(content)
@@ -203,7 +214,7 @@ class MasterGroup:
     def _woken(self, _event: object) -> None:
         self._loop.call_soon_threadsafe(self._changed.set)
 
-    async def _call(self, result: Any) -> Any:
+    async def call(self, result: Any) -> Any:
         """Await a kazoo result without a thread of our own."""
         done = asyncio.Event()
         result.rawlink(lambda _: self._loop.call_soon_threadsafe(done.set))

@@ -39,7 +39,7 @@ class Source:
         for end in range(len(path), 0, -1):
             if path[:end] in self.settings:
                 # Not the file's mistake, and the file has no line for it.
-                return Problem(f"setting {self.settings[path[:end]]}", 0, what, remedy)
+                return Problem(self.file, 0, what, remedy, self.settings[path[:end]])
         return Problem(self.file, self.line(location), what, remedy)
 
 

@@ -8,13 +8,13 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from k8slab.mesos.agent.checkpoint import Checkpoint
 from k8slab.mesos.agent.isolation import Isolation
 from k8slab.mesos.agent.launcher import Launcher, LaunchError, command_executor_info
 from k8slab.mesos.agent.model import MAX_COMPLETED_FRAMEWORKS, Executor, Framework, Task
+from k8slab.mesos.agent.options import AgentOptions
 from k8slab.mesos.agent.paths import link_latest
 from k8slab.mesos.agent.processes import kill_tree
 from k8slab.mesos.agent.statuses import completed, ends, lost_state, own_status, unknown_state
@@ -23,19 +23,7 @@ from k8slab.mesos.resources import Resources
 
 log = logging.getLogger(__name__)
 
-VERSION = "1.11.0"
-
 Call = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class AgentOptions:
-    """The agent's flags, parsed. Times in seconds."""
-
-    executor_registration_timeout: float = 60.0
-    executor_reregistration_timeout: float = 2.0
-    executor_shutdown_grace_period: float = 5.0
-    flags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Agent:

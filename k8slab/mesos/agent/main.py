@@ -16,7 +16,7 @@ from aiohttp import web
 
 from k8slab import daemon
 from k8slab.mesos.agent import views
-from k8slab.mesos.agent.agent import Agent, AgentOptions
+from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.checkpoint import Checkpoint
 from k8slab.mesos.agent.collector import SandboxCollector
 from k8slab.mesos.agent.docker_cleaner import DockerCleaner
@@ -27,15 +27,18 @@ from k8slab.mesos.agent.launcher import Launcher, LauncherOptions
 from k8slab.mesos.agent.leaving import leave
 from k8slab.mesos.agent.master_link import MasterLink
 from k8slab.mesos.agent.operator_api import OperatorApi
+from k8slab.mesos.agent.options import AgentOptions
 from k8slab.mesos.agent.paths import Paths
 from k8slab.mesos.agent.processes import kill_tree
 from k8slab.mesos.agent.recovery import Incompatible, await_executors, check_compatible, recover
 from k8slab.mesos.attributes import parse_attributes
+from k8slab.mesos.builtin_routes import add_builtin_routes
 from k8slab.mesos.client.detector import MasterDetector
 from k8slab.mesos.durations import parse_bytes
 from k8slab.mesos.files import Files
 from k8slab.mesos.flags import Flags, host_address
 from k8slab.mesos.http import Routes, json_answer, serve
+from k8slab.mesos.log_level import LogLevel
 from k8slab.mesos.resources import Resources
 
 log = logging.getLogger("mesos-slave")
@@ -247,14 +250,14 @@ def _routes(agent: Agent, link: MasterLink, executor_api: ExecutorApi) -> Routes
         return web.Response()
 
     table.add("/api/v1/executor", executor_api)
-    operator_api = OperatorApi(agent, registered=lambda: link.registered)
+    table.add("/health", health)
+    files, log_level = _files(agent), LogLevel()
+    files.add_to(table)
+    log_level.add_to(table)
+    add_builtin_routes(table, "slave(1)")
+    operator_api = OperatorApi(agent, files, log_level, registered=lambda: link.registered)
     table.add("/api/v1", operator_api)
     table.add("/api/v1/operator", operator_api)
-    table.add("/health", health)
-    files = Files()
-    sandboxes = agent.checkpoint.paths.work_dir / "slaves"
-    files.attach(str(sandboxes), sandboxes)
-    files.add_to(table)
     show("/state", lambda: views.state(agent, master=link.master))
     show("/state.json", lambda: views.state(agent, master=link.master))
     show("/containers", lambda: views.containers(agent))
@@ -264,6 +267,15 @@ def _routes(agent: Agent, link: MasterLink, executor_api: ExecutorApi) -> Routes
     show("/flags", lambda: {"flags": dict(agent.options.flags)})
     show("/metrics/snapshot", lambda: views.metrics(agent, registered=link.registered))
     return table
+
+
+def _files(agent: Agent) -> Files:
+    """Sandboxes, by their path on this machine and by the names of their executors."""
+    files = Files()
+    sandboxes = agent.checkpoint.paths.work_dir / "slaves"
+    files.attach(str(sandboxes), sandboxes)
+    files.attach("/frameworks", sandboxes / "latest" / "frameworks")
+    return files
 
 
 def _master(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -10,18 +11,25 @@ from aiohttp import web
 from k8slab.mesos.agent import views
 from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.model import Executor, Framework, Task
+from k8slab.mesos.files import Files, Refused
 from k8slab.mesos.http import accepts_json, json_answer, read_call, refuse
+from k8slab.mesos.log_level import LogLevel
+
+WITH_ARGUMENTS = frozenset(("LIST_FILES", "READ_FILE", "SET_LOGGING_LEVEL"))
 
 
 class OperatorApi:
-    def __init__(self, agent: Agent, *, registered: Callable[[], bool]) -> None:
+    def __init__(self, agent: Agent, files: Files, log_level: LogLevel, *, registered: Callable[[], bool]) -> None:
         self._agent = agent
+        self._files = files
+        self._log_level = log_level
         self._registered = registered
         self._answers: dict[str, Callable[[], dict[str, Any]]] = {
             "GET_HEALTH": lambda: {"healthy": True},
             "GET_FLAGS": self._flags,
             "GET_VERSION": lambda: {"version_info": views.version()},
             "GET_METRICS": self._metrics,
+            "GET_LOGGING_LEVEL": lambda: {"level": log_level.level},
             "GET_STATE": self._state,
             "GET_CONTAINERS": self._containers,
             "GET_FRAMEWORKS": self._frameworks,
@@ -33,7 +41,7 @@ class OperatorApi:
         }
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        call = await read_call(request, "OperatorCall", name="Call")
+        call = await read_call(request, "AgentOperatorCall", name="Call")
         if isinstance(call, web.Response):
             return call
         kind = call.get("type")
@@ -41,10 +49,37 @@ class OperatorApi:
             return refuse(400, "Failed to validate agent::Call: Expecting 'type' to be present")
         if not accepts_json(request):
             return refuse(406, "Expecting 'Accept' to allow application/json")
+        if kind in WITH_ARGUMENTS:
+            if kind.lower() not in call:
+                return refuse(400, f"Failed to validate agent::Call: Expecting '{kind.lower()}' to be present")
+            return await self._answer_about(request, kind, call[kind.lower()])
         answer = self._answers.get(kind)
         if answer is None:
             return refuse(501, f"Call {kind} is not supported by this agent")
         return json_answer(request, {"type": kind, kind.lower(): answer()})
+
+    async def _answer_about(self, request: web.Request, kind: str, asked: dict[str, Any]) -> web.Response:
+        """Files are looked at in a thread: a slow disk must not hold up the daemon."""
+        try:
+            match kind:
+                case "SET_LOGGING_LEVEL":
+                    self._log_level.set(asked["level"], asked["duration"]["nanoseconds"] / 1e9)
+                    return web.Response(status=202)
+                case "LIST_FILES":
+                    answer: dict[str, Any] = _filled(
+                        file_infos=await asyncio.to_thread(self._files.list_v1, asked["path"])
+                    )
+                case _:
+                    answer = await asyncio.to_thread(
+                        self._files.read_v1, asked["path"], asked["offset"], asked.get("length")
+                    )
+        except Refused as refused:
+            return refuse(refused.status, refused.text)
+        except ValueError as error:
+            return refuse(400, str(error))
+        except OSError as error:
+            return refuse(500, str(error.strerror))
+        return json_answer(request, {"type": kind, kind.lower(): answer})
 
     def _flags(self) -> dict[str, Any]:
         return {"flags": [{"name": name, "value": value} for name, value in self._agent.options.flags.items()]}

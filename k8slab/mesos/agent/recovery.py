@@ -25,7 +25,8 @@ def check_compatible(before: dict[str, Any], now: dict[str, Any], *, policy: str
     same_attributes = before.get("attributes") == now.get("attributes")
     if before.get("hostname") != now.get("hostname"):
         raise Incompatible(f"hostname was {before.get('hostname')}, is {now.get('hostname')}")
-    if policy == "additive" and has.contains(had):
+    kept = all(attribute in now.get("attributes", ()) for attribute in before.get("attributes", ()))
+    if policy == "additive" and has.contains(had) and kept:
         return
     if had != has:
         raise Incompatible(f"resources were {had}, are {has}")

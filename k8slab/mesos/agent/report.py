@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from k8slab.mesos.agent.agent import VERSION, Agent, Call
+from k8slab.mesos.agent.agent import Agent, Call
 from k8slab.mesos.agent.model import Executor, Task
+from k8slab.mesos.agent.options import VERSION
 
 SHOWN = ("labels", "discovery", "container", "health_check", "limits")
 

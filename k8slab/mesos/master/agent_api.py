@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 from aiohttp import web
 
@@ -42,6 +43,17 @@ class AgentApi:
                     log.info("link to %s: %s %s", request.remote, type(outcome).__name__, outcome)
         return response
 
+    async def _register(self, call: Any, link: EventStream) -> Agent:
+        """An admission that began is finished even if the link breaks meanwhile: the registry has the agent then."""
+
+        async def finish() -> Agent:
+            agent = await self._calls.register(call, link)
+            if link.closed:
+                self._master.disconnect_agent(agent, link)
+            return agent
+
+        return await asyncio.shield(asyncio.create_task(finish()))
+
     async def _read(self, request: web.Request, link: EventStream) -> None:
         decoder = Decoder()
         agent: Agent | None = None
@@ -50,7 +62,7 @@ class AgentApi:
                 for record in decoder.feed(chunk):
                     call = parse_json(record)
                     if agent is None:
-                        agent = self._calls.register(call, link)
+                        agent = await self._register(call, link)
                     elif agent.link is link:
                         self._calls.handle[call["type"]](agent, call)
         except (FramingError, AttributeError, KeyError, TypeError, ValueError) as error:

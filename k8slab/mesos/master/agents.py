@@ -30,14 +30,26 @@ class AgentCalls:
             "UNREGISTER": self._unregister,
         }
 
-    def register(self, call: Mapping[str, Any], link: EventStream) -> Agent:
-        """A REGISTER or REREGISTER: the agent, with ``link`` as its way back. KeyError and ValueError: malformed."""
-        info = call["agent_info"]
+    async def register(self, call: Mapping[str, Any], link: EventStream) -> Agent:
+        """A REGISTER or REREGISTER: the agent, with ``link`` as its way back, once the registry has it.
+
+        KeyError, TypeError and ValueError: malformed, or an agent that may not return.
+        """
+        given = (call["agent_info"].get("id") or {}).get("value")
+        info = {**call["agent_info"], "id": {"value": given or self._master.new_agent_id()}}
         Resources.from_json(info.get("resources", ()))
-        if (info.get("id") or {}).get("value") in self._master.gone_agents:
+        self._refuse_gone(given, link)
+        await self._evict_namesake(given, call["pid"])
+        self._was_unreachable = await self._master.membership.admit(info)
+        self._refuse_gone(given, link)
+        return self._registered({**call, "agent_info": info}, link)
+
+    def _refuse_gone(self, agent_id: str | None, link: EventStream) -> None:
+        if agent_id in self._master.gone_agents:
             link.send({"type": "SHUTDOWN", "message": "Agent has been marked gone"})
             raise ValueError("the agent was marked gone")
-        self._evict_namesake(info.get("id", {}).get("value"), call["pid"])
+
+    def _registered(self, call: Mapping[str, Any], link: EventStream) -> Agent:
         agent = self._returning(call) if call["type"] == "REREGISTER" else None
         returning = agent is not None
         if agent is None:
@@ -63,16 +75,16 @@ class AgentCalls:
         self._master.offers.allocate_soon([agent.agent_id])
         return agent
 
-    def _evict_namesake(self, agent_id: str | None, pid: str) -> None:
+    async def _evict_namesake(self, agent_id: str | None, pid: str) -> None:
         """A host that comes without its old id has lost its work directory: the old entry cannot come back."""
         for agent in list(self._master.agents.values()):
             if agent.pid == pid and agent.agent_id != agent_id:
-                self._master.remove_agent(agent, message="was replaced by a new agent at the same address", gone=True)
+                message = "was replaced by a new agent at the same address"
+                await self._master.membership.remove(agent, message=message)
 
     def _admit(self, call: Mapping[str, Any]) -> Agent:
         info = dict(call["agent_info"])
-        agent_id = (info.get("id") or {}).get("value") or self._master.new_agent_id()
-        info["id"] = {"value": agent_id}
+        agent_id = info["id"]["value"]
         agent = Agent(
             agent_id=agent_id,
             info=info,
@@ -83,7 +95,6 @@ class AgentCalls:
         )
         if call["type"] == "REREGISTER":
             agent.reregistered_time = time.time()
-        self._was_unreachable = agent_id in self._master.unreachable_agents
         self._master.add_agent(agent)
         return agent
 
@@ -96,7 +107,6 @@ class AgentCalls:
             own = Resources.from_json(agent.info.get("resources", ()))
             agent.resources = with_reservations(own, agent.resources)
             self._master.allocator.set_agent_total(agent.agent_id, agent.resources)
-            self._was_unreachable = False
         return agent
 
     def _merge(self, agent: Agent, call: Mapping[str, Any], *, known_before: bool) -> None:
@@ -246,7 +256,7 @@ class AgentCalls:
         agent.unanswered_pings = 0
 
     def _unregister(self, agent: Agent, _call: Mapping[str, Any]) -> None:
-        self._master.remove_agent(agent, message="unregistered", gone=True)
+        self._master.membership.remove_soon(agent, message="unregistered")
 
 
 def _checkpointed(call: Mapping[str, Any]) -> Resources:

@@ -223,7 +223,7 @@ class SchedulerCalls:
         task = framework.tasks.get(task_id)
         if task is not None:
             self._answer_known(framework, task)
-        elif master.may_return(framework, agent_id):
+        elif master.membership.in_transition(agent_id):
             log.info("no answer about %s yet: its agent may return", task_id)
         elif agent_id in master.agents:
             text = "Reconciliation: Task is unknown to the agent"
@@ -233,6 +233,9 @@ class SchedulerCalls:
             self._answer(
                 framework, task_id, agent_id, "TASK_UNREACHABLE", "Reconciliation: Task is unreachable", **since
             )
+        elif agent_id in master.gone_agents:
+            text = "Reconciliation: Task is gone"
+            self._answer(framework, task_id, agent_id, "TASK_GONE_BY_OPERATOR", text)
         else:
             self._answer(framework, task_id, agent_id, "TASK_UNKNOWN", "Reconciliation: Task is unknown")
 

@@ -9,9 +9,9 @@ from k8slab.mesos.master.master import Master
 
 
 def not_leading(master: Master, request: web.Request) -> web.Response | None:
-    """307 to the leader, 503 while nobody leads, None when this master does."""
+    """307 to the leader, 503 while nobody leads or the leader is not ready yet, None when this master leads."""
     if master.elected:
-        return None
+        return None if master.membership.recovered else refuse(503, "Master has not finished recovery")
     if master.leader is None:
         return refuse(503, "No leader elected")
     return redirect(master, request.raw_path)

@@ -6,7 +6,8 @@ import asyncio
 import gc
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from k8slab import daemon
@@ -15,12 +16,16 @@ from k8slab.mesos.flags import Flags, host_address
 from k8slab.mesos.http import serve
 from k8slab.mesos.master.allocator import minimums
 from k8slab.mesos.master.master import Master, MasterOptions
+from k8slab.mesos.master.membership import MembershipOptions, parse_percentage, parse_rate
+from k8slab.mesos.master.registrar import Nothing, Registrar, RegistryError, Storage
 from k8slab.mesos.master.routes import routes
+from k8slab.mesos.master.storage import FileStorage, ZooKeeperStorage
 from k8slab.mesos.zookeeper import Leadership, MasterGroup, ZooKeeperAddress
 
 log = logging.getLogger("mesos-master")
 
 LOG_FILE = "mesos-master.INFO"
+REGISTRY = "replicated_log"
 
 FLAGS: dict[str, tuple[str | None, str]] = {
     "zk": (None, "where the masters elect: zk://host:port,…/path; without it this master leads alone"),
@@ -30,12 +35,22 @@ FLAGS: dict[str, tuple[str | None, str]] = {
     "hostname": (None, "name to be known by"),
     "work_dir": (
         None,
-        "required unless registry=in_memory; nothing is written there",
+        "required unless registry=in_memory; a master that leads alone keeps its registry there",
     ),
     "cluster": ("", "name of the cluster, shown to people"),
     "registry": (
         "replicated_log",
-        "replicated_log or in_memory: both are in memory here; returning agents fill the books",
+        "replicated_log: kept in ZooKeeper, without zk in work_dir; in_memory: not kept",
+    ),
+    "registry_fetch_timeout": ("1mins", "how long a new leader may take to read the registry before it gives up"),
+    "registry_store_timeout": ("20secs", "how long a change of the registry may take before the leader gives up"),
+    "registry_gc_interval": ("15mins", "how often entries of unreachable and gone agents that are too many or old go"),
+    "registry_max_agent_age": ("2weeks", "how long unreachable and gone agents are remembered"),
+    "registry_max_agent_count": ("102400", "how many unreachable, and how many gone agents are remembered"),
+    "agent_removal_rate_limit": (None, "at most so many agents become unreachable, as in 1/10mins; any unless set"),
+    "recovery_agent_removal_limit": (
+        "100%",
+        "a new leader ends instead when more of the registry's agents than this did not return to it",
     ),
     "zk_session_timeout": ("10secs", "ZooKeeper session: how long a dead leader is still believed to lead"),
     "allocation_interval": ("1secs", "how often free resources are offered"),
@@ -43,7 +58,7 @@ FLAGS: dict[str, tuple[str | None, str]] = {
     "max_agent_ping_timeouts": ("5", "how many pings an agent may miss before it counts as unreachable"),
     "agent_reregister_timeout": (
         "10mins",
-        "how long a new leader answers nothing about tasks of agents it has not seen; none is removed after it",
+        "how long a new leader waits for the registry's agents; those that have not returned then are unreachable",
     ),
     "offer_timeout": (None, "rescind offers not used within this time; never unless set"),
     "min_allocatable_resources": (
@@ -65,8 +80,22 @@ ALIASES = {
     "slave_ping_timeout": "agent_ping_timeout",
     "max_slave_ping_timeouts": "max_agent_ping_timeouts",
     "slave_reregister_timeout": "agent_reregister_timeout",
+    "slave_removal_rate_limit": "agent_removal_rate_limit",
+    "recovery_slave_removal_limit": "recovery_agent_removal_limit",
     "authenticate_slaves": "authenticate_agents",
 }
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is not the books' business. ``work_dir`` is None when nothing is kept. Times in seconds."""
+
+    zk: ZooKeeperAddress | None
+    session_timeout: float
+    work_dir: Path | None
+    fetch_timeout: float
+    store_timeout: float
+    membership: MembershipOptions
 
 
 # Each allocation makes thousands of objects that die at once. At Python's own thresholds the search for cycles among
@@ -90,7 +119,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         allocation_interval=flags.seconds("allocation_interval"),
         agent_ping_timeout=flags.seconds("agent_ping_timeout"),
         max_agent_ping_timeouts=flags.read("max_agent_ping_timeouts", int),
-        agent_reregister_timeout=flags.seconds("agent_reregister_timeout"),
         offer_timeout=flags.seconds("offer_timeout") if flags.text("offer_timeout") else None,
         min_allocatable=flags.read("min_allocatable_resources", minimums),
         roles=frozenset(roles.split(",")) if roles else None,
@@ -100,12 +128,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     zk = flags.read("zk", ZooKeeperAddress.parse) if flags.text("zk") else None
     if zk is not None and flags.text("registry") == "replicated_log":
         flags.required("quorum")
-    if flags.text("registry") != "in_memory":
-        flags.required("work_dir")
     flags.refuse_when_true("authenticate_frameworks", "authenticate_agents", "authenticate_http_frameworks")
-    session_timeout = flags.seconds("zk_session_timeout")
+    settings = Settings(
+        zk=zk,
+        session_timeout=flags.seconds("zk_session_timeout"),
+        work_dir=Path(flags.required("work_dir")) if flags.read("registry", _kept) else None,
+        fetch_timeout=flags.seconds("registry_fetch_timeout"),
+        store_timeout=flags.seconds("registry_store_timeout"),
+        membership=MembershipOptions(
+            reregister_timeout=flags.seconds("agent_reregister_timeout"),
+            removal_interval=flags.read("agent_removal_rate_limit", parse_rate)
+            if flags.text("agent_removal_rate_limit")
+            else 0.0,
+            recovery_removal_limit=flags.read("recovery_agent_removal_limit", parse_percentage),
+            gc_interval=flags.seconds("registry_gc_interval"),
+            max_age=flags.seconds("registry_max_agent_age"),
+            max_count=flags.read("registry_max_agent_count", int),
+        ),
+    )
     gc.set_threshold(*GARBAGE_THRESHOLDS)
-    return daemon.run(lambda stop: _serve(options, zk, session_timeout, stop))
+    return daemon.run(lambda stop: _serve(options, settings, stop))
+
+
+def _kept(registry: str) -> bool:
+    if registry not in ("replicated_log", "in_memory"):
+        raise ValueError(f"expected replicated_log or in_memory, got {registry!r}")
+    return registry == "replicated_log"
 
 
 def _log_into(directory: Path) -> None:
@@ -121,24 +169,73 @@ def _log_into(directory: Path) -> None:
     root.addHandler(handler)
 
 
-async def _serve(
-    options: MasterOptions, zk: ZooKeeperAddress | None, session_timeout: float, stop: asyncio.Event
-) -> int:
-    """Serve until told to stop (0) or until leadership is lost (1): nothing a former leader knows can be trusted."""
-    master = Master(options)
+async def _serve(options: MasterOptions, settings: Settings, stop: asyncio.Event) -> int:
+    """Serve until told to stop (0), or until leadership or the registry is lost (1): nothing a former leader knows can
+    be trusted."""
     failed = asyncio.Event()
+
+    def fail(reason: str) -> None:
+        log.error("%s: exiting", reason)
+        failed.set()
+        stop.set()
+
+    election = Election(options, settings, on_failure=fail)
+    master = election.master
     files = Files()
     if log_dir := options.flags.get("log_dir"):
         files.attach("/master/log", Path(log_dir) / LOG_FILE)
     runner = await serve(routes(master, files), host=options.ip, port=options.port)
     log.info("%s serves at http://%s:%d", master.master_id, options.ip, options.port)
+    await election.begin()
     daemon.notify_ready()
+    allocating = asyncio.create_task(_allocate(master, options.allocation_interval))
+    try:
+        await stop.wait()
+    finally:
+        allocating.cancel()
+        await election.close()
+        await runner.cleanup()
+    return 1 if failed.is_set() else 0
 
-    def changed(leadership: Leadership) -> None:
+
+class Election:
+    """Makes the master lead once it is elected and its registry is recovered; without ZooKeeper that is at once."""
+
+    def __init__(self, options: MasterOptions, settings: Settings, *, on_failure: Callable[[str], None]) -> None:
+        self._fail = on_failure
+        self._recovering: asyncio.Task[None] | None = None
+        self._group: MasterGroup | None = None
+        storage: Storage = Nothing()
+        if settings.zk is not None:
+            self._group = MasterGroup(settings.zk, session_timeout=settings.session_timeout, on_change=self._changed)
+        if settings.work_dir is not None:
+            storage = ZooKeeperStorage(self._group) if self._group else FileStorage(settings.work_dir / REGISTRY)
+        registrar = Registrar(
+            storage,
+            fetch_timeout=settings.fetch_timeout,
+            store_timeout=settings.store_timeout,
+            on_failure=on_failure,
+        )
+        self.master = Master(options, registrar, settings.membership, on_failure=on_failure)
+
+    async def begin(self) -> None:
+        if self._group is not None:
+            self._group.start(self.master.info)
+        else:
+            self.master.lead()
+            await self._recover()
+
+    async def close(self) -> None:
+        self.master.membership.close()
+        if self._recovering is not None:
+            self._recovering.cancel()
+        if self._group is not None:
+            await self._group.close()
+
+    def _changed(self, leadership: Leadership) -> None:
+        master = self.master
         if master.elected and not leadership.own:
-            log.error("lost leadership: exiting")
-            failed.set()
-            stop.set()
+            self._fail("lost leadership")
             return
         master.leader = leadership.info
         if not leadership.own and leadership.info is not None and leadership.info.get("pid") == master.pid:
@@ -146,32 +243,23 @@ async def _serve(
             master.leader = None
         if leadership.own and not master.elected:
             master.lead()
+            self._recovering = asyncio.create_task(self._recover())
         elif master.leader is not None:
             log.info("%s leads", master.leader.get("pid"))
         else:
             log.info("nobody leads")
 
-    group: MasterGroup | None = None
-    if zk is None:
-        master.lead()
-    else:
-        group = MasterGroup(zk, session_timeout=session_timeout, on_change=changed, candidate=master.info)
-        group.start()
-    allocating = asyncio.create_task(_allocate(master, options.allocation_interval))
-    try:
-        await stop.wait()
-    finally:
-        allocating.cancel()
-        if group is not None:
-            await group.close()
-        await runner.cleanup()
-    return 1 if failed.is_set() else 0
+    async def _recover(self) -> None:
+        try:
+            await self.master.membership.recover()
+        except RegistryError as error:
+            self._fail(str(error))
 
 
 async def _allocate(master: Master, interval: float) -> None:
     while True:
         await asyncio.sleep(interval)
-        if master.elected:
+        if master.membership.recovered:
             master.offers.allocate()
 
 

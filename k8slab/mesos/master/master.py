@@ -14,15 +14,16 @@ from typing import Any
 from k8slab.mesos.http import EventStream
 from k8slab.mesos.master import operator_events
 from k8slab.mesos.master.allocator import MIN_ALLOCATABLE, Allocator, Minimums
+from k8slab.mesos.master.membership import Membership, MembershipOptions
 from k8slab.mesos.master.model import Agent, Executor, Framework, Task, task_status
 from k8slab.mesos.master.offers import OfferBook
+from k8slab.mesos.master.registrar import Registrar
 
 log = logging.getLogger(__name__)
 
 VERSION = "1.11.0"
 HEARTBEAT_SECONDS = 15.0
 MAX_COMPLETED_FRAMEWORKS = 50
-MAX_UNREACHABLE_AGENTS = 1000
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,6 @@ class MasterOptions:
     allocation_interval: float = 1.0
     agent_ping_timeout: float = 15.0
     max_agent_ping_timeouts: int = 5
-    agent_reregister_timeout: float = 600.0
     offer_timeout: float | None = None
     min_allocatable: Minimums = MIN_ALLOCATABLE
     roles: frozenset[str] | None = None
@@ -51,7 +51,15 @@ class MasterOptions:
 class Master:
     """Everything runs in one event loop and no method awaits, so every change of the books is atomic."""
 
-    def __init__(self, options: MasterOptions) -> None:
+    def __init__(
+        self,
+        options: MasterOptions,
+        registrar: Registrar,
+        membership: MembershipOptions,
+        *,
+        on_failure: Callable[[str], None],
+    ) -> None:
+        """``on_failure`` hears why this master cannot go on leading."""
         self.options = options
         self.master_id = str(uuid.uuid4())
         self.start_time = time.time()
@@ -76,6 +84,7 @@ class Master:
             timeout=options.offer_timeout,
             counters=self.counters,
         )
+        self.membership = Membership(self, registrar, membership, on_failure=on_failure)
         self._next_framework = self._next_agent = 0
 
     @property
@@ -113,9 +122,8 @@ class Master:
                 watcher(event)
 
     async def set_weights(self, weights: Mapping[str, float]) -> None:
-        self.weights |= weights
-        for role, weight in weights.items():
-            self.allocator.set_weight(role, weight)
+        """Returns once they are stored. Raises RegistryError when they could not be."""
+        await self.membership.set_weights(weights)
 
     # -- frameworks
 
@@ -298,7 +306,6 @@ class Master:
     def add_agent(self, agent: Agent) -> None:
         self.agents[agent.agent_id] = agent
         self.allocator.add_agent(agent.agent_id, agent.resources)
-        self.unreachable_agents.pop(agent.agent_id, None)
         self.announce(operator_events.agent_added, agent)
         self._ping_later(agent)
 
@@ -309,9 +316,10 @@ class Master:
         """Count what was not answered; a disconnected agent answers nothing and is given up after the same time."""
         if self.agents.get(agent.agent_id) is not agent:
             return
-        if agent.unanswered_pings >= self.options.max_agent_ping_timeouts:
-            self.remove_agent(agent, message="health check timed out")
-            return
+        if agent.unanswered_pings == self.options.max_agent_ping_timeouts:
+            self.membership.mark_unreachable_soon(
+                agent, message="health check timed out", still=lambda: agent.unanswered_pings > 0
+            )
         agent.unanswered_pings += 1
         agent.send({"type": "PING"})
         self._ping_later(agent)
@@ -336,21 +344,17 @@ class Master:
 
     async def mark_agent_gone(self, agent_id: str) -> None:
         """The operator knows that it never returns. Raises KeyError for an agent that nobody knows."""
-        agent = self.agents.get(agent_id)
-        if agent is None:
-            del self.unreachable_agents[agent_id]
-            self.gone_agents[agent_id] = time.time()
-            return
-        self.gone_agents[agent_id] = time.time()
-        agent.send({"type": "SHUTDOWN", "message": "Agent has been marked gone"})
-        self.remove_agent(agent, message="was marked gone by the operator", gone=True, lost="TASK_GONE_BY_OPERATOR")
+        await self.membership.mark_gone(agent_id)
 
-    def remove_agent(self, agent: Agent, *, message: str, gone: bool = False, lost: str = "TASK_GONE") -> None:
-        """Its tasks are lost; to those who know the words they are unreachable, or ``lost`` with what never returns."""
+    def remove_agent(
+        self, agent: Agent, *, message: str, gone: bool = False, lost: str = "TASK_GONE", now: float | None = None
+    ) -> None:
+        """Its tasks are lost; to those who know the words they are unreachable, or ``lost`` with what never returns.
+
+        Only for the membership, which stores it first. ``now`` is the moment that was stored.
+        """
         log.warning("agent %s at %s removed: %s", agent.agent_id, agent.pid, message)
-        now = time.time()
-        if not gone:
-            self._note_unreachable(agent, now)
+        now = time.time() if now is None else now
         for offer in list(agent.offers.values()):
             self.offers.rescind(offer)
         for task in list(agent.tasks.values()):
@@ -368,13 +372,11 @@ class Master:
         del self.agents[agent.agent_id]
         self.counters["slave_removals"] += 1
         self.announce(operator_events.agent_removed, agent)
-        for framework in self.frameworks.values():
-            framework.send({"type": "FAILURE", "failure": {"agent_id": {"value": agent.agent_id}}})
+        self.tell_of_lost_agent(agent.agent_id)
 
-    def _note_unreachable(self, agent: Agent, now: float) -> None:
-        self.unreachable_agents[agent.agent_id] = now
-        while len(self.unreachable_agents) > MAX_UNREACHABLE_AGENTS:
-            del self.unreachable_agents[next(iter(self.unreachable_agents))]
+    def tell_of_lost_agent(self, agent_id: str) -> None:
+        for framework in self.frameworks.values():
+            framework.send({"type": "FAILURE", "failure": {"agent_id": {"value": agent_id}}})
 
     def lose_task(self, task: Task, state: str, *, reason: str, message: str, **extra: Any) -> None:
         """Take a live task out of the books and tell its framework; a terminal one only goes to the completed ones."""
@@ -392,20 +394,6 @@ class Master:
             framework.unreachable_tasks.append(task)
         self.announce(operator_events.task_updated, task)
         self.send_update(framework, status)
-
-    def may_return(self, framework: Framework, agent_id: str | None) -> bool:
-        """Whether a task nobody knows may be on an agent that is still to come after our election.
-
-        Ids tell: they begin with the master that gave them, so what began under this one is not missing.
-        """
-        if self.elected_time is None or time.time() > self.elected_time + self.options.agent_reregister_timeout:
-            return False
-        ours = f"{self.master_id}-"
-        if framework.framework_id.startswith(ours):
-            return False
-        if agent_id is None:
-            return True
-        return not (agent_id.startswith(ours) or agent_id in self.agents or agent_id in self.unreachable_agents)
 
     def now(self) -> float:
         """The allocator's clock."""

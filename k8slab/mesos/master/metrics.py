@@ -16,6 +16,7 @@ COUNTERS = (
     "slave_registrations",
     "slave_reregistrations",
     "slave_removals",
+    "recovery_slave_removals",
     "valid_status_updates",
     "invalid_status_updates",
     "dropped_messages",
@@ -58,7 +59,7 @@ def metrics(master: Master) -> dict[str, float]:
     for name, amount in capacity.totals().items():
         shown[f"allocator/mesos/resources/{name}/total"] = amount / MILLI
         shown[f"allocator/mesos/resources/{name}/offered_or_allocated"] = (used + offered).scalar(name)
-    return shown | system_metrics()
+    return shown | master.membership.metrics() | system_metrics()
 
 
 def _amounts(shown: dict[str, float], capacity: Resources, used: Resources) -> None:

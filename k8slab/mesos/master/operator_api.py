@@ -96,7 +96,10 @@ class OperatorApi:
         }
 
     def _agents(self) -> dict[str, Any]:
-        return _set(agents=[v1_views.agent_json(agent) for agent in self._master.agents.values()])
+        return _set(
+            agents=[v1_views.agent_json(agent) for agent in self._master.agents.values()],
+            recovered_agents=list(self._master.membership.expected.values()),
+        )
 
     def _frameworks(self) -> dict[str, Any]:
         return _set(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from k8slab.mesos import attributes
@@ -50,7 +50,18 @@ def state(master: Master) -> dict[str, Any]:
 
 def slaves(master: Master, *, slave_id: str | None = None, full: bool = False) -> dict[str, Any]:
     chosen = [agent for agent in master.agents.values() if slave_id in (None, agent.agent_id)]
-    return {"slaves": [slave(agent, full=full) for agent in chosen], "recovered_slaves": []}
+    expected = master.membership.expected.items()
+    recovered = [_recovered_slave(agent_id, info) for agent_id, info in expected if slave_id in (None, agent_id)]
+    return {"slaves": [slave(agent, full=full) for agent in chosen], "recovered_slaves": recovered}
+
+
+def _recovered_slave(agent_id: str, info: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": agent_id,
+        "hostname": info.get("hostname", ""),
+        "port": info.get("port", 5051),
+        "attributes": attributes.summary(info.get("attributes", ())),
+    }
 
 
 def slave(agent: Agent, *, full: bool = False) -> dict[str, Any]:

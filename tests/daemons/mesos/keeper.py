@@ -23,14 +23,14 @@ NEEDS = {"cpus": 0.01, "mem": 4.0}
 FOR_EVER = 0.0
 SECONDS = 60.0
 RECONCILE_EVERY = 1.0
-NEVER_RAN = ("TASK_DROPPED", "TASK_UNKNOWN")
+NEVER_RAN = ("TASK_DROPPED", "TASK_UNKNOWN", "TASK_GONE")
 
 
 class Keeper:
     """``count`` tasks at a time, half of them for ever, the others for a few seconds each, replaced as they end.
 
-    ``launched`` are all that were sent, ``states`` their latest states, ``terminal`` all updates that ended one. What a
-    master lost before an agent heard of it never ran: it moves to ``never_ran``.
+    ``states`` are the latest of all that were launched, ``terminal`` the updates that ended one. What was lost with a
+    master, or on its way to a frozen agent, never ran: it moves to ``never_ran``.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Keeper:
         self.lifetimes: dict[str, float] = {}
         self.terminal: Counter[tuple[str, str]] = Counter()
         self.never_ran: set[str] = set()
+        self._ran: set[str] = set()
         self.heard: list[dict[str, Any]] = []
         self.subscriptions = 0
         variables = [{"name": name, "value": value} for name, value in (environment or {}).items()]
@@ -159,14 +160,17 @@ class Keeper:
 
     def _note(self, status: dict[str, Any]) -> None:
         task_id, state = status["task_id"]["value"], status["state"]
+        if task_id in self.never_ran and state in NEVER_RAN:
+            return
         if task_id not in self.states:
-            assert task_id in self.never_ran, f"an unknown task: {status}"
-            raise AssertionError(f"{task_id} was given up and runs: {status}")
-        if state in NEVER_RAN and self.states[task_id] == "TASK_STAGING":
+            raise AssertionError(f"a task that was given up, or nobody's: {status}")
+        if state in NEVER_RAN and task_id not in self._ran:
             del self.states[task_id]
             self.never_ran.add(task_id)
             return
         self.heard.append(status)
+        if state == "TASK_RUNNING":
+            self._ran.add(task_id)
         if state in ENDED and status.get("uuid"):
             self.terminal[(task_id, status["uuid"])] += 1
         if self.states[task_id] not in ENDED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from k8slab.mesos.client.stream import encode_bytes
+from k8slab.mesos.client.stream import decode_bytes, encode_bytes
 from k8slab.mesos.recordio import Decoder
 from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, get_json, scalar, task
 from tests.daemons.mesos.link_master import LinkMaster
@@ -130,9 +131,41 @@ async def test_operators_calls(small: Cluster) -> None:
         assert (statistics["executor_id"], statistics["source"]) == ("seen", "seen")
         assert statistics["statistics"]["cpus_limit"] == 0.2
         assert statistics["statistics"]["cpus_user_time_secs"] > 0
-        for body, status in (({"type": "NOTHING"}, 501), ({}, 400)):
+        for body, status in (
+            ({"type": "LAUNCH_CONTAINER"}, 501),
+            ({"type": "NOTHING"}, 400),
+            ({"type": "READ_FILE"}, 400),
+        ):
             async with session.post(f"{agent.url}/api/v1", json=body) as response:
                 assert response.status == status
+
+
+async def test_sandboxes_are_read_by_path_and_by_name(small: Cluster) -> None:
+    agent = small.agents[0]
+    async with Driver(small.master_flag) as driver, aiohttp.ClientSession() as session:
+        await driver.launch(command("told", "echo words; sleep 1000"))
+        await driver.status("told", "TASK_RUNNING")
+        [framework] = (await get_json(f"{agent.url}/state"))["frameworks"]
+        directory = framework["executors"][0]["directory"]
+        alias = f"/frameworks/{framework['id']}/executors/told/runs/latest"
+
+        async def written() -> bool:
+            return "words" in (await get_json(f"{agent.url}/files/read?path={directory}/stdout&offset=0"))["data"]
+
+        await eventually(written, what="the task's words")
+        listed = await get_json(f"{agent.url}/files/browse?path={alias}")
+        assert [entry["path"] for entry in listed] == [f"{alias}/stderr", f"{alias}/stdout"]
+        body = {"type": "READ_FILE", "read_file": {"path": f"{alias}/stdout", "offset": 0}}
+        async with session.post(f"{agent.url}/api/v1", json=body) as response:
+            read = (await response.json())["read_file"]
+        assert b"words" in decode_bytes(read["data"])
+        body = {"type": "LIST_FILES", "list_files": {"path": directory}}
+        async with session.post(f"{agent.url}/api/v1", json=body) as response:
+            found = (await response.json())["list_files"]["file_infos"]
+        assert [info["path"] for info in found] == [f"{directory}/stderr", f"{directory}/stdout"]
+        for path in ("/etc/passwd", f"{alias}/../../../../../../meta/boot_id", "/frameworks/nobody"):
+            async with session.get(f"{agent.url}/files/read", params={"path": path}) as response:
+                assert response.status in (400, 404)
 
 
 class ByHand:
@@ -259,3 +292,23 @@ async def test_an_executor_that_comes_while_it_is_being_ended_is_told_so(link: L
 async def _known(url: str, *, queued: int = 1) -> bool:
     frameworks = (await get_json(f"{url}/state"))["frameworks"]
     return any(len(shown["queued_tasks"]) == queued for known in frameworks for shown in known["executors"])
+
+
+async def test_an_executor_that_does_not_shut_down_in_time_is_killed(link: LinkMaster) -> None:
+    agent = await link.start_agent()
+    async with aiohttp.ClientSession() as session:
+        info = custom("one")
+        info["executor"]["shutdown_grace_period"] = {"nanoseconds": 1_000_000_000}
+        await link.run_task(info)
+        await eventually(lambda: _known(agent.url), what="the executor is known")
+        hand = ByHand(session, agent.url, "hand")
+        stream = await hand.subscribe()
+        await events(stream, 2)
+        asked = time.monotonic()
+        await link.send("SHUTDOWN_EXECUTOR", framework_id={"value": "F"}, executor_id={"value": "hand"})
+        ended = await link.call("EXECUTOR_EXITED")
+        assert (ended["executor_id"], ended["status"]) == ({"value": "hand"}, 9)
+        assert 0.9 < time.monotonic() - asked < 3.0
+        status = await link.status("one", "TASK_FAILED")
+        assert (status["source"], status["reason"]) == ("SOURCE_AGENT", "REASON_EXECUTOR_TERMINATED")
+        assert [event["type"] for event in await events(stream)] == ["SHUTDOWN"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import aclosing
+from typing import Any
 
 import pytest
 
@@ -96,3 +97,66 @@ async def test_an_agent_is_known_by_its_pid(small: Cluster) -> None:
 
 async def _slaves(master: MasterClient) -> list[dict[str, str]]:
     return list((await master.state())["slaves"])
+
+
+async def test_an_operator_hears_what_happens_over_two_leaders(zookeeper: ZooKeeper, cluster: Cluster) -> None:
+    cluster.zk = zookeeper.url(f"/mesos-{uuid.uuid4()}")
+    leader = await three_masters(cluster)
+    master = MasterClient(cluster.zk, session_timeout=2.0)
+    seen: list[dict[str, Any]] = []
+
+    async def listen() -> None:
+        async for event in master.events():
+            seen.append(event)
+
+    def heard(kind: str) -> list[dict[str, Any]]:
+        return [event for event in seen if event["type"] == kind]
+
+    listening = asyncio.create_task(listen())
+    try:
+        await eventually(lambda: _now(heard("SUBSCRIBED")), what="the first state")
+        cluster.agent("--zk_session_timeout=1secs")
+        await eventually(lambda: _now(heard("AGENT_ADDED")), what="the agent")
+        async with Driver(cluster.zk, name="watched") as driver:
+            await eventually(lambda: _now(heard("FRAMEWORK_ADDED")), what="the framework")
+            await driver.launch(command("brief", "true"))
+            await eventually(lambda: _now(heard("TASK_ADDED")), what="the task")
+
+            def updates() -> list[str]:
+                return [event["task_updated"]["state"] for event in heard("TASK_UPDATED")]
+
+            await eventually(lambda: _now("TASK_FINISHED" in updates()), what="its end")
+            before = len(driver.events)
+            leader.daemon.kill()
+            await eventually(lambda: _now(len(heard("SUBSCRIBED")) == 2), what="another state")
+            assert len(heard("DISCONNECTED")) == 1
+            await driver.event("SUBSCRIBED", after=before)
+            await driver.client.teardown()
+        [agent] = await eventually(lambda: _agents(master), what="the agent with the next leader")
+        await master.mark_agent_gone(agent["agent_info"]["id"]["value"])
+        await eventually(lambda: _now(heard("AGENT_REMOVED")), what="it is gone")
+    finally:
+        await master.close()
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+async def _now(found: object) -> object:
+    return found
+
+
+async def _agents(master: MasterClient) -> list[dict[str, Any]]:
+    return list((await master.call("GET_AGENTS")).get("agents", ()))
+
+
+async def test_an_operator_tears_a_framework_down(small: Cluster) -> None:
+    master = MasterClient(small.master_flag)
+    async with Driver(small.master_flag) as driver:
+        await driver.launch(command("long", "sleep 1000"))
+        await driver.status("long", "TASK_RUNNING")
+        framework_id = str(driver.client.framework_id)
+        await master.teardown(framework_id)
+        await driver.event("ERROR")
+        completed = (await master.call("GET_FRAMEWORKS"))["completed_frameworks"]
+        assert [one["framework_info"]["id"]["value"] for one in completed] == [framework_id]
+    await master.close()

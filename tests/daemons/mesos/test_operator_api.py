@@ -26,11 +26,11 @@ TASK = {"name", "task_id", "framework_id", "agent_id", "state", "resources", "st
 FRAMEWORK = {"framework_info", "active", "connected", "recovered", "registered_time"}
 
 
-async def call(cluster: Cluster, type: str, *, path: str = "/api/v1", **payload: Any) -> tuple[int, Any]:
+async def call(cluster: Cluster, type: str, *, route: str = "/api/v1", **payload: Any) -> tuple[int, Any]:
     body: dict[str, Any] = {"type": type}
     if payload:
         body[type.lower()] = payload
-    url = f"{cluster.masters[0].url}{path}"
+    url = f"{cluster.masters[0].url}{route}"
     async with aiohttp.ClientSession() as session, session.post(url, json=body) as response:
         text = await response.read()
         return response.status, orjson.loads(text) if response.content_type == "application/json" else text
@@ -61,6 +61,11 @@ class Watcher:
         assert self._task is not None
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the master has closed the stream."""
+        return self._task is not None and self._task.done()
 
     async def _listen(self) -> None:
         decoder = Decoder()
@@ -120,8 +125,8 @@ async def test_every_view(small: Cluster) -> None:
 
 
 async def test_the_longer_path_reaches_it_too(master: Cluster) -> None:
-    for path in ("/api/v1/operator", "/master/api/v1", "/api/v1/"):
-        assert (await call(master, "GET_HEALTH", path=path))[0] == 200
+    for route in ("/api/v1/operator", "/master/api/v1", "/api/v1/"):
+        assert (await call(master, "GET_HEALTH", route=route))[0] == 200
 
 
 @pytest.mark.parametrize(

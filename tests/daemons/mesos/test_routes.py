@@ -6,12 +6,13 @@ import gzip
 import socket
 import uuid
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import orjson
 import pytest
 
-from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, get_json
+from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, get_json, scalar
 from tests.daemons.processes import ZooKeeper
 
 VERSION = {"version", "build_date", "build_time", "build_user"}
@@ -130,7 +131,7 @@ async def _completed(url: str) -> bool:
 async def test_row_29_jsonp(master: Cluster, path: str) -> None:
     url = master.masters[0].url
     for known in (path, f"/master{path}", f"{path}/"):
-        status, headers, body = await fetch(f"{url}{known}?jsonp=cb")
+        status, headers, body = await fetch(f"{url}{known}?jsonp=cb", headers={"Accept-Encoding": "identity"})
         assert status == 200
         assert headers["Content-Type"].startswith("text/javascript")
         assert body.startswith(b"cb(")
@@ -266,7 +267,9 @@ async def test_weights_are_set_all_or_nothing(master: Cluster) -> None:
     assert {role["name"]: role["weight"] for role in roles} == {"*": 1.0, "a": 2.5, "b": 1.0}
 
 
-@pytest.mark.parametrize("path", ["/create-volumes", "/machine/down", "/quota", "/maintenance/schedule"])
+@pytest.mark.parametrize(
+    "path", ["/destroy-volumes", "/create-volumes", "/machine/down", "/quota", "/maintenance/schedule"]
+)
 async def test_what_is_not_served_says_so(master: Cluster, path: str) -> None:
     status, _, body = await fetch(f"{master.masters[0].url}{path}", method="POST", data=b"{}")
     assert (status, b"not served" in body) == (501, True)
@@ -295,3 +298,56 @@ async def test_the_log_is_a_file_to_read(cluster: Cluster) -> None:
     _, headers, body = await fetch(f"{master.url}/files/download?path=/master/log")
     assert body.decode().startswith(shown["data"])
     assert "mesos-master.INFO" in headers["Content-Disposition"]
+
+
+async def test_reservations_by_form(small: Cluster) -> None:
+    url = small.masters[0].url
+    agent_id = (await get_json(f"{url}/slaves"))["slaves"][0]["id"]
+
+    async def change(path: str, cpus: float, role: str = "dev", slave: str = agent_id) -> int:
+        reservation = {"type": "DYNAMIC", "role": role}
+        form = {"slaveId": slave, "resources": orjson.dumps([{**scalar("cpus", cpus), "reservations": [reservation]}])}
+        return (await fetch(f"{url}{path}", method="POST", data=urlencode(form).encode()))[0]
+
+    async def reserved() -> dict[str, float]:
+        slave = (await get_json(f"{url}/slaves"))["slaves"][0]
+        assert slave["resources"]["cpus"] == 4
+        return {role: part["cpus"] for role, part in slave["reserved_resources"].items()}
+
+    assert await change("/reserve", 1.5) == 202
+    assert await reserved() == {"dev": 1.5}
+    assert await change("/reserve", 3) == 409
+    assert await change("/unreserve", 2) == 409
+    assert await change("/unreserve", 1, role="ops") == 409
+    assert await change("/reserve", 1, slave="nobody") == 400
+    assert (await fetch(f"{url}/reserve", method="POST", data=b"slaveId=x&resources=no"))[0] == 400
+    async with Driver(small.master_flag, role="other") as other:
+        offer = await other.offer()
+        assert _cpus(offer) == 2.5
+    async with Driver(small.master_flag, role="dev") as dev:
+        assert _cpus(await dev.offer()) == 4
+    assert await change("/unreserve", 1.5) == 202
+    assert await reserved() == {}
+
+
+def _cpus(offer: dict[str, Any]) -> float:
+    return sum(part["scalar"]["value"] for part in offer["resources"] if part["name"] == "cpus")
+
+
+async def test_a_reservation_outlives_the_agents_process(small: Cluster) -> None:
+    url = small.masters[0].url
+    agent_id = (await get_json(f"{url}/slaves"))["slaves"][0]["id"]
+    resource = {**scalar("cpus", 1), "reservations": [{"type": "DYNAMIC", "role": "dev"}]}
+    form = urlencode({"slaveId": agent_id, "resources": orjson.dumps([resource])}).encode()
+    assert (await fetch(f"{url}/reserve", method="POST", data=form))[0] == 202
+
+    async def back() -> Any:
+        slave = (await get_json(f"{url}/slaves"))["slaves"][0]
+        return slave if slave["active"] and "reregistered_time" in slave else None
+
+    small.agents[0].daemon.kill()
+    small.agents[0].daemon.start()
+    slave = await eventually(back, what="the agent is back")
+    assert slave["id"] == agent_id
+    assert {role: part["cpus"] for role, part in slave["reserved_resources"].items()} == {"dev": 1}
+    assert slave["resources"]["cpus"] == 4

@@ -96,6 +96,25 @@ def test_a_lab_without_mesos_has_no_masters(shell: Any, tmp_path: Any, monkeypat
     assert "Lab other has no mesos-master." in shell("mesos", "agents", code=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (("--", "echo hi; sleep 2"), "echo hi; sleep 2"),
+        (("echo", "-n", "a b"), "echo -n 'a b'"),
+        (("--cpus", "2", "--", "echo", "--name", "x"), "echo --name x"),
+        (("--cpus", "2", "seq", "--", "3"), "seq -- 3"),
+    ],
+)
+def test_once_the_command_has_begun_every_word_is_its_own(
+    up: Any, led: list[str], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], line: str
+) -> None:
+    ran: list[Any] = []
+    monkeypatch.setattr("k8slab.cli.mesos_run.run", lambda session, masters, command: ran.append(command) or 7)
+    up("mesos", "execute", *words, code=7)
+    assert [command.value for command in ran] == [line]
+    assert ran[0].name == "execute"
+
+
 def test_what_is_to_be_run() -> None:
     options: dict[str, Any] = {"name": "hi", "cpus": 0.5, "mem": 64, "role": "*", "docker_image": ""}
     assert task_command(["echo hi; sleep 2"], **options).value == "echo hi; sleep 2"

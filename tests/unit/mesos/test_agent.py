@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from k8slab.mesos.agent.agent import Agent, AgentOptions
+from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.checkpoint import KEPT_RUNS, Checkpoint
 from k8slab.mesos.agent.launcher import Launcher, LauncherOptions
 from k8slab.mesos.agent.model import Executor, Framework
+from k8slab.mesos.agent.options import AgentOptions
 from k8slab.mesos.agent.paths import Paths
 from k8slab.mesos.resources import Resources
 

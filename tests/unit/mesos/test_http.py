@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from k8slab.mesos.http import EventStream, Routes
+from k8slab.mesos.http import DEEPEST_JSON, EventStream, Routes, parse_json
 
 
 class Peer:
@@ -73,3 +73,18 @@ def _handler() -> Any:
         return web.Response()
 
     return handler
+
+
+@pytest.mark.parametrize("around", [(b"[", b"]"), (b'{"a":', b"}"), (b'[1,{"a":[],"b":', b"}]")])
+def test_json_has_a_deepest_level(around: tuple[bytes, bytes]) -> None:
+    begin, end = around
+    levels = begin.count(b"[") + begin.count(b"{") - begin.count(b"[]")
+    deepest = DEEPEST_JSON // levels
+    parse_json(begin * deepest + b"1" + end * deepest)
+    with pytest.raises(ValueError, match="nested deeper"):
+        parse_json(begin * (deepest + 1) + b"1" + end * (deepest + 1))
+
+
+def test_brackets_in_text_are_no_depth() -> None:
+    assert parse_json(b'"' + b"[{" * 1000 + b'"') == "[{" * 1000
+    assert len(parse_json(b"[" + b"[]," * 1000 + b"[]]")) == 1001

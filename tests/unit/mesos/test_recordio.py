@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8slab.mesos.recordio import Decoder, FramingError, encode
+from k8slab.mesos.recordio import LONGEST_LENGTH, Decoder, FramingError, encode
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20), st.data())
@@ -34,3 +34,39 @@ def test_a_cut_record_is_not_idle() -> None:
     decoder = Decoder()
     assert decoder.feed(b"5\nabc") == []
     assert not decoder.idle
+
+
+@given(st.binary(max_size=200), st.integers(1, 7))
+def test_whatever_arrives_is_records_or_refused_and_held_within_bounds(stream: bytes, step: int) -> None:
+    limit = 50
+    decoder = Decoder(limit=limit)
+    decoded = 0
+    try:
+        for start in range(0, len(stream), step):
+            decoded += sum(map(len, decoder.feed(stream[start : start + step])))
+            assert len(decoder._pending) <= limit + LONGEST_LENGTH + step
+    except FramingError:
+        return
+    assert decoded <= len(stream)
+
+
+@given(st.integers(min_value=0), st.integers(1, 5))
+def test_any_announced_length_is_taken_within_the_limit_only(length: int, step: int) -> None:
+    decoder = Decoder(limit=1000)
+    head = b"%d\n" % length
+    chunks = [head[start : start + step] for start in range(0, len(head), step)]
+    if 0 < length <= 1000:
+        assert [decoder.feed(chunk) for chunk in chunks] == [[]] * len(chunks)
+        assert decoder.feed(b"x" * length) == [b"x" * length]
+    elif length > 1000:
+        with pytest.raises(FramingError):
+            for chunk in chunks:
+                decoder.feed(chunk)
+
+
+@given(st.binary(max_size=3), st.text("0123456789", max_size=3))
+def test_digits_of_other_scripts_and_signs_are_no_length(junk: bytes, digits: str) -> None:
+    if junk.isdigit() or b"\n" in junk or not junk:
+        return
+    with pytest.raises(FramingError):
+        Decoder().feed(digits.encode() + junk + b"\n")

@@ -167,6 +167,9 @@ def test_a_wrong_setting_is_not_blamed_on_the_file() -> None:
             store.load(settings=[setting])
         assert str(caught.value.problems[0]) == f"setting {setting}: {what}"
         assert "Mend what was set over the file" in caught.value.remedy
+    with pytest.raises(InvalidTopology) as caught:
+        resolve(parse("name: x\nnetwork: {subnet: 10.0.0.0/24}\nnodes: {}\nodd: 1\n", "x/topology.yaml"))
+    assert "Mend the file" in caught.value.remedy
 
 
 @pytest.mark.parametrize("setting", ["x", "=1", "nodes.etcd.count.x=1", "name={a: [}"])
