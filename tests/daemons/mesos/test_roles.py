@@ -64,6 +64,8 @@ async def test_changed_weights_rescind_what_is_on_offer(small: Cluster) -> None:
     async with Driver(small.master_flag, role="a") as driver:
         offer = await driver.offer()
         await weigh(small, elsewhere=2.0)
+        [shown] = (await small.state())["frameworks"][0]["offers"]
+        assert shown["id"] == offer["id"]["value"]
         await weigh(small, a=2.0)
         rescinded = await driver.event("RESCIND")
         assert rescinded["rescind"]["offer_id"] == offer["id"]
