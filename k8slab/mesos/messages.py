@@ -55,9 +55,10 @@ AGENT_CALLS = (
 
 TABLE: dict[str, str] = {
     "SchedulerCall": f"type?{SCHEDULER_CALLS} framework_id?ID subscribe?Subscribe accept?Accept decline?Decline "
-    "accept_inverse_offers?json decline_inverse_offers?json revive?Roles suppress?Roles kill?Kill shutdown?Shutdown "
-    "acknowledge?Acknowledge acknowledge_operation_status?AcknowledgeOperation reconcile?Reconcile "
-    "reconcile_operations?json message?SchedulerMessage request?json update_framework?UpdateFramework",
+    "accept_inverse_offers?InverseOffers decline_inverse_offers?InverseOffers revive?Roles suppress?Roles "
+    "kill?Kill shutdown?Shutdown acknowledge?Acknowledge acknowledge_operation_status?AcknowledgeOperation "
+    "reconcile?Reconcile reconcile_operations?ReconcileOperations message?SchedulerMessage request?json "
+    "update_framework?UpdateFramework",
     "ID": ID,
     "Subscribe": "framework_info!FrameworkInfo force?bool suppressed_roles*string offer_constraints?json",
     "UpdateFramework": "framework_info!FrameworkInfo suppressed_roles*string offer_constraints?json",
@@ -66,6 +67,9 @@ TABLE: dict[str, str] = {
     "Capability": f"type?{CAPABILITIES}",
     "Labels": "labels*Label",
     "Label": "key!string value?string",
+    "InverseOffers": "inverse_offer_ids*ID filters?Filters",
+    "ReconcileOperations": "operations*ReconcileOperation",
+    "ReconcileOperation": "operation_id!ID agent_id?ID resource_provider_id?ID",
     "Accept": "offer_ids*ID operations*Operation filters?Filters",
     "Decline": "offer_ids*ID filters?Filters",
     "Filters": "refuse_seconds?double=5.0",

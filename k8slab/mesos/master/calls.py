@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
-from k8slab.mesos.master import reserving
+from k8slab.mesos.master import operator_events, reserving
 from k8slab.mesos.master.allocator import refuse_seconds
+from k8slab.mesos.master.launching import Launching
 from k8slab.mesos.master.master import Master
-from k8slab.mesos.master.model import TERMINAL, Agent, Executor, Framework, Offer, Task, task_status
-from k8slab.mesos.master.validation import task_error
-from k8slab.mesos.resources import NONE, Resources, total
+from k8slab.mesos.master.model import TERMINAL, Agent, Framework, Offer, Task, task_status
+from k8slab.mesos.master.operations import reconcile_operations, tell_operation
+from k8slab.mesos.resources import Resources, total
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,7 @@ class SchedulerCalls:
 
     def __init__(self, master: Master) -> None:
         self._master = master
+        self._launching = Launching(master)
         self.handle: dict[str, Call] = {
             "TEARDOWN": self._teardown,
             "ACCEPT": self._accept,
@@ -36,13 +39,42 @@ class SchedulerCalls:
             "RECONCILE": self._reconcile,
             "MESSAGE": self._message,
             "REQUEST": self._request,
+            "ACCEPT_INVERSE_OFFERS": self._answer_inverse_offers,
+            "DECLINE_INVERSE_OFFERS": self._answer_inverse_offers,
+            "ACKNOWLEDGE_OPERATION_STATUS": self._acknowledge_operation,
+            "RECONCILE_OPERATIONS": partial(reconcile_operations, master),
         }
 
     def _teardown(self, framework: Framework, _payload: Mapping[str, Any]) -> None:
         self._master.remove_framework(framework)
 
+    def update_framework(self, framework: Framework, info: Mapping[str, Any], suppressed: Iterable[str]) -> None:
+        """Its offers in roles it gave up are rescinded; tasks in them keep running."""
+        framework.info = dict(info)
+        framework.suppressed = set(suppressed)
+        self._master.allocator.update_framework(
+            framework.framework_id, framework.roles, suppressed=framework.suppressed
+        )
+        for offer in list(framework.offers.values()):
+            if offer.role not in framework.roles:
+                self._master.offers.rescind(offer)
+        self._master.announce(operator_events.framework_updated, framework)
+        self._master.offers.allocate_soon()
+
     def _request(self, framework: Framework, _payload: Mapping[str, Any]) -> None:
-        log.info("framework %s requests resources: the hierarchical allocator offers them anyway", framework)
+        log.info("framework %s requests resources: the allocator offers them anyway", framework.framework_id)
+
+    def _answer_inverse_offers(self, framework: Framework, answer: Mapping[str, Any]) -> None:
+        for offer_id in answer.get("inverse_offer_ids", ()):
+            log.info(
+                "inverse offer %s of framework %s is not known: none was made",
+                offer_id["value"],
+                framework.framework_id,
+            )
+
+    def _acknowledge_operation(self, framework: Framework, acknowledge: Mapping[str, Any]) -> None:
+        operation_id = acknowledge["operation_id"]["value"]
+        log.info("acknowledgement of operation %s of %s: it awaits none", operation_id, framework.framework_id)
 
     # -- offers
 
@@ -56,12 +88,10 @@ class SchedulerCalls:
             for offer in mine:
                 self._master.offers.drop(offer)
             for task in _tasks(operations):
-                self._drop(
-                    framework, task, reason="INVALID_OFFERS", message=f"Task launched with invalid offers: {error}"
-                )
+                self._launching.drop(framework, task, "INVALID_OFFERS", f"Task launched with invalid offers: {error}")
             for operation in operations:
-                if operation.get("type") in reserving.OPERATIONS:
-                    reserving.tell(framework, operation, "OPERATION_DROPPED", f"Invalid offers: {error}")
+                if operation.get("type") not in ("LAUNCH", "LAUNCH_GROUP"):
+                    tell_operation(framework, operation, "OPERATION_DROPPED", f"Invalid offers: {error}")
             return
         agent = self._master.agents[mine[0].agent_id]
         role = mine[0].role
@@ -89,64 +119,23 @@ class SchedulerCalls:
     ) -> Resources:
         """Carry out one operation of an ACCEPT; what is left of the offers after it."""
         match operation.get("type"):
-            case "LAUNCH" if "id" not in operation:
-                for task in operation.get("launch", {}).get("task_infos", ()):
-                    pool -= self._launch(framework, agent, role, task, pool)
+            case "LAUNCH" | "LAUNCH_GROUP" as kind if "id" in operation:
+                reason = "TASK_INVALID" if kind == "LAUNCH" else "TASK_GROUP_INVALID"
+                for task in _tasks([operation]):
+                    self._launching.refuse(
+                        framework, task, reason, f"The 'id' field must not be set for a {kind} operation"
+                    )
             case "LAUNCH":
                 for task in operation.get("launch", {}).get("task_infos", ()):
-                    self._refuse(
-                        framework, task, "TASK_INVALID", "The 'id' field must not be set for a LAUNCH operation"
-                    )
-            case "LAUNCH_GROUP":
-                for task in _tasks([operation]):
-                    text = "Task groups need the default executor, which the agents do not have"
-                    self._refuse(framework, task, "TASK_GROUP_INVALID", text)
+                    pool -= self._launching.launch(framework, agent, role, task, pool)
+            case "LAUNCH_GROUP" if "launch_group" in operation:
+                pool -= self._launching.launch_group(framework, agent, role, operation["launch_group"], pool)
             case "RESERVE" | "UNRESERVE":
                 pool = reserving.operate(self._master, framework, agent, role, operation, pool)
             case other:
                 log.warning("operation %s of framework %s dropped: not served", other, framework.framework_id)
+                tell_operation(framework, operation, "OPERATION_ERROR", f"{other} operations are not supported")
         return pool
-
-    def _launch(
-        self, framework: Framework, agent: Agent, role: str, task: dict[str, Any], available: Resources
-    ) -> Resources:
-        """Launch one task; the resources it and a new executor take."""
-        if not agent.connected:
-            self._drop(framework, task, reason="AGENT_DISCONNECTED", message=f"Agent {agent.hostname} disconnected")
-            return NONE
-        if error := task_error(task, framework=framework, agent=agent, available=available):
-            self._refuse(framework, task, "TASK_INVALID", error)
-            return NONE
-        record, executor = _records(framework, agent, role, task)
-        taken = record.resources
-        self._master.add_task(record)
-        if executor is not None and (framework.framework_id, executor.executor_id) not in agent.executors:
-            taken += executor.resources
-            self._master.add_executor(executor)
-        agent.send({"type": "RUN_TASK", "framework_info": framework.info, "task": task, "role": role})
-        self._master.counters["messages_launch_tasks"] += 1
-        return taken
-
-    def _refuse(self, framework: Framework, task: Mapping[str, Any], reason: str, message: str) -> None:
-        self._tell(framework, task, "TASK_ERROR", reason, message)
-
-    def _drop(self, framework: Framework, task: Mapping[str, Any], *, reason: str, message: str) -> None:
-        state = "TASK_DROPPED" if framework.capable("PARTITION_AWARE") else "TASK_LOST"
-        self._tell(framework, task, state, reason, message)
-
-    def _tell(self, framework: Framework, task: Mapping[str, Any], state: str, reason: str, message: str) -> None:
-        status = task_status(
-            None,
-            state,
-            task_id=task["task_id"]["value"],
-            agent_id=task["agent_id"]["value"],
-            reason=reason,
-            message=message,
-            timestamp=time.time(),
-        )
-        if executor := task.get("executor"):
-            status["executor_id"] = executor["executor_id"]
-        self._master.send_update(framework, status)
 
     def _decline(self, framework: Framework, decline: Mapping[str, Any]) -> None:
         for offer_id in decline.get("offer_ids", ()):
@@ -278,32 +267,6 @@ class SchedulerCalls:
                 "data": message["data"],
             }
         )
-
-
-def _records(framework: Framework, agent: Agent, role: str, task: Mapping[str, Any]) -> tuple[Task, Executor | None]:
-    info = task.get("executor")
-    executor = None
-    if info is not None:
-        executor = Executor(
-            executor_id=info["executor_id"]["value"],
-            framework_id=framework.framework_id,
-            agent_id=agent.agent_id,
-            role=role,
-            info=dict(info),
-            resources=Resources.from_json(info.get("resources", ())),
-        )
-    shown = ("labels", "discovery", "container", "health_check", "limits")
-    record = Task(
-        task_id=task["task_id"]["value"],
-        name=task["name"],
-        framework_id=framework.framework_id,
-        agent_id=agent.agent_id,
-        executor_id=executor.executor_id if executor else "",
-        role=role,
-        resources=Resources.from_json(task.get("resources", ())),
-        info={key: task[key] for key in shown if key in task},
-    )
-    return record, executor
 
 
 def _offers_error(framework: Framework, offers: list[Offer | None]) -> str | None:

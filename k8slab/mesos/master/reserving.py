@@ -11,13 +11,12 @@ from typing import Any
 
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.model import Agent, Framework
+from k8slab.mesos.master.operations import tell_operation
 from k8slab.mesos.master.validation import role_error
 from k8slab.mesos.reservations import DYNAMIC, is_dynamic, stack_of
 from k8slab.mesos.resources import Resources
 
 log = logging.getLogger(__name__)
-
-OPERATIONS = ("RESERVE", "UNRESERVE")
 
 
 class Invalid(ValueError):
@@ -66,7 +65,7 @@ def operate(
     """A RESERVE or UNRESERVE in an ACCEPT of offers for ``role``; what is left of the offers, converted."""
     kind = operation["type"]
     if not agent.connected:
-        tell(framework, operation, "OPERATION_DROPPED", f"Agent {agent.hostname} disconnected")
+        tell_operation(framework, operation, "OPERATION_DROPPED", f"Agent {agent.hostname} disconnected")
         return pool
     try:
         before, after = conversion(kind, operation.get(kind.lower(), {}).get("resources", ()))
@@ -76,10 +75,12 @@ def operate(
             raise Invalid(f"Invalid {kind} operation: {before} are not all in the offered {pool}")
     except Invalid as error:
         log.warning("%s of framework %s dropped: %s", kind, framework.framework_id, error)
-        tell(framework, operation, "OPERATION_ERROR", str(error))
+        tell_operation(framework, operation, "OPERATION_ERROR", str(error))
         return pool
     _convert(master, agent, before, after, allocated=True)
-    tell(framework, operation, "OPERATION_FINISHED", converted=after, agent=agent)
+    shown = after.to_json(refined=framework.capable("RESERVATION_REFINEMENT"))
+    where = {"value": agent.agent_id}
+    tell_operation(framework, operation, "OPERATION_FINISHED", agent_id=where, converted_resources=shown)
     return pool - before + after
 
 
@@ -99,28 +100,6 @@ def _permission_error(framework: Framework, role: str, reserved: Resources) -> s
                 f"the request with {named} set in its reservation"
             )
     return None
-
-
-def tell(
-    framework: Framework,
-    operation: Mapping[str, Any],
-    state: str,
-    message: str | None = None,
-    *,
-    converted: Resources | None = None,
-    agent: Agent | None = None,
-) -> None:
-    """Feedback on an operation that has an id; like all that the master itself says it is not acknowledged."""
-    if "id" not in operation:
-        return
-    status: dict[str, Any] = {"operation_id": operation["id"], "state": state}
-    if message is not None:
-        status["message"] = message
-    if converted is not None:
-        status["converted_resources"] = converted.to_json(refined=framework.capable("RESERVATION_REFINEMENT"))
-    if agent is not None:
-        status["agent_id"] = {"value": agent.agent_id}
-    framework.send({"type": "UPDATE_OPERATION_STATUS", "update_operation_status": {"status": status}})
 
 
 def operator_convert(master: Master, kind: str, agent_id: str, resources: Iterable[Mapping[str, Any]]) -> None:

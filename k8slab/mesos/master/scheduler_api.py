@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 from aiohttp import web
@@ -12,9 +13,11 @@ from k8slab.mesos.http import EventStream, accepts_json, open_stream, read_call,
 from k8slab.mesos.master.calls import SchedulerCalls
 from k8slab.mesos.master.leading import not_leading
 from k8slab.mesos.master.master import Master
-from k8slab.mesos.master.validation import call_error, framework_error
+from k8slab.mesos.master.model import Framework
+from k8slab.mesos.master.validation import call_error, framework_error, framework_update_error
 
 STREAM_ID = "Mesos-Stream-Id"
+UNACCEPTABLE = "Expecting 'Accept' to allow application/json or application/x-protobuf"
 
 
 class SchedulerApi:
@@ -33,6 +36,8 @@ class SchedulerApi:
             return refuse(400, f"Failed to validate scheduler::Call: {error}")
         if call["type"] == "SUBSCRIBE":
             return await self._subscribe(request, call)
+        if call["type"] == "RECONCILE_OPERATIONS" and not accepts_json(request):
+            return refuse(406, UNACCEPTABLE)
         return self._take(request, call)
 
     def _take(self, request: web.Request, call: dict[str, Any]) -> web.Response:
@@ -50,6 +55,8 @@ class SchedulerApi:
                 f"The stream ID '{stream_id}' included in this request didn't match the stream ID "
                 f"currently associated with framework ID '{framework.framework_id}'",
             )
+        if call["type"] == "UPDATE_FRAMEWORK":
+            return self._update_framework(framework, call["update_framework"])
         handle = self._calls.handle.get(call["type"])
         if handle is None:
             return refuse(501, f"{call['type']} is not served by this master")
@@ -57,9 +64,20 @@ class SchedulerApi:
         handle(framework, call.get(call["type"].lower()) or {})
         return web.Response(status=202)
 
+    def _update_framework(self, framework: Framework, update: dict[str, Any]) -> web.Response:
+        """Answered at once and whole; nothing can remove the framework meanwhile, so there is never a conflict."""
+        self._master.counters["messages_update_framework"] += 1
+        info, suppressed = update["framework_info"], update.get("suppressed_roles", ())
+        if error := self._framework_error(info, suppressed):
+            return refuse(400, f"Supplied FrameworkInfo is not valid: {error}")
+        if error := framework_update_error(framework.info, info):
+            return refuse(400, f"FrameworkInfo update is not valid: {error}")
+        self._calls.update_framework(framework, info, suppressed)
+        return web.Response(status=200)
+
     async def _subscribe(self, request: web.Request, call: dict[str, Any]) -> web.StreamResponse:
         if not accepts_json(request):
-            return refuse(406, "Expecting 'Accept' to allow application/json or application/x-protobuf")
+            return refuse(406, UNACCEPTABLE)
         if STREAM_ID in request.headers:
             return refuse(400, f"Subscribe calls should not include the '{STREAM_ID}' header")
         subscribe = call["subscribe"]
@@ -89,13 +107,7 @@ class SchedulerApi:
 
     def _subscription_error(self, subscribe: dict[str, Any]) -> str | None:
         info = subscribe["framework_info"]
-        options = self._master.options
-        if error := framework_error(
-            info,
-            suppressed=subscribe.get("suppressed_roles", ()),
-            whitelist=options.roles,
-            root_submissions=options.root_submissions,
-        ):
+        if error := self._framework_error(info, subscribe.get("suppressed_roles", ())):
             return error
         framework_id = (info.get("id") or {}).get("value")
         if framework_id is None:
@@ -106,3 +118,9 @@ class SchedulerApi:
         if known is not None and known.info.get("principal") != info.get("principal"):
             return "Changing framework's principal is not allowed."
         return None
+
+    def _framework_error(self, info: dict[str, Any], suppressed: Collection[str]) -> str | None:
+        options = self._master.options
+        return framework_error(
+            info, suppressed=suppressed, whitelist=options.roles, root_submissions=options.root_submissions
+        )

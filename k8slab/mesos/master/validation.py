@@ -6,9 +6,6 @@ import base64
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from k8slab.mesos.master.model import Agent, Framework
-from k8slab.mesos.resources import NONE, Resources
-
 LONGEST_ID = 255
 UUID_BYTES = 16
 LONGEST_FAILOVER_SECONDS = 2**63 / 1e9
@@ -30,6 +27,10 @@ def call_error(call: Mapping[str, Any]) -> str | None:
         return None
     if "framework_id" not in call:
         return "Expecting 'framework_id' to be present"
+    if kind == "UPDATE_FRAMEWORK":
+        assert payload is not None
+        if call["framework_id"] != payload["framework_info"].get("id"):
+            return "'framework_id' differs from 'update_framework.framework_info.id'"
     if kind in ("ACKNOWLEDGE", "ACKNOWLEDGE_OPERATION_STATUS"):
         assert payload is not None
         if len(base64.b64decode(payload["uuid"])) != UUID_BYTES:
@@ -99,69 +100,9 @@ def id_error(identifier: str) -> str | None:
     return None
 
 
-def task_error(task: Mapping[str, Any], *, framework: Framework, agent: Agent, available: Resources) -> str | None:
-    """Why a task cannot be launched with what is left of the offer."""
-    task_id = task["task_id"]["value"]
-    if error := id_error(task_id):
-        return f"Task ID '{task_id}' is invalid: {error}"
-    if task_id in framework.tasks:
-        return f"Task has duplicate ID: {task_id}"
-    if task["agent_id"]["value"] != agent.agent_id:
-        return f"Task uses invalid agent {task['agent_id']['value']} while agent {agent.agent_id} is expected"
-    has_executor, has_command = "executor" in task, "command" in task
-    if has_executor == has_command:
-        return "Task should have at least one (but not both) of CommandInfo or ExecutorInfo present"
-    if grace_error := _grace_error(task):
-        return grace_error
-    try:
-        wanted = Resources.from_json(task.get("resources", ()))
-        executor_resources = Resources.from_json((task.get("executor") or {}).get("resources", ()))
-    except ValueError as invalid:
-        return f"Task uses invalid resources: {invalid}"
-    if not wanted:
-        return "Task uses no resources"
-    if has_executor:
-        known = agent.executors.get((framework.framework_id, task["executor"]["executor_id"]["value"]))
-        if error := _executor_error(task["executor"], framework=framework, known=known.info if known else None):
-            return error
-        if known is not None:
-            executor_resources = NONE
-    if not available.contains(wanted + executor_resources):
-        return f"Task uses more resources {wanted + executor_resources} than available {available}"
+def framework_update_error(old: Mapping[str, Any], new: Mapping[str, Any]) -> str | None:
+    """Why a subscribed framework cannot become ``new``: some of what it is stays for its lifetime."""
+    for key in ("principal", "user", "checkpoint"):
+        if old.get(key) != new.get(key):
+            return f"Updating 'FrameworkInfo.{key}' is unsupported"
     return None
-
-
-def _grace_error(task: Mapping[str, Any]) -> str | None:
-    grace = (task.get("kill_policy") or {}).get("grace_period", {}).get("nanoseconds", 0)
-    return "Task's 'kill_policy.grace_period' must be non-negative" if grace < 0 else None
-
-
-def _executor_error(
-    executor: Mapping[str, Any], *, framework: Framework, known: Mapping[str, Any] | None
-) -> str | None:
-    executor_id = executor["executor_id"]["value"]
-    if error := id_error(executor_id):
-        return f"Executor ID '{executor_id}' is invalid: {error}"
-    if executor.get("framework_id", {"value": framework.framework_id})["value"] != framework.framework_id:
-        return "ExecutorInfo has an invalid FrameworkID"
-    if executor.get("type") == "DEFAULT":
-        if "command" in executor:
-            return "'ExecutorInfo.command' must not be set for 'DEFAULT' executor"
-    elif "command" not in executor:
-        return "'ExecutorInfo.command' must be set for 'CUSTOM' executor"
-    if executor.get("shutdown_grace_period", {"nanoseconds": 0})["nanoseconds"] < 0:
-        return "ExecutorInfo's 'shutdown_grace_period' must be non-negative"
-    if known is not None and comparable_executor(known) != comparable_executor(executor):
-        return (
-            "ExecutorInfo is not compatible with existing ExecutorInfo with same ExecutorID "
-            f"'{executor_id}' on agent: existing {dict(known)}, task's {dict(executor)}"
-        )
-    return None
-
-
-def comparable_executor(info: Mapping[str, Any]) -> dict[str, Any]:
-    """An ExecutorInfo without what the master itself adds; resources in a form in which order means nothing."""
-    plain = {key: value for key, value in info.items() if key not in ("framework_id", "resources")}
-    plain.setdefault("type", "CUSTOM")
-    plain["resources"] = Resources.from_json(info.get("resources", ()))
-    return plain

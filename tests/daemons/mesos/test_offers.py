@@ -75,7 +75,7 @@ async def test_two_frameworks_share(master: Cluster) -> None:
         await asyncio.gather(one.offer(), two.offer())
 
 
-async def test_used_offers_cannot_be_used_again(small: Cluster) -> None:
+async def test_row_13_used_offers_cannot_be_used_again(small: Cluster) -> None:
     async with Driver(small.master_flag) as driver:
         offer = await driver.launch(command("first", "sleep 1000"))
         again = {"agent_id": offer["agent_id"], **command("second", "true")}
@@ -92,7 +92,7 @@ async def test_used_offers_cannot_be_used_again(small: Cluster) -> None:
         await aware.status("third", "TASK_DROPPED")
 
 
-async def test_wrong_tasks(small: Cluster) -> None:
+async def test_row_14_wrong_tasks(small: Cluster) -> None:
     executor = {"executor_id": {"value": "e"}, "command": {"value": "true"}}
     wrong: dict[str, tuple[dict[str, Any], str]] = {
         "greedy": (command("greedy", "true", cpus=100), "more resources"),

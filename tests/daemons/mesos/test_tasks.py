@@ -85,7 +85,7 @@ async def test_row_17_kill(small: Cluster) -> None:
         assert 0.9 < time.monotonic() - asked < 3.0
 
 
-async def test_unknown_tasks_are_reconciled(small: Cluster) -> None:
+async def test_row_18_and_row_19_unknown_tasks_are_reconciled(small: Cluster) -> None:
     async with Driver(small.master_flag) as driver:
         await driver.client.kill("nobody")
         status = await driver.status("nobody", "TASK_LOST")
@@ -106,7 +106,7 @@ async def test_unknown_tasks_are_reconciled(small: Cluster) -> None:
         assert update["update"]["status"]["state"] == "TASK_RUNNING"
 
 
-async def test_teardown_kills_everything(small: Cluster) -> None:
+async def test_row_20_teardown_kills_everything(small: Cluster) -> None:
     async with Driver(small.master_flag) as driver:
         await driver.launch(command("doomed", "sleep 4242"))
         await driver.status("doomed", "TASK_RUNNING")
