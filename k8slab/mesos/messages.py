@@ -73,8 +73,9 @@ TABLE: dict[str, str] = {
     "Accept": "offer_ids*ID operations*Operation filters?Filters",
     "Decline": "offer_ids*ID filters?Filters",
     "Filters": "refuse_seconds?double=5.0",
-    "Operation": f"type?{OPERATIONS} id?ID launch?Launch launch_group?LaunchGroup reserve?json unreserve?json "
+    "Operation": f"type?{OPERATIONS} id?ID launch?Launch launch_group?LaunchGroup reserve?Reserve unreserve?Reserve "
     "create?json destroy?json grow_volume?json shrink_volume?json create_disk?json destroy_disk?json",
+    "Reserve": "resources*Resource",
     "Launch": "task_infos*TaskInfo",
     "LaunchGroup": "executor!ExecutorInfo task_group!TaskGroupInfo",
     "TaskGroupInfo": "tasks*TaskInfo",
@@ -102,9 +103,10 @@ TABLE: dict[str, str] = {
     "consecutive_failures?int=3 grace_period_seconds?double=10.0 type?@COMMAND|HTTP|TCP command?CommandInfo "
     "http?json tcp?json",
     "Resource": "name!string type!@SCALAR|RANGES|SET|TEXT scalar?Scalar ranges?Ranges set?Set role?string "
-    "reservations*Reservation reservation?json disk?json revocable?json shared?json allocation_info?AllocationInfo "
-    "provider_id?ID",
+    "reservations*Reservation reservation?ReservationInfo disk?json revocable?json shared?json "
+    "allocation_info?AllocationInfo provider_id?ID",
     "AllocationInfo": "role?string",
+    "ReservationInfo": "principal?string labels?Labels",
     "Reservation": "type?@STATIC|DYNAMIC role?string principal?string labels?Labels",
     "Scalar": "value!double",
     "Ranges": "range*Range",

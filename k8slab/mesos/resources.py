@@ -1,4 +1,4 @@
-"""What an agent has and tasks take: amounts, number ranges and sets, each unreserved (``*``) or reserved for a role.
+"""What an agent has and tasks take: amounts, number ranges and sets, each unreserved or reserved for a role.
 
 Amounts are kept in thousandths, as Mesos does: 0.1 + 0.2 is 0.3 however often it is offered and returned.
 """
@@ -7,15 +7,27 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-UNRESERVED = "*"
+from k8slab.mesos.reservations import (
+    UNRESERVED,
+    Holder,
+    holder_of,
+    is_dynamic,
+    is_refined,
+    may_use,
+    reservation_json,
+    role_of,
+    without_last,
+)
+
 MILLI = 1000
 ALWAYS_SHOWN = ("cpus", "gpus", "mem", "disk")
 
-Key = tuple[str, str]
+Key = tuple[str, Holder]
 Spans = tuple[tuple[int, int], ...]
 
 _ITEM = re.compile(r"\s*([A-Za-z0-9_.\-]+)\s*(?:\(([^)]*)\))?\s*:\s*(.+?)\s*", re.DOTALL)
@@ -24,7 +36,7 @@ _RANGE = re.compile(r"\s*(\d+)\s*-\s*(\d+)\s*")
 
 @dataclass(frozen=True)
 class Resources:
-    """An immutable bundle. Keys are (name, role); empty amounts are never kept, so equality is plain equality."""
+    """An immutable bundle. Keys are (name, holder); empty amounts are never kept, so equality is plain equality."""
 
     scalars: Mapping[Key, int] = field(default_factory=dict)
     ranges: Mapping[Key, Spans] = field(default_factory=dict)
@@ -68,9 +80,7 @@ class Resources:
         ranges: dict[Key, Spans] = {}
         sets: dict[Key, frozenset[str]] = {}
         for resource in resources:
-            reservations = resource.get("reservations")
-            role = reservations[-1].get("role") if reservations else resource.get("role")
-            key = (resource["name"], role or UNRESERVED)
+            key = (resource["name"], holder_of(resource))
             match resource["type"]:
                 case "SCALAR" if "scalar" in resource:
                     scalars[key] = scalars.get(key, 0) + thousandths(resource["scalar"]["value"])
@@ -88,7 +98,10 @@ class Resources:
         )
 
     def to_json(self, *, refined: bool = False, allocation_role: str | None = None) -> list[dict[str, Any]]:
-        """v1 Resource objects; ``refined`` names reservations as frameworks with RESERVATION_REFINEMENT know them."""
+        """v1 Resource objects; ``refined`` names reservations as frameworks with RESERVATION_REFINEMENT know them.
+
+        Reservations of what was reserved before have no other form: who knows only the old one is not offered them.
+        """
         shapes: list[tuple[Key, dict[str, Any]]] = []
         for key, amount in self.scalars.items():
             shapes.append((key, {"type": "SCALAR", "scalar": {"value": amount / MILLI}}))
@@ -99,12 +112,8 @@ class Resources:
         for key, items in self.sets.items():
             shapes.append((key, {"type": "SET", "set": {"item": sorted(items)}}))
         resources = []
-        for (name, role), shape in shapes:
-            resource: dict[str, Any] = {"name": name, **shape}
-            if not refined:
-                resource["role"] = role
-            elif role != UNRESERVED:
-                resource["reservations"] = [{"type": "STATIC", "role": role}]
+        for (name, holder), shape in shapes:
+            resource: dict[str, Any] = {"name": name, **shape, **reservation_json(holder, refined=refined)}
             if allocation_role is not None:
                 resource["allocation_info"] = {"role": allocation_role}
             resources.append(resource)
@@ -148,23 +157,59 @@ class Resources:
         )
 
     def for_role(self, role: str) -> Resources:
-        """What a framework in ``role`` may use: the unreserved and what is reserved for that role."""
-        return self._where(lambda key: key[1] in (UNRESERVED, role))
+        """What a framework in ``role`` may use: the unreserved, and what is reserved for that role or one above it."""
+        return self._where(lambda holder: may_use(role, holder))
 
     def reserved(self) -> dict[str, Resources]:
         """By role, what is reserved."""
-        keys = {*self.scalars, *self.ranges, *self.sets}
-        roles = sorted({role for _, role in keys} - {UNRESERVED})
-        return {role: self._where(lambda key, role=role: key[1] == role) for role in roles}
+        return {role: self._reserved_for(role) for role in sorted({*map(role_of, self.holders)} - {UNRESERVED})}
+
+    def _reserved_for(self, role: str) -> Resources:
+        return self._where(lambda holder: role_of(holder) == role)
 
     def unreserved(self) -> Resources:
-        return self._where(lambda key: key[1] == UNRESERVED)
+        return self._where(lambda holder: holder == UNRESERVED)
 
-    def _where(self, wanted: Any) -> Resources:
+    def dynamic(self) -> Resources:
+        """What was reserved while the agent ran."""
+        return self._where(is_dynamic)
+
+    def without_refined(self) -> Resources:
+        return self._where(lambda holder: not is_refined(holder))
+
+    def popped(self) -> Resources:
+        """The same amounts without their last reservation."""
+        return self._held(without_last)
+
+    def stripped(self) -> Resources:
+        """The same amounts without any dynamic reservation."""
+        result = self
+        while dynamic := result.dynamic():
+            result = result - dynamic + dynamic.popped()
+        return result
+
+    @cached_property
+    def holders(self) -> set[Holder]:
+        return {holder for _, holder in (*self.scalars, *self.ranges, *self.sets)}
+
+    def _held(self, by: Callable[[Holder], Holder]) -> Resources:
+        result = NONE
+        for (name, holder), amount in self.scalars.items():
+            result += Resources(scalars={(name, by(holder)): amount})
+        for (name, holder), spans in self.ranges.items():
+            result += Resources(ranges={(name, by(holder)): spans})
+        for (name, holder), items in self.sets.items():
+            result += Resources(sets={(name, by(holder)): items})
+        return result
+
+    def _where(self, wanted: Callable[[Holder], bool]) -> Resources:
+        chosen = {holder for holder in self.holders if wanted(holder)}
+        if len(chosen) == len(self.holders):
+            return self
         return Resources(
-            {key: amount for key, amount in self.scalars.items() if wanted(key)},
-            {key: spans for key, spans in self.ranges.items() if wanted(key)},
-            {key: items for key, items in self.sets.items() if wanted(key)},
+            {key: amount for key, amount in self.scalars.items() if key[1] in chosen},
+            {key: spans for key, spans in self.ranges.items() if key[1] in chosen},
+            {key: items for key, items in self.sets.items() if key[1] in chosen},
         )
 
     def scalar(self, name: str) -> float:
@@ -266,5 +311,17 @@ def _kept_spans(key: Key, spans: Spans) -> dict[Key, Spans]:
 
 
 def _label(key: Key) -> str:
-    name, role = key
-    return name if role == UNRESERVED else f"{name}({role})"
+    name, holder = key
+    return name if holder == UNRESERVED else f"{name}({role_of(holder)})"
+
+
+def with_reservations(own: Resources, kept: Resources) -> Resources:
+    """``own``, as the agent was started with, with the dynamic reservations of ``kept``.
+
+    Raises ValueError when they are of more than there is.
+    """
+    reserved = kept.dynamic()
+    base = reserved.stripped()
+    if not own.contains(base):
+        raise ValueError(f"reserved are {base}, but there are only {own}")
+    return own - base + reserved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from tests.daemons.processes import Etcd, Supervisor, ZooKeeper, start_etcd, start_zookeeper
 
 REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
+# The behaviours of Mesos that any client can see are numbered; a test that shows one carries its number.
+BEHAVIOURS = 31
+BEHAVIOUR = re.compile(r"row_(\d+)")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -17,6 +21,23 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     report = yield
     item.stash.setdefault(REPORTS, {})[report.when] = report
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Each numbered behaviour with what its tests said, whichever of them ran."""
+    words: dict[int, set[str]] = {}
+    for word in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(word, ()):
+            if found := BEHAVIOUR.search(report.nodeid):
+                words.setdefault(int(found[1]), set()).add(word)
+    if not words:
+        return
+    passed = [number for number, said in words.items() if said == {"passed"}]
+    terminalreporter.write_sep("-", f"behaviours of Mesos: {len(passed)} of {BEHAVIOURS} pass")
+    shown = [
+        f"{number} {'passed' if number in passed else '/'.join(sorted(words[number]))}" for number in sorted(words)
+    ]
+    terminalreporter.write_line(" · ".join(shown))
 
 
 @pytest.fixture

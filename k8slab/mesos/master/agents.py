@@ -11,8 +11,8 @@ from k8slab.mesos.http import EventStream
 from k8slab.mesos.master import operator_events
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.model import Agent, Executor, Framework, Task, task_status
-from k8slab.mesos.master.reservations import found_again, with_dynamic
-from k8slab.mesos.resources import Resources
+from k8slab.mesos.master.reserving import tell_resources
+from k8slab.mesos.resources import Resources, with_reservations
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,8 @@ class AgentCalls:
                 "total_ping_timeout_seconds": self._master.options.total_ping_timeout,
             }
         )
+        if agent.resources != _checkpointed(call):
+            tell_resources(agent)
         if call["type"] == "REREGISTER":
             self._merge(agent, call, known_before=returning)
         self._master.allocator.set_agent_active(agent.agent_id, True)
@@ -83,13 +85,10 @@ class AgentCalls:
     def _admit(self, call: Mapping[str, Any]) -> Agent:
         info = dict(call["agent_info"])
         agent_id = info["id"]["value"]
-        own = Resources.from_json(info.get("resources", ()))
-        dynamic = found_again(own, call.get("checkpointed_resources", ()))
         agent = Agent(
             agent_id=agent_id,
             info=info,
-            resources=with_dynamic(own, dynamic),
-            dynamic=dynamic,
+            resources=with_reservations(Resources.from_json(info.get("resources", ())), _checkpointed(call)),
             pid=call["pid"],
             version=call.get("version", ""),
             registered_time=time.time(),
@@ -105,7 +104,8 @@ class AgentCalls:
             agent.reregistered_time = time.time()
             agent.pid, agent.version = call["pid"], call.get("version", "")
             agent.info = dict(call["agent_info"])
-            agent.resources = with_dynamic(Resources.from_json(agent.info.get("resources", ())), agent.dynamic)
+            own = Resources.from_json(agent.info.get("resources", ()))
+            agent.resources = with_reservations(own, agent.resources)
             self._master.allocator.set_agent_total(agent.agent_id, agent.resources)
         return agent
 
@@ -257,6 +257,12 @@ class AgentCalls:
 
     def _unregister(self, agent: Agent, _call: Mapping[str, Any]) -> None:
         self._master.membership.remove_soon(agent, message="unregistered")
+
+
+def _checkpointed(call: Mapping[str, Any]) -> Resources:
+    """What the agent has, as the last master told it."""
+    listed = call.get("checkpointed_resources")
+    return Resources.from_json(call["agent_info"].get("resources", ()) if listed is None else listed)
 
 
 def _executor_id(item: Mapping[str, Any]) -> str:

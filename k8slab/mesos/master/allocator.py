@@ -7,15 +7,19 @@ Times are seconds on any monotonic clock the caller chooses.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from k8slab.mesos.master.role_tree import RoleTree, add_amounts
 from k8slab.mesos.resources import MILLI, NONE, Resources
 
-MIN_CPUS = 10
-MIN_MEM = 32 * MILLI
 DEFAULT_REFUSE_SECONDS = 5.0
 LONGEST_REFUSE_SECONDS = 365 * 86400.0
+
+# Any of these amounts, in thousandths, makes resources worth an offer.
+Minimums = Sequence[Mapping[str, int]]
+MIN_ALLOCATABLE: Minimums = ({"cpus": 10}, {"mem": 32 * MILLI})
 
 
 @dataclass(frozen=True)
@@ -41,31 +45,43 @@ class _Agent:
     total: Resources
     active: bool
     allocated: Resources = NONE
+    free: Resources | None = None
 
 
 @dataclass
 class _Framework:
+    """``capabilities`` are the FrameworkInfo's; ``allocated`` has thousandths by role and resource name."""
+
     roles: tuple[str, ...]
     active: bool
     suppressed: set[str]
+    capabilities: frozenset[str]
     allocated: dict[str, dict[str, int]] = field(default_factory=dict)
     filters: dict[tuple[str, str], list[Filter]] = field(default_factory=dict)
 
 
 class Allocator:
-    """The books of one master. Unknown ids in ``recover`` and ``remove_*`` are nothing: their owner is gone already."""
+    """The books of one master. Unknown ids in ``recover`` and ``remove_*`` are nothing: their owner is gone already.
 
-    def __init__(self, *, seed: int | None = None, allocation_interval: float = 1.0) -> None:
+    The same calls with the same ``seed`` give the same grants.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        allocation_interval: float = 1.0,
+        min_allocatable: Minimums = MIN_ALLOCATABLE,
+    ) -> None:
         self._random = random.Random(seed)
         self._interval = allocation_interval
+        self._minimums = min_allocatable
         self._agents: dict[str, _Agent] = {}
         self._frameworks: dict[str, _Framework] = {}
-        self._weights: dict[str, float] = {}
         self._totals: dict[str, int] = {}
-        self._role_allocated: dict[str, dict[str, int]] = {}
-        # Shares by role (framework id "") and by role and framework, for as long as nothing changes them: each
-        # agent of a cycle asks for all of them, and a grant changes two.
-        self._shares: dict[tuple[str, str], float] = {}
+        self._tree = RoleTree(self._totals)
+        # The frameworks of a cycle in each role, the least served first, for as long as nothing changes them.
+        self._orders: dict[str, list[str]] = {}
 
     def add_agent(self, agent_id: str, total: Resources, *, active: bool = True) -> None:
         self._agents[agent_id] = _Agent(total=total, active=active)
@@ -82,27 +98,64 @@ class Allocator:
         agent = self._agents[agent_id]
         self._add_to_totals(agent.total, -1)
         self._add_to_totals(whole, 1)
-        agent.total = whole
+        agent.total, agent.free = whole, None
 
     def set_agent_active(self, agent_id: str, active: bool) -> None:
         self._agents[agent_id].active = active
 
-    def add_framework(
-        self, framework_id: str, roles: Iterable[str], *, active: bool = True, suppressed: Iterable[str] = ()
-    ) -> None:
-        self._frameworks[framework_id] = _Framework(roles=tuple(roles), active=active, suppressed=set(suppressed))
+    def convert(self, agent_id: str, before: Resources, after: Resources, *, allocated: bool) -> None:
+        """Resources of an agent are reserved or unreserved: the same amounts under another name.
 
-    def update_framework(self, framework_id: str, roles: Iterable[str], *, suppressed: Iterable[str] = ()) -> None:
+        ``allocated``: they are part of what somebody holds, and stay so; otherwise they are free.
+        """
+        agent = self._agents[agent_id]
+        agent.total = agent.total - before + after
+        if allocated:
+            agent.allocated = agent.allocated - before + after
+        agent.free = None
+
+    def add_framework(
+        self,
+        framework_id: str,
+        roles: Iterable[str],
+        *,
+        active: bool = True,
+        suppressed: Iterable[str] = (),
+        capabilities: Iterable[str] = (),
+    ) -> None:
+        self._frameworks[framework_id] = framework = _Framework(
+            roles=tuple(roles), active=active, suppressed=set(suppressed), capabilities=frozenset(capabilities)
+        )
+        for role in framework.roles:
+            self._tree.enter(role)
+
+    def update_framework(
+        self,
+        framework_id: str,
+        roles: Iterable[str],
+        *,
+        suppressed: Iterable[str] = (),
+        capabilities: Iterable[str] | None = None,
+    ) -> None:
+        """``capabilities`` None: they stay as they were."""
         framework = self._frameworks[framework_id]
-        framework.roles, framework.suppressed = tuple(roles), set(suppressed)
+        before, framework.roles = framework.roles, tuple(roles)
+        framework.suppressed = set(suppressed)
+        if capabilities is not None:
+            framework.capabilities = frozenset(capabilities)
+        for role in framework.roles:
+            self._tree.enter(role)
+        for role in before:
+            self._tree.leave(role)
 
     def remove_framework(self, framework_id: str) -> None:
         framework = self._frameworks.pop(framework_id, None)
-        for role, amounts in framework.allocated.items() if framework else ():
-            for name, amount in amounts.items():
-                self._role_allocated[role][name] -= amount
-        for role in {*framework.roles, *framework.allocated} if framework else ():
-            self._forget_shares(role, framework_id)
+        if framework is None:
+            return
+        for role, amounts in framework.allocated.items():
+            self._tree.add(role, amounts, -1)
+        for role in framework.roles:
+            self._tree.leave(role)
 
     def set_framework_active(self, framework_id: str, active: bool) -> None:
         """A framework that comes back is offered everything anew: its filters belonged to the one that left."""
@@ -111,7 +164,7 @@ class Allocator:
         framework.filters.clear()
 
     def set_weight(self, role: str, weight: float) -> None:
-        self._weights[role] = weight
+        self._tree.set_weight(role, weight)
 
     def occupy(self, framework_id: str, role: str, agent_id: str, resources: Resources) -> None:
         """Book what tasks and executors of a returning agent already use."""
@@ -131,12 +184,14 @@ class Allocator:
         agent = self._agents.get(agent_id)
         if agent is not None:
             agent.allocated -= resources
+            agent.free = None
         framework = self._frameworks.get(framework_id)
         if framework is None:
             return
-        self._forget_shares(role, framework_id)
-        _add(framework.allocated.setdefault(role, {}), resources, -1)
-        _add(self._role_allocated.setdefault(role, {}), resources, -1)
+        amounts = resources.totals()
+        self._orders.pop(role, None)
+        add_amounts(framework.allocated.setdefault(role, {}), amounts, -1)
+        self._tree.add(role, amounts, -1)
         if refuse_seconds and resources:
             lifetime = max(refuse_seconds, self._interval)
             known = framework.filters.setdefault((role, agent_id), [])
@@ -159,92 +214,98 @@ class Allocator:
             if agent_id in self._agents and self._agents[agent_id].active
         ]
         self._random.shuffle(candidates)
-        hungry = {
-            framework_id: framework
-            for framework_id, framework in self._frameworks.items()
-            if framework.active and set(framework.roles) - framework.suppressed
-        }
+        hungry: dict[str, list[str]] = defaultdict(list)
+        for framework_id, framework in self._frameworks.items():
+            for role in framework.roles if framework.active else ():
+                if role not in framework.suppressed:
+                    hungry[role].append(framework_id)
         if not hungry:
             return []
+        self._orders.clear()
         grants: list[Grant] = []
         for agent_id in candidates:
-            grants += self._allocate_on(agent_id, hungry, now)
+            if self._worth_offering(self.free(agent_id)):
+                grants += self._allocate_on(agent_id, hungry, now)
         return grants
 
-    def _allocate_on(self, agent_id: str, hungry: Mapping[str, _Framework], now: float) -> list[Grant]:
-        agent = self._agents[agent_id]
-        free = agent.total - agent.allocated
+    def _allocate_on(self, agent_id: str, hungry: Mapping[str, list[str]], now: float) -> list[Grant]:
+        free = self.free(agent_id)
+        has_gpus = "gpus" in self._agents[agent_id].total.totals()
         grants = []
-        for role, framework_id in self._in_turn(hungry) if _worth_offering(free) else ():
+        for role in self._tree.in_turn(hungry):
             usable = free.for_role(role)
-            if not _worth_offering(usable) or self._filtered(hungry[framework_id], role, agent_id, usable, now):
+            if usable is not free and not self._worth_offering(usable):
                 continue
-            self._book(framework_id, role, agent_id, usable)
-            grants.append(Grant(framework_id=framework_id, role=role, agent_id=agent_id, resources=usable))
-            free -= usable
-            if not _worth_offering(free):
-                break
+            for framework_id in self._in_turn(role, hungry[role]):
+                framework = self._frameworks[framework_id]
+                wanted = usable if "RESERVATION_REFINEMENT" in framework.capabilities else usable.without_refined()
+                if (
+                    self._filtered(framework, role, agent_id, wanted, now)
+                    or (has_gpus and "GPU_RESOURCES" not in framework.capabilities)
+                    or (wanted is not usable and not self._worth_offering(wanted))
+                ):
+                    continue
+                self._book(framework_id, role, agent_id, wanted)
+                grants.append(Grant(framework_id=framework_id, role=role, agent_id=agent_id, resources=wanted))
+                free = self.free(agent_id)
+                if not self._worth_offering(free):
+                    return grants
+                usable = free.for_role(role)
+                if not self._worth_offering(usable):
+                    break
         return grants
 
-    def _in_turn(self, hungry: Mapping[str, _Framework]) -> list[tuple[str, str]]:
-        """(role, framework) pairs, the least served first: roles by share over weight, then frameworks by share."""
-        turns = [
-            (
-                self._share(role, "", self._role_allocated) / self._weights.get(role, 1.0),
-                role,
-                self._share(role, framework_id, framework.allocated),
-                framework_id,
-            )
-            for framework_id, framework in hungry.items()
-            for role in framework.roles
-            if role not in framework.suppressed
-        ]
-        return [(role, framework_id) for _, role, _, framework_id in sorted(turns)]
-
-    def _share(self, role: str, framework_id: str, allocated: Mapping[str, Mapping[str, int]]) -> float:
-        """The dominant share: the largest part taken of any one resource."""
-        share = self._shares.get((role, framework_id))
-        if share is None:
-            totals, amounts = self._totals, allocated.get(role, {})
-            share = max((amount / totals[name] for name, amount in amounts.items() if totals.get(name)), default=0.0)
-            self._shares[(role, framework_id)] = share
-        return share
-
-    def _forget_shares(self, role: str, framework_id: str) -> None:
-        self._shares.pop((role, ""), None)
-        self._shares.pop((role, framework_id), None)
+    def _in_turn(self, role: str, hungry: Iterable[str]) -> list[str]:
+        """The frameworks of a role, the least served first."""
+        order = self._orders.get(role)
+        if order is None:
+            shares = [
+                (self._tree.dominant_share(self._frameworks[framework_id].allocated.get(role, {})), framework_id)
+                for framework_id in hungry
+            ]
+            order = self._orders[role] = [framework_id for _, framework_id in sorted(shares)]
+        return order
 
     def _add_to_totals(self, resources: Resources, sign: int) -> None:
-        _add(self._totals, resources, sign)
-        self._shares.clear()
+        add_amounts(self._totals, resources.totals(), sign)
+        self._tree.forget_orders()
 
     def _filtered(self, framework: _Framework, role: str, agent_id: str, offered: Resources, now: float) -> bool:
         filters = framework.filters.get((role, agent_id))
         if not filters:
             return False
-        alive = [known for known in filters if known.expires > now]
-        framework.filters[(role, agent_id)] = alive
-        return any(known.refused.contains(offered) for known in alive)
+        for known in filters:
+            if known.expires > now and (known.refused == offered or known.refused.contains(offered)):
+                return True
+        # What lets something pass is rare: here expired filters are forgotten.
+        framework.filters[(role, agent_id)] = [known for known in filters if known.expires > now]
+        return False
 
     def _book(self, framework_id: str, role: str, agent_id: str, resources: Resources) -> None:
-        self._agents[agent_id].allocated += resources
-        self._forget_shares(role, framework_id)
-        _add(self._frameworks[framework_id].allocated.setdefault(role, {}), resources, 1)
-        _add(self._role_allocated.setdefault(role, {}), resources, 1)
+        agent = self._agents[agent_id]
+        agent.allocated += resources
+        agent.free = None
+        amounts = resources.totals()
+        self._orders.pop(role, None)
+        add_amounts(self._frameworks[framework_id].allocated.setdefault(role, {}), amounts, 1)
+        self._tree.add(role, amounts, 1)
 
     def free(self, agent_id: str) -> Resources:
         agent = self._agents[agent_id]
-        return agent.total - agent.allocated
+        if agent.free is None:
+            agent.free = agent.total - agent.allocated
+        return agent.free
+
+    def _worth_offering(self, resources: Resources) -> bool:
+        if not resources:
+            return False
+        totals = resources.totals()
+        return any(all(totals.get(name, 0) >= amount for name, amount in minimum.items()) for minimum in self._minimums)
 
 
-def _add(amounts: dict[str, int], resources: Resources, sign: int) -> None:
-    for name, amount in resources.totals().items():
-        amounts[name] = amounts.get(name, 0) + sign * amount
-
-
-def _worth_offering(resources: Resources) -> bool:
-    totals = resources.totals()
-    return totals.get("cpus", 0) >= MIN_CPUS or totals.get("mem", 0) >= MIN_MEM
+def minimums(text: str) -> Minimums:
+    """``cpus:0.01|mem:32;disk:10``: alternatives, each of which may need several amounts. Raises ValueError."""
+    return [Resources.parse(alternative).totals() for alternative in text.split("|")]
 
 
 def refuse_seconds(asked: float | None) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
-from k8slab.mesos.master import operator_events
+from k8slab.mesos.master import operator_events, reserving
 from k8slab.mesos.master.allocator import refuse_seconds
 from k8slab.mesos.master.launching import Launching
 from k8slab.mesos.master.master import Master
@@ -130,6 +130,8 @@ class SchedulerCalls:
                     pool -= self._launching.launch(framework, agent, role, task, pool)
             case "LAUNCH_GROUP" if "launch_group" in operation:
                 pool -= self._launching.launch_group(framework, agent, role, operation["launch_group"], pool)
+            case "RESERVE" | "UNRESERVE":
+                pool = reserving.operate(self._master, framework, agent, role, operation, pool)
             case other:
                 log.warning("operation %s of framework %s dropped: not served", other, framework.framework_id)
                 tell_operation(framework, operation, "OPERATION_ERROR", f"{other} operations are not supported")

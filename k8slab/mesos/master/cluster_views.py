@@ -9,7 +9,8 @@ from typing import Any
 from k8slab.mesos.master import views
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.model import Framework, Task
-from k8slab.mesos.resources import MILLI, NONE, UNRESERVED, Resources
+from k8slab.mesos.reservations import UNRESERVED
+from k8slab.mesos.resources import MILLI, NONE, Resources
 
 DEFAULT_WEIGHT = 1.0
 STATES = (

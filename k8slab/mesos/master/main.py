@@ -14,6 +14,7 @@ from k8slab import daemon
 from k8slab.mesos.files import Files
 from k8slab.mesos.flags import Flags, host_address
 from k8slab.mesos.http import serve
+from k8slab.mesos.master.allocator import minimums
 from k8slab.mesos.master.master import Master, MasterOptions
 from k8slab.mesos.master.membership import MembershipOptions, parse_percentage, parse_rate
 from k8slab.mesos.master.registrar import Nothing, Registrar, RegistryError, Storage
@@ -60,6 +61,10 @@ FLAGS: dict[str, tuple[str | None, str]] = {
         "how long a new leader waits for the registry's agents; those that have not returned then are unreachable",
     ),
     "offer_timeout": (None, "rescind offers not used within this time; never unless set"),
+    "min_allocatable_resources": (
+        "cpus:0.01|mem:32",
+        "less than any of these is not offered",
+    ),
     "roles": (None, "comma-separated roles frameworks may use; any unless set"),
     "root_submissions": ("true", "whether frameworks may run as root"),
     "log_dir": (
@@ -115,6 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         agent_ping_timeout=flags.seconds("agent_ping_timeout"),
         max_agent_ping_timeouts=flags.read("max_agent_ping_timeouts", int),
         offer_timeout=flags.seconds("offer_timeout") if flags.text("offer_timeout") else None,
+        min_allocatable=flags.read("min_allocatable_resources", minimums),
         roles=frozenset(roles.split(",")) if roles else None,
         root_submissions=flags.boolean("root_submissions"),
         flags=flags.shown(),

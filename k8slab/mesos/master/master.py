@@ -13,7 +13,7 @@ from typing import Any
 
 from k8slab.mesos.http import EventStream
 from k8slab.mesos.master import operator_events
-from k8slab.mesos.master.allocator import Allocator
+from k8slab.mesos.master.allocator import MIN_ALLOCATABLE, Allocator, Minimums
 from k8slab.mesos.master.membership import Membership, MembershipOptions
 from k8slab.mesos.master.model import Agent, Executor, Framework, Task, task_status
 from k8slab.mesos.master.offers import OfferBook
@@ -38,6 +38,7 @@ class MasterOptions:
     agent_ping_timeout: float = 15.0
     max_agent_ping_timeouts: int = 5
     offer_timeout: float | None = None
+    min_allocatable: Minimums = MIN_ALLOCATABLE
     roles: frozenset[str] | None = None
     root_submissions: bool = True
     flags: Mapping[str, str] = field(default_factory=dict)
@@ -64,7 +65,9 @@ class Master:
         self.start_time = time.time()
         self.elected_time: float | None = None
         self.leader: Mapping[str, Any] | None = None
-        self.allocator = Allocator(allocation_interval=options.allocation_interval)
+        self.allocator = Allocator(
+            allocation_interval=options.allocation_interval, min_allocatable=options.min_allocatable
+        )
         self.frameworks: dict[str, Framework] = {}
         self.completed_frameworks: deque[Framework] = deque(maxlen=MAX_COMPLETED_FRAMEWORKS)
         self.agents: dict[str, Agent] = {}
@@ -145,7 +148,9 @@ class Master:
         framework.stream, framework.stream_id = stream, stream_id
         framework.active, framework.recovered = True, False
         framework.suppressed = set(suppressed)
-        self.allocator.update_framework(framework_id, framework.roles, suppressed=framework.suppressed)
+        self.allocator.update_framework(
+            framework_id, framework.roles, suppressed=framework.suppressed, capabilities=framework.capabilities
+        )
         self.allocator.set_framework_active(framework_id, True)
         log.info("framework %s (%s) subscribed", framework_id, info["name"])
         framework.send(

@@ -101,6 +101,10 @@ class Framework:
     def roles(self) -> tuple[str, ...]:
         return framework_roles(self.info)
 
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return frozenset(known["type"] for known in self.info.get("capabilities", ()) if "type" in known)
+
     def capable(self, capability: str) -> bool:
         return any(known.get("type") == capability for known in self.info.get("capabilities", ()))
 
@@ -127,10 +131,7 @@ class Framework:
 
 @dataclass
 class Agent:
-    """``link`` carries events to it and is None while disconnected. Keys of tasks are (framework id, task id).
-
-    ``dynamic`` is what of ``resources`` was reserved after the agent started.
-    """
+    """``link`` carries events to it and is None while disconnected. Keys of tasks are (framework id, task id)."""
 
     agent_id: str
     info: dict[str, Any]
@@ -144,7 +145,6 @@ class Agent:
     tasks: dict[tuple[str, str], Task] = field(default_factory=dict)
     executors: dict[tuple[str, str], Executor] = field(default_factory=dict)
     offers: dict[str, Offer] = field(default_factory=dict)
-    dynamic: Resources = NONE
     pending_kills: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     @property

@@ -95,6 +95,16 @@ class OfferBook:
         if give_back:
             self._allocator.recover(offer.framework_id, offer.role, offer.agent_id, offer.resources)
 
+    def rebalance(self, roles: Iterable[str]) -> None:
+        """The weights of ``roles`` changed: what is on offer is taken back when that changes whose turn it is.
+
+        A weight counts for the roles below it as well.
+        """
+        used = {role for framework in self._frameworks.values() for role in framework.roles}
+        if any(role == changed or role.startswith(f"{changed}/") for changed in roles for role in used):
+            for offer in list(self._offers.values()):
+                self.rescind(offer)
+
     def rescind(self, offer: Offer) -> None:
         self.drop(offer)
         framework = self._frameworks.get(offer.framework_id)

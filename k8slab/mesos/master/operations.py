@@ -9,10 +9,13 @@ from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.model import Framework
 
 
-def tell_operation(framework: Framework, operation: Mapping[str, Any], state: str, message: str) -> None:
-    """UPDATE_OPERATION_STATUS for an operation with an id; the master's own word, so without uuid."""
+def tell_operation(
+    framework: Framework, operation: Mapping[str, Any], state: str, message: str = "", **extra: Any
+) -> None:
+    """UPDATE_OPERATION_STATUS for an operation with an id; the master's own word, so without uuid: like all that the
+    master itself says it is not acknowledged."""
     if "id" in operation:
-        _send(framework, operation["id"], state, message)
+        _send(framework, operation["id"], state, message, **extra)
 
 
 def reconcile_operations(master: Master, framework: Framework, reconcile: Mapping[str, Any]) -> None:
@@ -32,5 +35,7 @@ def reconcile_operations(master: Master, framework: Framework, reconcile: Mappin
 
 
 def _send(framework: Framework, operation_id: Mapping[str, Any], state: str, message: str, **extra: Any) -> None:
-    status = {"operation_id": dict(operation_id), "state": state, "message": message, **extra}
+    status = {"operation_id": dict(operation_id), "state": state, **extra}
+    if message:
+        status["message"] = message
     framework.send({"type": "UPDATE_OPERATION_STATUS", "update_operation_status": {"status": status}})

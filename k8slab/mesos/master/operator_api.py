@@ -16,19 +16,17 @@ from k8slab.mesos.master.leading import not_leading
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.metrics import metrics
 from k8slab.mesos.master.operator_stream import OperatorStream
-from k8slab.mesos.master.reservations import ReservationError, reserve, unreserve
-
-Reserve = Callable[[Master, str, list[dict[str, Any]]], None]
+from k8slab.mesos.master.reserving import Conflict, Invalid, operator_convert
 
 NEEDS = {
     "SET_LOGGING_LEVEL",
     "LIST_FILES",
     "READ_FILE",
     "UPDATE_WEIGHTS",
-    "TEARDOWN",
-    "MARK_AGENT_GONE",
     "RESERVE_RESOURCES",
     "UNRESERVE_RESOURCES",
+    "TEARDOWN",
+    "MARK_AGENT_GONE",
 }
 
 
@@ -57,10 +55,10 @@ class OperatorApi:
         self._acts: dict[str, Callable[[dict[str, Any]], Awaitable[web.Response]]] = {
             "SET_LOGGING_LEVEL": self._set_logging_level,
             "UPDATE_WEIGHTS": self._update_weights,
+            "RESERVE_RESOURCES": lambda asked: self._convert_resources("RESERVE", asked),
+            "UNRESERVE_RESOURCES": lambda asked: self._convert_resources("UNRESERVE", asked),
             "TEARDOWN": self._teardown,
             "MARK_AGENT_GONE": self._mark_agent_gone,
-            "RESERVE_RESOURCES": lambda asked: self._reserve(reserve, asked),
-            "UNRESERVE_RESOURCES": lambda asked: self._reserve(unreserve, asked),
         }
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -158,11 +156,11 @@ class OperatorApi:
     async def _update_weights(self, asked: dict[str, Any]) -> web.Response:
         return await update_weights(self._master, asked.get("weight_infos", []))
 
+    async def _convert_resources(self, kind: str, asked: dict[str, Any]) -> web.Response:
+        return convert_resources(self._master, kind, asked["agent_id"]["value"], asked.get("resources", []))
+
     async def _teardown(self, asked: dict[str, Any]) -> web.Response:
         return teardown(self._master, asked["framework_id"]["value"])
-
-    async def _reserve(self, act: Reserve, asked: dict[str, Any]) -> web.Response:
-        return change_reservations(self._master, act, asked["agent_id"]["value"], asked.get("resources", []))
 
     async def _mark_agent_gone(self, asked: dict[str, Any]) -> web.Response:
         agent_id = asked["agent_id"]["value"]
@@ -178,8 +176,21 @@ class OperatorApi:
 async def update_weights(master: Master, infos: list[dict[str, Any]]) -> web.Response:
     if error := cluster_views.weights_error(infos):
         return refuse(400, f"Failed to validate update weights request JSON: {error}")
-    await master.set_weights({info["role"].strip(): info["weight"] for info in infos})
+    weights = {info["role"].strip(): info["weight"] for info in infos}
+    await master.set_weights(weights)
+    master.offers.rebalance(weights)
     return web.Response()
+
+
+def convert_resources(master: Master, kind: str, agent_id: str, resources: list[dict[str, Any]]) -> web.Response:
+    """RESERVE or UNRESERVE: 202 once the agent is told, 409 while the resources are in use."""
+    try:
+        operator_convert(master, kind, agent_id, resources)
+    except Invalid as error:
+        return refuse(400, str(error))
+    except Conflict as error:
+        return refuse(409, str(error))
+    return web.Response(status=202)
 
 
 def teardown(master: Master, framework_id: str) -> web.Response:
@@ -188,14 +199,6 @@ def teardown(master: Master, framework_id: str) -> web.Response:
         return refuse(400, "No framework found with specified ID")
     master.remove_framework(framework)
     return web.Response()
-
-
-def change_reservations(master: Master, act: Reserve, agent_id: str, resources: list[dict[str, Any]]) -> web.Response:
-    try:
-        act(master, agent_id, resources)
-    except ReservationError as error:
-        return refuse(error.status, error.text)
-    return web.Response(status=202)
 
 
 def _pairs(values: Mapping[str, Any]) -> list[dict[str, Any]]:

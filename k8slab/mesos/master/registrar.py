@@ -49,6 +49,7 @@ class Registrar:
         self._on_failure = on_failure
         self._registry = Registry()
         self._waiting: list[tuple[Mutation, asyncio.Future[None]]] = []
+        self._batch: list[asyncio.Future[None]] = []
         self._sizes: dict[str, int] = {}
         self._storing: asyncio.Task[None] | None = None
         self._failure: str | None = None
@@ -83,19 +84,19 @@ class Registrar:
         await asyncio.shield(done)
 
     async def _store_all(self) -> None:
-        batch: list[asyncio.Future[None]] = []
         try:
             while self._waiting:
                 waiting, self._waiting = self._waiting, []
-                batch = [done for _, done in waiting]
+                self._batch = [done for _, done in waiting]
                 for mutation, _ in waiting:
                     mutation(self._registry)
                 await self._store(self._registry.take_dirty())
-                for done in batch:
+                for done in self._batch:
                     done.set_result(None)
+                self._batch = []
             self._storing = None
         except (RegistryError, TimeoutError) as error:
-            self._fail(str(error) or f"the registry was not stored within {self._store_timeout:g} s", batch)
+            self._fail(str(error) or f"the registry was not stored within {self._store_timeout:g} s")
 
     async def _store(self, shards: Mapping[str, bytes]) -> None:
         began = time.perf_counter()
@@ -105,9 +106,9 @@ class Registrar:
         self.store_ms = (time.perf_counter() - began) * 1000
         self.stores += 1
 
-    def _fail(self, reason: str, batch: list[asyncio.Future[None]]) -> None:
+    def _fail(self, reason: str) -> None:
         self._failure = reason
-        for done in [*batch, *(done for _, done in self._waiting)]:
+        for done in [*self._batch, *(done for _, done in self._waiting)]:
             done.set_exception(RegistryError(reason))
             # Whoever asked may have gone meanwhile; that is no error of its own.
             done.exception()
@@ -116,7 +117,7 @@ class Registrar:
     def metrics(self) -> dict[str, float]:
         return {
             "registrar/log/recovered": float(self.recovered),
-            "registrar/queued_operations": len(self._waiting),
+            "registrar/queued_operations": len(self._batch) + len(self._waiting),
             "registrar/registry_size_bytes": sum(self._sizes.values()),
             "registrar/state_fetch_ms": self.fetch_ms,
             "registrar/state_store_ms": self.store_ms,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -19,8 +18,7 @@ from k8slab.mesos.master.agent_api import AgentApi
 from k8slab.mesos.master.leading import not_leading, redirect
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.metrics import metrics
-from k8slab.mesos.master.operator_api import OperatorApi, Reserve, change_reservations, teardown, update_weights
-from k8slab.mesos.master.reservations import reserve, unreserve
+from k8slab.mesos.master.operator_api import OperatorApi, convert_resources, teardown, update_weights
 from k8slab.mesos.master.scheduler_api import SchedulerApi
 from k8slab.mesos.messages import ConversionError, convert
 
@@ -84,13 +82,13 @@ def _add_acts(table: Routes, master: Master) -> None:
             master, {"GET": lambda: cluster_views.weights(master)}, {"PUT": lambda body: _put_weights(master, body)}
         ),
     )
+    for path, kind in (("/reserve", "RESERVE"), ("/unreserve", "UNRESERVE")):
+        table.add(path, _by_method(master, {}, {"POST": _converting(master, kind)}))
     nothing: dict[str, Callable[[], Any]] = {"GET": dict}
     quota = _not_served("quota")
     table.add("/quota", _by_method(master, nothing, {"POST": quota, "DELETE": quota}))
     table.add("/maintenance/schedule", _by_method(master, nothing, {"POST": _not_served("maintenance")}))
     table.add("/maintenance/status", _by_method(master, nothing, {}))
-    for path, act in (("/reserve", reserve), ("/unreserve", unreserve)):
-        table.add(path, _by_method(master, {}, {"POST": partial(_reserve, master, act)}))
     for path in NOT_SERVED:
         table.add(path, _by_method(master, {}, {"POST": _not_served(path.strip("/"))}))
 
@@ -166,19 +164,22 @@ async def _teardown(master: Master, body: bytes) -> web.Response:
     return teardown(master, framework_id)
 
 
-async def _reserve(master: Master, act: Reserve, body: bytes) -> web.Response:
-    form = parse_qs(body.decode(errors="replace"))
-    for name in ("slaveId", "resources"):
-        if name not in form:
-            return refuse(400, f"Missing '{name}' query parameter in the request body")
-    try:
-        resources = parse_json(form["resources"][0].encode())
-        if not isinstance(resources, list):
-            raise ValueError("Expecting a JSON array")
-        converted = [convert("Resource", resource) for resource in resources]
-    except (ConversionError, ValueError) as error:
-        return refuse(400, f"Error in parsing 'resources' query parameter in the request body: {error}")
-    return change_reservations(master, act, form["slaveId"][0], converted)
+def _converting(master: Master, kind: str) -> Act:
+    async def act(body: bytes) -> web.Response:
+        form = parse_qs(body.decode(errors="replace"))
+        for name in ("slaveId", "resources"):
+            if name not in form:
+                return refuse(400, f"Missing '{name}' query parameter in the request body")
+        try:
+            listed = parse_json(form["resources"][0].encode())
+            if not isinstance(listed, list):
+                raise ValueError("Expecting a JSON array")
+            resources = [convert("Resource", item) for item in listed]
+        except (ConversionError, ValueError) as error:
+            return refuse(400, f"Error in parsing 'resources' query parameter in the request body: {error}")
+        return convert_resources(master, kind, form["slaveId"][0], resources)
+
+    return act
 
 
 async def _put_weights(master: Master, body: bytes) -> web.Response:

@@ -11,7 +11,7 @@ from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, ge
 from tests.daemons.processes import NotReady
 
 
-async def test_a_frozen_agent_is_unreachable_and_returns_with_its_tasks(cluster: Cluster) -> None:
+async def test_row_25_a_frozen_agent_is_unreachable_and_returns_with_its_tasks(cluster: Cluster) -> None:
     cluster.master("--agent_ping_timeout=500ms", "--max_agent_ping_timeouts=3", "--allocation_interval=200ms")
     agent = cluster.agent()
     async with (
@@ -23,12 +23,14 @@ async def test_a_frozen_agent_is_unreachable_and_returns_with_its_tasks(cluster:
         await aware.launch(command("informed", "sleep 1000", cpus=1), refuse_seconds=0.2)
         await old.status("plain", "TASK_RUNNING")
         await aware.status("informed", "TASK_RUNNING")
+        outstanding = await aware.offer()
         agent.daemon.signal(signal.SIGSTOP)
         lost = await old.status("plain", "TASK_LOST")
         unreachable = await aware.status("informed", "TASK_UNREACHABLE")
         for status in (lost, unreachable):
             assert (status["source"], status["reason"]) == ("SOURCE_MASTER", "REASON_AGENT_REMOVED")
         assert unreachable["unreachable_time"]["nanoseconds"] > 0
+        assert (await aware.event("RESCIND"))["rescind"] == {"offer_id": outstanding["id"]}
         for driver in (old, aware):
             assert (await driver.event("FAILURE"))["failure"] == {"agent_id": offer["agent_id"]}
         assert (await cluster.state())["unreachable_slaves"] == 1

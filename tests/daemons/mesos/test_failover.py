@@ -93,7 +93,7 @@ async def test_election_and_redirects(zookeeper: ZooKeeper, cluster: Cluster) ->
         assert str(redirected.client.framework_id).startswith(state["id"])
 
 
-async def test_tasks_survive_their_leader(zookeeper: ZooKeeper, cluster: Cluster) -> None:
+async def test_row_28_tasks_survive_their_leader(zookeeper: ZooKeeper, cluster: Cluster) -> None:
     cluster.zk = zookeeper.url(f"/mesos-{uuid.uuid4()}")
     leader = await three_masters(cluster)
     cluster.agent("--zk_session_timeout=1secs")

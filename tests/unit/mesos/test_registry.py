@@ -33,6 +33,7 @@ class Gated:
 
     def __init__(self) -> None:
         self.stored: list[Mapping[str, bytes]] = []
+        self.begun: asyncio.Queue[None] = asyncio.Queue()
         self.gate = asyncio.Semaphore(0)
         self.error: Exception | None = None
 
@@ -41,6 +42,7 @@ class Gated:
 
     async def store(self, shards: Mapping[str, bytes]) -> None:
         self.stored.append(shards)
+        self.begun.put_nowait(None)
         await self.gate.acquire()
         if self.error is not None:
             raise self.error
@@ -124,20 +126,18 @@ async def test_mutations_that_come_during_a_store_share_the_next() -> None:
     keeper = registrar(storage, failures)
     await keeper.recover()
     first = asyncio.create_task(keeper.apply(lambda registry: registry.admit(info("first"))))
-    while not storage.stored:
-        await asyncio.sleep(0)
+    await storage.begun.get()
     names = [f"agent-{number}" for number in range(50)]
     others = [
         asyncio.create_task(keeper.apply(lambda registry, name=name: registry.admit(info(name)))) for name in names
     ]
-    while keeper.metrics()["registrar/queued_operations"] < len(others):
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert keeper.metrics()["registrar/queued_operations"] == 1 + len(others)
     assert len(storage.stored) == 1
     assert not first.done()
     storage.gate.release()
     await first
-    while len(storage.stored) < 2:
-        await asyncio.sleep(0)
+    await storage.begun.get()
     assert not any(other.done() for other in others)
     storage.gate.release()
     await asyncio.gather(*others)
@@ -149,11 +149,10 @@ async def test_a_store_that_fails_ends_everything_once() -> None:
     storage, failures = Gated(), list[str]()
     keeper = registrar(storage, failures)
     running = asyncio.create_task(keeper.apply(lambda registry: registry.set_weights({"a": 2.0})))
-    while not storage.stored:
-        await asyncio.sleep(0)
+    await storage.begun.get()
     waiting = asyncio.create_task(keeper.apply(lambda registry: registry.set_weights({"b": 2.0})))
-    while not keeper.metrics()["registrar/queued_operations"]:
-        await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert keeper.metrics()["registrar/queued_operations"] == 2
     storage.error = RegistryError("another master took over the registry")
     storage.gate.release()
     outcomes = await asyncio.gather(running, waiting, return_exceptions=True)
@@ -191,7 +190,7 @@ async def test_one_at_a_time_through_the_rate_limit() -> None:
 
 @pytest.mark.parametrize("text", ["", "1", "0/1mins", "x/1mins", "1/forever"])
 def test_what_is_no_rate(text: str) -> None:
-    with pytest.raises(ValueError, match="expected|not a duration"):
+    with pytest.raises(ValueError, match=r"expected|not a duration"):
         parse_rate(text)
 
 

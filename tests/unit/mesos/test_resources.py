@@ -6,10 +6,16 @@ from hypothesis import strategies as st
 
 from k8slab.mesos.attributes import parse_attributes, summary
 from k8slab.mesos.durations import format_duration, parse_duration
-from k8slab.mesos.resources import NONE, Resources, cut, join
+from k8slab.mesos.reservations import DYNAMIC, STATIC, Reservation
+from k8slab.mesos.resources import NONE, Resources, cut, join, with_reservations
 
 names = st.sampled_from(["cpus", "mem", "disk"])
-keys = st.tuples(names, st.sampled_from(["*", "web"]))
+stacks = (
+    (Reservation(DYNAMIC, "web", "me"),),
+    (Reservation(DYNAMIC, "web", None, (("a", "b"), ("c", None))),),
+    (Reservation(STATIC, "web"), Reservation(DYNAMIC, "web/shop", "me")),
+)
+keys = st.tuples(names, st.sampled_from(["*", "web", *stacks]))
 spans = st.lists(
     st.tuples(st.integers(0, 40), st.integers(0, 5)).map(lambda pair: (pair[0], sum(pair))), max_size=6
 ).map(join)
@@ -93,3 +99,45 @@ def test_durations_as_text() -> None:
     assert format_duration(5) == "5secs"
     with pytest.raises(ValueError, match="secs"):
         parse_duration("10")
+
+
+@given(bundles)
+def test_reservations_are_taken_off_one_by_one(bundle: Resources) -> None:
+    assert bundle.stripped().totals() == bundle.popped().totals() == bundle.totals()
+    assert not bundle.stripped().dynamic()
+    assert not bundle.popped().popped().reserved()
+    assert with_reservations(bundle.stripped(), bundle) == bundle
+    assert total_of(bundle) == bundle
+
+
+def total_of(bundle: Resources) -> Resources:
+    whole = bundle.unreserved()
+    for part in bundle.reserved().values():
+        whole += part
+    return whole
+
+
+def test_reservations_in_both_forms() -> None:
+    old = {"name": "cpus", "type": "SCALAR", "scalar": {"value": 1.0}, "role": "web", "reservation": {"principal": "p"}}
+    new = {
+        "name": "cpus",
+        "type": "SCALAR",
+        "scalar": {"value": 1.0},
+        "reservations": [{"type": "DYNAMIC", "role": "web", "principal": "p"}],
+    }
+    assert Resources.from_json([old]) == Resources.from_json([new])
+    assert Resources.from_json([new]).to_json() == [old]
+    assert Resources.from_json([old]).to_json(refined=True) == [new]
+
+
+def test_more_reserved_than_there_is() -> None:
+    reserved = Resources({("cpus", (Reservation(DYNAMIC, "web"),)): 2000})
+    with pytest.raises(ValueError, match="only cpus:1"):
+        with_reservations(Resources.parse("cpus:1"), reserved)
+
+
+def test_nothing_is_reserved_for_everybody() -> None:
+    with pytest.raises(ValueError, match="other than"):
+        Resources.from_json(
+            [{"name": "cpus", "type": "SCALAR", "scalar": {"value": 1}, "reservations": [{"role": "*"}]}]
+        )
