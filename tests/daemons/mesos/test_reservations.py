@@ -253,5 +253,6 @@ async def test_a_reservation_outlives_agent_and_leader(zookeeper: ZooKeeper, clu
         )
         assert cpus(offer) == [scalar("cpus", 3.0), kept]
     following = await eventually(lambda: leader_of(cluster.masters), what="the next leader")
+    assert following is not None
     shown = (await get_json(f"{following.url}/slaves"))["slaves"][0]["reserved_resources"]
     assert shown["web"]["cpus"] == 1.0
