@@ -134,15 +134,13 @@ class Allocator:
         framework_id: str,
         roles: Iterable[str],
         *,
+        capabilities: Iterable[str],
         suppressed: Iterable[str] = (),
-        capabilities: Iterable[str] | None = None,
     ) -> None:
-        """``capabilities`` None: they stay as they were."""
         framework = self._frameworks[framework_id]
         before, framework.roles = framework.roles, tuple(roles)
         framework.suppressed = set(suppressed)
-        if capabilities is not None:
-            framework.capabilities = frozenset(capabilities)
+        framework.capabilities = frozenset(capabilities)
         for role in framework.roles:
             self._tree.enter(role)
         for role in before:

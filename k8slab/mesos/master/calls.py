@@ -53,7 +53,10 @@ class SchedulerCalls:
         framework.info = dict(info)
         framework.suppressed = set(suppressed)
         self._master.allocator.update_framework(
-            framework.framework_id, framework.roles, suppressed=framework.suppressed
+            framework.framework_id,
+            framework.roles,
+            capabilities=framework.capabilities,
+            suppressed=framework.suppressed,
         )
         for offer in list(framework.offers.values()):
             if offer.role not in framework.roles:
