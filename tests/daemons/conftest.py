@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.daemons.k8sm import images
 from tests.daemons.processes import Etcd, Supervisor, ZooKeeper, start_etcd, start_zookeeper
 
 REPORTS = pytest.StashKey[dict[str, pytest.TestReport]]()
@@ -55,6 +56,14 @@ def session_supervisor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sup
     owned = Supervisor(tmp_path_factory.mktemp("session"))
     yield owned
     owned.close()
+
+
+@pytest.fixture(scope="session")
+def pod_images() -> Iterator[None]:
+    """One process' tests share them: whoever took them away by itself would take them from the others too."""
+    images.build()
+    yield
+    images.remove()
 
 
 @pytest.fixture(scope="session")

@@ -7,16 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from k8slab.kube.client import KubeClient
-from tests.daemons.k8sm import images
 from tests.daemons.k8sm.cluster import Cluster, containers_of_node, finish, start
 from tests.daemons.processes import Supervisor, eventually
-
-
-@pytest.fixture(scope="session")
-def pod_images() -> Iterator[None]:
-    images.build()
-    yield
-    images.remove()
 
 
 @pytest.fixture(scope="session")

@@ -177,15 +177,15 @@ async def test_without_a_leader_there_is_an_error_with_a_remedy(small: Cluster) 
 
 
 @pytest.fixture
-def image() -> Iterator[str]:
-    images.build()
+def image(pod_images: None, cluster: Cluster) -> Iterator[str]:
     yield images.SHELL
     # The agent keeps what ended for hours; its sandbox says whose it was.
-    listing = ["docker", "ps", "-aq", "--filter", f"ancestor={images.SHELL}"]
-    left = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split()
-    if left:
-        subprocess.run(["docker", "rm", "-f", *left], check=True, capture_output=True)
-    images.remove()
+    sandbox = '{{.ID}} {{.Label "org.apache.mesos.sandbox"}}'
+    listing = ["docker", "ps", "-a", "--filter", "label=org.apache.mesos.sandbox", "--format", sandbox]
+    for line in subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines():
+        container, _, directory = line.partition(" ")
+        if any(directory.startswith(str(agent.work_dir)) for agent in cluster.agents):
+            subprocess.run(["docker", "rm", "-f", container], check=True, capture_output=True)
 
 
 async def test_a_command_in_a_container(master: Cluster, image: str) -> None:

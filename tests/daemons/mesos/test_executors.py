@@ -40,7 +40,11 @@ async def executor_pid(agent: Node) -> int:
 
 
 async def all_acknowledged(agent: Node) -> bool:
-    journals = [path.read_bytes() for path in agent.work_dir.glob("meta/slaves/latest/**/task.updates")]
+    try:
+        journals = [path.read_bytes() for path in agent.work_dir.glob("meta/slaves/latest/**/task.updates")]
+    except FileNotFoundError:
+        # The agent was just putting one away.
+        return False
     return all(text.count(b'"UPDATE"') == text.count(b'"ACK"') for text in journals)
 
 
