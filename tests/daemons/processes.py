@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
+import random
 import selectors
 import signal
 import socket
@@ -12,7 +15,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -28,10 +31,29 @@ class NotReady(AssertionError):
     """A daemon did not come up; the message ends with its log."""
 
 
+# Below those that the kernel gives to connections: one of these would be taken between being found free and being used,
+# or while its daemon is away. Agents offer 31000 to 32000.
+PORTS = range(10_000, 31_000)
+WORKERS = 8
+
+
+def _ports() -> Iterator[int]:
+    """Each of this process' share of them, over and over: processes of one test run do not get in each other's way."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+    share = list(PORTS[worker::WORKERS])
+    start = random.randrange(len(share))
+    return itertools.cycle(share[start:] + share[:start])
+
+
+_CANDIDATES = _ports()
+
+
 def free_port(host: str = "127.0.0.1") -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    for port in _CANDIDATES:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((host, port))
+            return port
+    raise AssertionError("there are always more candidates")
 
 
 async def eventually(
