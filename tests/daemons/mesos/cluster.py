@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -202,3 +203,14 @@ def command(task_id: str, value: str, **fields: Any) -> dict[str, Any]:
 
 
 __all__ = ["Cluster", "Driver", "Node", "command", "eventually", "get_json", "scalar", "task"]
+
+
+def remove_containers(agents: Sequence[Node]) -> None:
+    """Those that the agents have in the engine: their sandboxes say whose they are."""
+    shown = '{{.ID}} {{.Label "org.apache.mesos.sandbox"}}'
+    listing = ["docker", "ps", "-a", "--filter", "label=org.apache.mesos.sandbox", "--format", shown]
+    for line in subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines():
+        container, _, sandbox = line.partition(" ")
+        if any(sandbox.startswith(str(agent.work_dir)) for agent in agents):
+            # An agent may be removing it itself at this moment, which the engine calls a failure of ours.
+            subprocess.run(["docker", "rm", "--force", container], check=False, capture_output=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import subprocess
 import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.daemons.k8sm import images
-from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, get_json
+from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, get_json, remove_containers
 from tests.daemons.mesos.test_failover import leader_of, three_masters
 from tests.daemons.processes import ZooKeeper
 
@@ -179,13 +178,8 @@ async def test_without_a_leader_there_is_an_error_with_a_remedy(small: Cluster) 
 @pytest.fixture
 def image(pod_images: None, cluster: Cluster) -> Iterator[str]:
     yield images.SHELL
-    # The agent keeps what ended for hours; its sandbox says whose it was.
-    sandbox = '{{.ID}} {{.Label "org.apache.mesos.sandbox"}}'
-    listing = ["docker", "ps", "-a", "--filter", "label=org.apache.mesos.sandbox", "--format", sandbox]
-    for line in subprocess.run(listing, check=True, capture_output=True, text=True).stdout.splitlines():
-        container, _, directory = line.partition(" ")
-        if any(directory.startswith(str(agent.work_dir)) for agent in cluster.agents):
-            subprocess.run(["docker", "rm", "-f", container], check=True, capture_output=True)
+    # The agent keeps what ended for hours.
+    remove_containers(cluster.agents)
 
 
 async def test_a_command_in_a_container(master: Cluster, image: str) -> None:

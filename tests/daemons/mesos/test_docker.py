@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from k8slab.mesos.client.stream import decode_bytes
-from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually
+from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, remove_containers
 
 IMAGE = f"k8slab-test/shell:{os.getpid()}"
 
@@ -48,13 +48,7 @@ def image() -> Iterator[str]:
 def engine(image: str, master: Cluster) -> Iterator[Cluster]:
     agent = master.agent("--containerizers=docker,mesos", "--docker_remove_delay=0secs")
     yield master
-    label = "label=org.apache.mesos.sandbox"
-    for line in docker(
-        "ps", "-a", "--filter", label, "--format", '{{.Names}} {{.Label "org.apache.mesos.sandbox"}}'
-    ).splitlines():
-        name, _, sandbox = line.partition(" ")
-        if sandbox.startswith(str(agent.work_dir)):
-            docker("rm", "--force", name)
+    remove_containers([agent])
 
 
 def contained(task_id: str, line: str, *, network: str = "HOST", **fields: Any) -> dict[str, Any]:
