@@ -21,6 +21,7 @@ class MasterDetector:
         self._leader: str | None = None
         self._moved = asyncio.Event()
         self._addresses: list[str] = []
+        self._tried = 0
         if master.startswith("zk://"):
             address = ZooKeeperAddress.parse(master)
             self._group = MasterGroup(address, session_timeout=session_timeout, on_change=self._changed)
@@ -66,8 +67,12 @@ class MasterDetector:
     def give_up(self, tried: str) -> None:
         """``tried`` did not serve: the next one of several addresses is worth a try. ZooKeeper needs no such guess."""
         if self._addresses and self._leader == tried:
-            before = self._addresses.index(tried) if tried in self._addresses else -1
-            self._lead(self._addresses[(before + 1) % len(self._addresses)])
+            # One that only a redirect named, such as a host name that means nothing here, is not among them: next is
+            # the one after that which sent us there.
+            if tried in self._addresses:
+                self._tried = self._addresses.index(tried)
+            self._tried = (self._tried + 1) % len(self._addresses)
+            self._lead(self._addresses[self._tried])
 
     async def close(self) -> None:
         if self._group is not None:

@@ -117,10 +117,21 @@ async def test_several_addresses_are_tried_in_turn() -> None:
     detector.give_up("b:1")
     assert await detector.leader() == "elsewhere:5050", "only what was tried is given up"
     detector.give_up("elsewhere:5050")
-    assert await detector.leader() == "a:5050"
+    assert await detector.leader() == "c:2", "b:1 sent us there and would again"
 
 
 @pytest.mark.parametrize("master", ["", "a,,b", "a:x", "zk://h:1", ":5050"])
 def test_what_is_no_address_is_refused(master: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         MasterDetector(master)
+
+
+def test_a_leader_that_a_redirect_names_and_nobody_can_find_is_looked_for_at_the_next_address() -> None:
+    detector = MasterDetector("10.0.0.1,10.0.0.2,10.0.0.3")
+    seen = []
+    for _ in range(3):
+        seen.append(detector.current)
+        detector.redirect("//a-name-of-the-lab:5050/api/v1/scheduler")
+        detector.give_up("a-name-of-the-lab:5050")
+    assert seen == ["10.0.0.1:5050", "10.0.0.2:5050", "10.0.0.3:5050"]
+    assert detector.current == "10.0.0.1:5050"
