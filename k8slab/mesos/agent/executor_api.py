@@ -103,7 +103,7 @@ class ExecutorApi:
             if task.state == "TASK_STAGING" and task.task_id not in has:
                 state = lost_state(agent.frameworks.get(executor.framework_id))
                 agent.end_task(executor, task, state, "AGENT_RESTARTED", "Task launched during agent restart")
-        agent.deliver(executor)
+        agent.launches.deliver(executor)
         for task_id, event in executor.pending_kills.items():
             if task_id in executor.tasks and not executor.tasks[task_id].terminal:
                 executor.send(event)

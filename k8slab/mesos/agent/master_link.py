@@ -153,9 +153,16 @@ class MasterLink:
                     agent.updates.resume()
                     self._on_registered()
                 elif (handler := handlers.get(event["type"])) is not None:
-                    handler(event)
+                    self._carry_out(handler, event)
                 else:
                     log.warning("event %s of the master is not known here", event["type"])
+
+    def _carry_out(self, handler: Callable[[dict[str, Any]], None], event: dict[str, Any]) -> None:
+        """What fails for one event is no trouble of the link, nor of the other tasks here."""
+        try:
+            handler(event)
+        except Exception:
+            log.exception("%s could not be carried out: %s", event["type"], event)
 
     def _handlers(self, agent: Agent) -> dict[str, Callable[[dict[str, Any]], None]]:
         def executor_do(event: dict[str, Any], action: Callable[[Any], None]) -> None:
@@ -167,7 +174,7 @@ class MasterLink:
         def reconcile(event: dict[str, Any]) -> None:
             framework_id, task_id = event["framework_id"]["value"], event["task_id"]["value"]
             if agent.find_task(framework_id, task_id) is None:
-                agent.tell_unknown(framework_id, task_id)
+                agent.tell_unknown(framework_id, task_id, partition_aware=event.get("partition_aware", False))
 
         return {
             "PING": lambda event: self.send({"type": "PONG"}),
@@ -176,7 +183,10 @@ class MasterLink:
                 event["framework_info"], event["executor"], event["task_group"], event["role"]
             ),
             "KILL_TASK": lambda event: agent.kill_task(
-                event["framework_id"]["value"], event["task_id"]["value"], event.get("kill_policy")
+                event["framework_id"]["value"],
+                event["task_id"]["value"],
+                event.get("kill_policy"),
+                partition_aware=event.get("partition_aware", False),
             ),
             "ACKNOWLEDGE": lambda event: agent.acknowledge(
                 event["framework_id"]["value"], event["task_id"]["value"], event["uuid"]

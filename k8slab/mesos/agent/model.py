@@ -41,6 +41,13 @@ class Task:
     def terminal(self) -> bool:
         return self.state in TERMINAL
 
+    def take(self, status: dict[str, Any]) -> None:
+        """The latest word; of several in the same state one after the other only the last is remembered."""
+        if self.statuses and self.statuses[-1]["state"] == status["state"]:
+            self.statuses.pop()
+        self.statuses.append(status)
+        self.state = status["state"]
+
 
 @dataclass
 class Executor:
@@ -94,6 +101,19 @@ class Executor:
     def send(self, event: dict[str, Any]) -> None:
         if self.stream is not None:
             self.stream.send(event)
+
+    def disconnect(self) -> None:
+        if self.stream is not None:
+            self.stream.close()
+
+    def has_told(self, status: dict[str, Any]) -> bool:
+        """Whether this is a repetition of what one of its ended tasks was done with."""
+        return any(
+            known["uuid"] == status["uuid"]
+            for task in self.completed_tasks
+            if task.task_id == status["task_id"]["value"]
+            for known in task.statuses
+        )
 
     def stop_timer(self) -> None:
         if self.timer is not None:

@@ -131,11 +131,16 @@ class AgentCalls:
                         "type": "RECONCILE_TASK",
                         "framework_id": {"value": task.framework_id},
                         "task_id": {"value": task.task_id},
+                        "partition_aware": self._partition_aware(task.framework_id),
                     }
                 )
         for event in agent.pending_kills.values():
             agent.send(event)
         agent.pending_kills.clear()
+
+    def _partition_aware(self, framework_id: str) -> bool:
+        framework = self._master.frameworks.get(framework_id)
+        return framework is not None and framework.capable("PARTITION_AWARE")
 
     def _know_framework(self, agent: Agent, info: dict[str, Any]) -> None:
         framework_id = info["id"]["value"]

@@ -171,7 +171,12 @@ class SchedulerCalls:
         if "agent_id" in kill and kill["agent_id"]["value"] != task.agent_id:
             log.warning("KILL of %s ignored: it runs on %s", task_id, task.agent_id)
             return
-        event = {"type": "KILL_TASK", "framework_id": {"value": framework.framework_id}, "task_id": kill["task_id"]}
+        event = {
+            "type": "KILL_TASK",
+            "framework_id": {"value": framework.framework_id},
+            "task_id": kill["task_id"],
+            "partition_aware": framework.capable("PARTITION_AWARE"),
+        }
         if "kill_policy" in kill:
             event["kill_policy"] = kill["kill_policy"]
         agent = self._master.agents[task.agent_id]
