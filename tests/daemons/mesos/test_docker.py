@@ -16,6 +16,7 @@ import pytest
 
 from k8slab.mesos.client.stream import decode_bytes
 from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, remove_containers
+from tests.daemons.mesos.test_executors import all_acknowledged
 
 IMAGE = f"k8slab-test/shell:{os.getpid()}"
 
@@ -139,6 +140,7 @@ async def test_containers_outlive_the_agent_and_end_with_their_executor(engine: 
         await driver.launch(contained("kept", "sleep 1000"), contained("orphan", "sleep 1000"))
         kept = await driver.status("kept", "TASK_RUNNING")
         orphan = await driver.status("orphan", "TASK_RUNNING")
+        await eventually(lambda: all_acknowledged(agent), what="the agent owes nothing")
         agent.daemon.kill()
         os.kill(orphan["container_status"]["executor_pid"], 9)
         await agent.daemon.start_async()
