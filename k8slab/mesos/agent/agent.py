@@ -112,7 +112,8 @@ class Agent:
             # A group is started whole or not at all.
             for other in [queued for queued in executor.queued.values() if queued is task or _together(queued, task)]:
                 self.end_task(executor, other, "TASK_KILLED", "TASK_KILLED_DURING_LAUNCH", text)
-            if not executor.live:
+            # One that was subscribed once and only lost its connection comes back, and may be given other tasks.
+            if executor.state == "registering" and not executor.live:
                 self.terminate(executor, "TASK_KILLED_DURING_LAUNCH", text)
             return
         event: dict[str, Any] = {"type": "KILL", "kill": {"task_id": {"value": task_id}}}
@@ -121,6 +122,18 @@ class Agent:
         if executor.stream is None:
             executor.pending_kills[task_id] = event
         executor.send(event)
+
+    def cannot_run(self, framework_info: Mapping[str, Any], task_id: str, trouble: Exception) -> None:
+        """A task the agent failed over: it has an end all the same."""
+        framework_id = framework_info["id"]["value"]
+        text = f"The agent failed to start the task: {trouble!r}"
+        if (found := self.find_task(framework_id, task_id)) is not None:
+            self.end_task(*found, "TASK_FAILED", "CONTAINER_LAUNCH_FAILED", text)
+        else:
+            status = own_status(self.agent_id, task_id, "TASK_FAILED", "CONTAINER_LAUNCH_FAILED", text)
+            self.updates.add(framework_id, status, journal=None)
+        if (framework := self.frameworks.get(framework_id)) is not None:
+            self.forget_if_idle(framework)
 
     def find_task(self, framework_id: str, task_id: str) -> tuple[Executor, Task] | None:
         framework = self.frameworks.get(framework_id)
@@ -201,7 +214,8 @@ class Agent:
         executor, task = found
         executor.tasks.pop(task_id, None)
         executor.completed_tasks.append(task)
-        self.checkpoint.forget_task(self.agent_id, executor, task_id)
+        with suppressed(f"what was written of task {task_id} stays"):
+            self.checkpoint.forget_task(self.agent_id, executor, task_id)
         if executor.state == "terminated":
             self._forget_if_done(executor)
 
@@ -246,12 +260,13 @@ class Agent:
         executor.timer = self.later(grace if executor.stream is not None else 0.0, self.kill_executor, executor)
 
     def shutdown_framework(self, framework_id: str) -> None:
+        # Of one that is not here there may still be updates: nobody is left to acknowledge them.
+        self.updates.forget_framework(framework_id)
         framework = self.frameworks.get(framework_id)
         if framework is None:
             return
         log.info("framework %s is shut down", framework_id)
         framework.terminating = True
-        self.updates.forget_framework(framework_id)
         for executor in list(framework.executors.values()):
             if executor.state == "terminated":
                 self._forget(executor)
@@ -303,6 +318,17 @@ class Agent:
         del framework.executors[executor.executor_id]
         framework.completed_executors.append(executor)
         self.forget_if_idle(framework)
+
+    def know_framework(self, info: dict[str, Any]) -> Framework:
+        """The framework of this FrameworkInfo, with what it had here before if it was a completed one."""
+        framework_id = info["id"]["value"]
+        if (framework := self.frameworks.get(framework_id)) is not None:
+            return framework
+        framework = self.frameworks[framework_id] = Framework(info)
+        for before in [known for known in self.completed_frameworks if known.framework_id == framework_id]:
+            self.completed_frameworks.remove(before)
+            framework.completed_executors.extend(before.completed_executors)
+        return framework
 
     def forget_if_idle(self, framework: Framework) -> None:
         """One of which nothing runs here is a completed one, until it sends something new."""

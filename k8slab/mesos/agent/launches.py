@@ -35,7 +35,7 @@ class Launches:
         is_command: bool = False,
     ) -> None:
         framework_id = framework_info["id"]["value"]
-        framework = self._agent.frameworks.setdefault(framework_id, Framework(framework_info))
+        framework = self._agent.know_framework(framework_info)
         if framework.terminating:
             log.info("tasks of framework %s dropped: it is shutting down", framework_id)
             return
@@ -87,7 +87,8 @@ class Launches:
         text = f"The agent cannot write down what it starts: {trouble}"
         for task in tasks:
             executor.queued.pop(task.task_id, None)
-            self._agent.checkpoint.forget_task(self._agent.agent_id, executor, task.task_id)
+            with suppressed(f"what was written of task {task.task_id} stays"):
+                self._agent.checkpoint.forget_task(self._agent.agent_id, executor, task.task_id)
             status = own_status(
                 self._agent.agent_id, task.task_id, lost_state(framework), "CONTAINER_LAUNCH_FAILED", text
             )

@@ -153,16 +153,18 @@ class MasterLink:
                     agent.updates.resume()
                     self._on_registered()
                 elif (handler := handlers.get(event["type"])) is not None:
-                    self._carry_out(handler, event)
+                    self._carry_out(handler, event, agent)
                 else:
                     log.warning("event %s of the master is not known here", event["type"])
 
-    def _carry_out(self, handler: Callable[[dict[str, Any]], None], event: dict[str, Any]) -> None:
+    def _carry_out(self, handler: Callable[[dict[str, Any]], None], event: dict[str, Any], agent: Agent) -> None:
         """What fails for one event is no trouble of the link, nor of the other tasks here."""
         try:
             handler(event)
-        except Exception:
+        except Exception as trouble:
             log.exception("%s could not be carried out: %s", event["type"], event)
+            for task_id in _launched(event):
+                agent.cannot_run(event["framework_info"], task_id, trouble)
 
     def _handlers(self, agent: Agent) -> dict[str, Callable[[dict[str, Any]], None]]:
         def executor_do(event: dict[str, Any], action: Callable[[Any], None]) -> None:
@@ -200,6 +202,18 @@ class MasterLink:
             "SHUTDOWN_EXECUTOR": lambda event: executor_do(event, agent.shutdown_executor),
             "SHUTDOWN_FRAMEWORK": lambda event: agent.shutdown_framework(event["framework_id"]["value"]),
         }
+
+
+def _launched(event: Mapping[str, Any]) -> list[str]:
+    """The ids of the tasks that this event should have started, as far as it names any."""
+    match event:
+        case {"type": "RUN_TASK", "framework_info": {"id": {"value": _}}, "task": task}:
+            tasks = [task]
+        case {"type": "RUN_TASK_GROUP", "framework_info": {"id": {"value": _}}, "task_group": {"tasks": several}}:
+            tasks = several
+        case _:
+            tasks = []
+    return [task["task_id"]["value"] for task in tasks if "task_id" in task]
 
 
 # RuntimeError is what aiohttp's reader says of a connection that was closed while it waited.

@@ -74,10 +74,13 @@ def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """None when there is no such file."""
+    """None when there is no such file, or the machine crashed before the disk had all of it."""
     try:
         return orjson.loads(path.read_bytes())
     except FileNotFoundError:
+        return None
+    except orjson.JSONDecodeError:
+        log.error("%s is damaged, and taken for one that was never written", path)
         return None
 
 

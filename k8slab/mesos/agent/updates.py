@@ -177,11 +177,21 @@ class StatusUpdates:
 
 
 def _whole_records(journal: Path) -> list[bytes]:
-    """A record cut by a crash was never acknowledged to the executor, which sends it again: it is cut off for good."""
+    """Those before the first that a crash cut or spoilt. That one was never acknowledged to the executor, which sends
+    it again: it is cut off for good, with all behind it."""
     if not journal.exists():
         return []
-    decoder = recordio.Decoder()
-    records = decoder.feed(journal.read_bytes())
-    if not decoder.idle:
-        journal.write_bytes(b"".join(map(recordio.encode, records)))
+    content = journal.read_bytes()
+    records: list[bytes] = []
+    decoder, whole = recordio.Decoder(), 0
+    try:
+        for number in range(len(content)):
+            for record in decoder.feed(content[number : number + 1]):
+                orjson.loads(record)
+                records.append(record)
+                whole = number + 1
+    except (recordio.FramingError, orjson.JSONDecodeError) as damage:
+        log.error("%s is damaged behind its first %d bytes: %s", journal, whole, damage)
+    if whole < len(content):
+        os.truncate(journal, whole)
     return records

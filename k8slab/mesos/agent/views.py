@@ -9,7 +9,7 @@ from typing import Any
 from k8slab.mesos import attributes
 from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.model import Executor, Framework, Task
-from k8slab.mesos.agent.options import VERSION
+from k8slab.mesos.version import VERSION
 
 CAPABILITIES = ("MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT")
 

@@ -18,10 +18,10 @@ from k8slab.mesos.master.membership import Membership, MembershipOptions
 from k8slab.mesos.master.model import Agent, Executor, Framework, Task, task_status
 from k8slab.mesos.master.offers import OfferBook
 from k8slab.mesos.master.registrar import Registrar
+from k8slab.mesos.version import VERSION
 
 log = logging.getLogger(__name__)
 
-VERSION = "1.11.0"
 HEARTBEAT_SECONDS = 15.0
 MAX_COMPLETED_FRAMEWORKS = 50
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from k8slab.mesos import attributes
-from k8slab.mesos.master.master import VERSION, Master
+from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.model import Agent, Executor, Framework, Offer, Task
+from k8slab.mesos.version import VERSION
 
 BUILD = {"build_date": "2020-11-20 00:00:00", "build_time": 1605830400.0, "build_user": "k8slab"}
 

@@ -15,7 +15,7 @@ from k8slab.mesos.agent.launcher import Launcher, LauncherOptions
 from k8slab.mesos.agent.master_link import MasterLink
 from k8slab.mesos.agent.model import Executor, Framework, Task
 from k8slab.mesos.agent.options import AgentOptions
-from k8slab.mesos.agent.paths import Paths
+from k8slab.mesos.agent.paths import Paths, read_json
 from k8slab.mesos.agent.updates import StatusUpdates
 from k8slab.mesos.master.validation import id_error
 from k8slab.mesos.resources import Resources
@@ -224,7 +224,7 @@ async def test_an_event_that_cannot_be_carried_out_is_no_trouble_of_the_link(
 ) -> None:
     here = agent(tmp_path, [])
     link = MasterLink(cast(Any, None), backoff=1.0, on_registered=lambda: None)
-    link._carry_out(link._handlers(here)["RUN_TASK"], {"type": "RUN_TASK", "task": {}})
+    link._carry_out(link._handlers(here)["RUN_TASK"], {"type": "RUN_TASK", "task": {}}, here)
     assert "RUN_TASK could not be carried out" in caplog.text
 
 
@@ -232,3 +232,55 @@ def test_an_id_is_as_long_as_its_bytes() -> None:
     assert id_error("x" * 255) is None
     assert id_error("\u00e4" * 127) is None
     assert id_error("\u00e4" * 128) is not None
+
+
+@pytest.mark.parametrize("kind", ["RUN_TASK", "RUN_TASK_GROUP"])
+async def test_a_task_the_agent_fails_over_has_an_end(tmp_path: Path, kind: str) -> None:
+    sent: list[dict[str, Any]] = []
+    here = agent(tmp_path, sent)
+    here.updates.resume()
+    task = {"task_id": {"value": "t"}, "resources": [{"type": "SCALAR"}]}
+    event = {"type": kind, "framework_info": {"id": {"value": "f"}}, "role": "*", "task": task}
+    event |= {"executor": {"executor_id": {"value": "e"}}, "task_group": {"tasks": [task]}}
+    link = MasterLink(cast(Any, None), backoff=1.0, on_registered=lambda: None)
+    link._carry_out(link._handlers(here)[kind], event, here)
+    status = sent[-1]["status"]
+    assert (status["task_id"]["value"], status["state"]) == ("t", "TASK_FAILED")
+    assert (status["reason"], "KeyError" in status["message"]) == ("REASON_CONTAINER_LAUNCH_FAILED", True)
+    assert not here.frameworks
+
+
+@pytest.mark.parametrize(("state", "after"), [("registering", "terminating"), ("running", "running")])
+async def test_a_killed_queued_task_ends_only_an_executor_that_never_came(
+    tmp_path: Path, state: Any, after: str
+) -> None:
+    here = agent(tmp_path, [])
+    framework = here.frameworks["f"] = Framework({"id": {"value": "f"}})
+    run = framework.executors["e"] = executor(Paths(tmp_path), "c")
+    run.state = state
+    run.queued["t"] = Task(task_id="t", info={}, role="*", resources=Resources())
+    here.kill_task("f", "t", None)
+    assert (run.tasks["t"].state, run.state) == ("TASK_KILLED", after)
+
+
+async def test_nobody_waits_for_acknowledgements_of_a_framework_that_is_shut_down(tmp_path: Path) -> None:
+    here = agent(tmp_path, [])
+    here.tell_unknown("f", "t", partition_aware=False)
+    here.shutdown_framework("f")
+    assert not here.updates.waiting("f", "t")
+
+
+async def test_a_framework_that_comes_again_is_no_completed_one_and_keeps_its_past(tmp_path: Path) -> None:
+    here = agent(tmp_path, [])
+    run = executor(Paths(tmp_path), "c")
+    here.know_framework({"id": {"value": "f"}}).completed_executors.append(run)
+    here.forget_if_idle(here.frameworks["f"])
+    assert len(here.completed_frameworks) == 1
+    assert list(here.know_framework({"id": {"value": "f"}}).completed_executors) == [run]
+    assert not here.completed_frameworks
+
+
+def test_a_description_that_a_crash_emptied_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "task.info"
+    path.write_bytes(b"")
+    assert read_json(path) is None
