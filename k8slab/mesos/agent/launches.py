@@ -72,8 +72,8 @@ class Launches:
     def _write_launch(self, framework: Framework, info: dict[str, Any], executor: Executor, tasks: list[Task]) -> None:
         """What the next agent must know of it. Raises OSError."""
         if len(framework.executors) == 1 or framework.info != info:
+            self._agent.checkpoint.write_framework(self._agent.agent_id, Framework(info))
             framework.info = info
-            self._agent.checkpoint.write_framework(self._agent.agent_id, framework)
         if executor.process is None:
             self._agent.checkpoint.write_executor(self._agent.agent_id, executor)
         for task in tasks if framework.checkpoint else ():

@@ -284,3 +284,16 @@ def test_a_description_that_a_crash_emptied_is_none(tmp_path: Path) -> None:
     path = tmp_path / "task.info"
     path.write_bytes(b"")
     assert read_json(path) is None
+
+
+async def test_a_framework_changed_on_a_full_disk_is_written_down_later(tmp_path: Path) -> None:
+    here = agent(tmp_path, [])
+    running(here)
+    changed = {"id": {"value": "f"}, "checkpoint": True, "name": "renamed"}
+    info = {"task_id": {"value": "t2"}, "executor": {"executor_id": {"value": "e"}}}
+    # With a second executor the framework's description is written only when it differs.
+    here.frameworks["f"].executors["other"] = executor(here.checkpoint.paths, "d")
+    with full_disk(0):
+        here.run_task(changed, info, "*")
+    here.run_task(changed, info, "*")
+    assert read_json(here.checkpoint.paths.framework("S0", "f") / "framework.info") == changed
