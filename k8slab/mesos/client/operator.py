@@ -14,7 +14,7 @@ import orjson
 
 from k8slab.mesos.client.detector import MasterDetector, with_port
 from k8slab.mesos.client.errors import MesosError
-from k8slab.mesos.client.stream import CONNECT_SECONDS, JSON_HEADERS, Event, Moved, Subscription
+from k8slab.mesos.client.stream import CONNECT_SECONDS, JSON_HEADERS, Event, Moved, Subscription, decode_bytes
 
 log = logging.getLogger(__name__)
 
@@ -45,17 +45,13 @@ class OperatorClient(ABC):
         if payload is not None:
             call[type.lower()] = dict(payload)
         text = await self._send("POST", "/api/v1", orjson.dumps(call))
-        answer = orjson.loads(text) if text else {}
+        answer = _json(type, text) if text else {}
         return dict(answer.get(type.lower()) or {})
 
     async def get(self, route: str, **query: Any) -> Any:
         """The JSON that a route answers."""
         asked = f"{route}?{urlencode(query)}" if query else route
-        text = await self._send("GET", asked, None)
-        try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            raise MesosError(0, f"{route} answers no JSON: {error}") from error
+        return _json(route, await self._send("GET", asked, None))
 
     async def state(self) -> dict[str, Any]:
         """``/state``, in the older API's names."""
@@ -152,6 +148,8 @@ class MasterClient(OperatorClient):
                 yield {"type": "DISCONNECTED"}
             elif not self._closed:
                 self.detector.give_up(leader)
+                # Masters that send us from one to the other are not asked in a hurry.
+                await asyncio.sleep(RETRY_SECONDS)
             await self.detector.moved_within(leader, RETRY_SECONDS)
 
     async def teardown(self, framework_id: str) -> None:
@@ -197,7 +195,17 @@ class AgentClient(OperatorClient):
     async def containers(self) -> list[dict[str, Any]]:
         return list((await self.call("GET_CONTAINERS")).get("containers", ()))
 
-    async def read_file(self, path: str, *, offset: int = 0, length: int = 65_536) -> tuple[str, int]:
-        """(text, offset it begins at) of a file the agent serves, such as ``DIRECTORY/stdout`` of a sandbox."""
-        answer = await self.get("/files/read", path=path, offset=offset, length=length)
-        return str(answer.get("data", "")), int(answer.get("offset", offset))
+    async def read_file(self, path: str, *, offset: int = 0, length: int = 65_536) -> bytes:
+        """What a file of a sandbox, such as ``DIRECTORY/stdout``, has from ``offset`` on; b"" at its end.
+
+        The agent may hand out less than ``length`` bytes.
+        """
+        answer = await self.call("READ_FILE", {"path": path, "offset": offset, "length": length})
+        return decode_bytes(answer.get("data", ""))
+
+
+def _json(asked: str, text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise MesosError(0, f"{asked} is answered with no JSON: {error}") from error

@@ -61,7 +61,7 @@ class Subscription:
                 except FramingError as error:
                     raise aiohttp.ClientPayloadError(str(error)) from error
                 for record in records:
-                    yield orjson.loads(record)
+                    yield _event(record)
 
     async def call(self, call: Mapping[str, Any]) -> None:
         """One call after the other, in the order they were made. Raises MesosError, also for network trouble."""
@@ -84,6 +84,17 @@ class Subscription:
     async def close(self) -> None:
         await self._events.close()
         await self._calls.close()
+
+
+def _event(record: bytes) -> Event:
+    """Raises aiohttp.ClientPayloadError for a record that is no event: nothing after it can be trusted."""
+    try:
+        event = orjson.loads(record)
+    except orjson.JSONDecodeError as error:
+        raise aiohttp.ClientPayloadError(f"a record is no JSON: {error}") from error
+    if not isinstance(event, dict) or "type" not in event:
+        raise aiohttp.ClientPayloadError(f"a record is no event: {record[:80]!r}")
+    return event
 
 
 def new_uuid() -> str:
