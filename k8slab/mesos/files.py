@@ -16,6 +16,7 @@ from typing import Any
 from aiohttp import web
 from aiohttp.helpers import content_disposition_header
 
+from k8slab.mesos.authentication import Realm
 from k8slab.mesos.http import Handler, Routes, json_answer, refuse
 
 # Sixteen pages, as the original hands out at a time.
@@ -41,12 +42,12 @@ class Files:
         self._attached[name.rstrip("/")] = path
 
     def add_to(self, routes: Routes) -> None:
-        routes.add("/files/browse", _answered(self._browse))
-        routes.add("/files/browse.json", _answered(self._browse))
-        routes.add("/files/read", _answered(self._read))
-        routes.add("/files/read.json", _answered(self._read))
-        routes.add("/files/download", self._download)
-        routes.add("/files/download.json", self._download)
+        routes.add("/files/browse", _answered(self._browse), realm=Realm.READONLY)
+        routes.add("/files/browse.json", _answered(self._browse), realm=Realm.READONLY)
+        routes.add("/files/read", _answered(self._read), realm=Realm.READONLY)
+        routes.add("/files/read.json", _answered(self._read), realm=Realm.READONLY)
+        routes.add("/files/download", self._download, realm=Realm.READONLY)
+        routes.add("/files/download.json", self._download, realm=Realm.READONLY)
 
     def resolve(self, name: str) -> Path:
         """The file behind a name. Raises Refused: 404 not there, 400 when it leads out of what is attached."""

@@ -13,6 +13,7 @@ import orjson
 from aiohttp import web
 
 from k8slab.mesos import recordio
+from k8slab.mesos.authentication import OPEN, Authentication, Realm
 from k8slab.mesos.messages import ConversionError, convert
 
 log = logging.getLogger(__name__)
@@ -32,18 +33,28 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Routes:
     """Every route exists bare and under the process' id; the longest registered path wins, a trailing slash is nothing.
 
-    Only routes added with ``prefix=True`` also answer below themselves.
+    Only routes added with ``prefix=True`` also answer below themselves. Those of a realm ask who is calling, before
+    anything else, when that realm is guarded.
     """
 
-    def __init__(self, process_id: str) -> None:
+    def __init__(self, process_id: str, authentication: Authentication = OPEN) -> None:
+        self._authentication = authentication
         self._prefixes = {f"/{process_id}", "/" + quote(process_id, safe="")}
         self._exact: dict[str, Handler] = {}
         self._below: dict[str, Handler] = {}
 
-    def add(self, path: str, handler: Handler, *, prefix: bool = False) -> None:
+    def add(self, path: str, handler: Handler, *, realm: Realm | None = None, prefix: bool = False) -> None:
+        if realm is not None:
+            handler = self._guarded(handler, realm)
         self._exact[path] = handler
         if prefix:
             self._below[path] = handler
+
+    def _guarded(self, handler: Handler, realm: Realm) -> Handler:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            return self._authentication.refusal(request, realm) or await handler(request)
+
+        return guarded if self._authentication.guards(realm) else handler
 
     @property
     def paths(self) -> list[str]:

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 
+from k8slab.mesos.authentication import Credentials
 from k8slab.mesos.client.detector import MasterDetector, with_port
 from k8slab.mesos.client.errors import MesosError
 from k8slab.mesos.client.stream import CONNECT_SECONDS, JSON_HEADERS, Event, Moved, Subscription, decode_bytes
@@ -33,7 +34,8 @@ class Unreached(MesosError):
 class OperatorClient(ABC):
     """What masters and agents have in common: the operator API ``/api/v1`` and JSON routes. Raises MesosError."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        self._credentials = credentials
         self._session: aiohttp.ClientSession | None = None
 
     @abstractmethod
@@ -63,7 +65,10 @@ class OperatorClient(ABC):
             timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
             self._session = aiohttp.ClientSession(timeout=timeout)
         url = f"http://{address}{path}"
-        headers = JSON_HEADERS if body is not None else {}
+        headers = {
+            **(JSON_HEADERS if body is not None else {}),
+            **(self._credentials.headers if self._credentials else {}),
+        }
         try:
             async with self._session.request(
                 method, url, data=body, headers=headers, allow_redirects=False
@@ -87,9 +92,16 @@ class OperatorClient(ABC):
 class MasterClient(OperatorClient):
     """The leading master, whoever that is at the moment. ``master``: ``zk://…`` or ``host:port,…``."""
 
-    def __init__(self, master: str, *, patience: float = LEADER_SECONDS, session_timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        master: str,
+        *,
+        patience: float = LEADER_SECONDS,
+        session_timeout: float = 10.0,
+        credentials: Credentials | None = None,
+    ) -> None:
         """``patience``: seconds to look for a leader that answers. Raises ValueError for what is no address."""
-        super().__init__()
+        super().__init__(credentials)
         self.detector = MasterDetector(master, session_timeout=session_timeout)
         self._patience = patience
         self._closed = False
@@ -126,7 +138,7 @@ class MasterClient(OperatorClient):
         """
         while not self._closed:
             leader = await self.detector.leader()
-            subscription = Subscription(f"http://{leader}/api/v1")
+            subscription = Subscription(f"http://{leader}/api/v1", self._credentials)
             subscribed = False
             try:
                 silence = HEARTBEAT_SECONDS * SILENT_HEARTBEATS
@@ -184,9 +196,9 @@ class MasterClient(OperatorClient):
 class AgentClient(OperatorClient):
     """One agent, by ``host[:port]``, or by its pid as ``/state`` of a master has it: ``slave(1)@host:port``."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, credentials: Credentials | None = None) -> None:
         """Raises ValueError for what is no address."""
-        super().__init__()
+        super().__init__(credentials)
         self.address = with_port(address.rpartition("@")[2], AGENT_PORT)
 
     async def _send(self, method: str, path: str, body: bytes | None) -> bytes:

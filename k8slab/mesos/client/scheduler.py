@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 
+from k8slab.mesos.authentication import Credentials
 from k8slab.mesos.client.acknowledgements import Acknowledgements
 from k8slab.mesos.client.detector import MasterDetector
 from k8slab.mesos.client.errors import MesosError
@@ -46,12 +47,17 @@ class SchedulerClient:
         session_timeout: float = 10.0,
         suppressed_roles: Sequence[str] = (),
         explicit_acknowledgements: bool = False,
+        credentials: Credentials | None = None,
     ) -> None:
-        """``backoff``: seconds before the first retry, doubled up to ``max_backoff``.
+        """``credentials``: for masters that ask who is calling; a framework without a principal gets theirs.
+        ``backoff``: seconds before the first retry, doubled up to ``max_backoff``.
 
         With ``explicit_acknowledgements`` nothing is acknowledged but by ``acknowledge``.
         """
         self.framework_info: dict[str, Any] = dict(framework_info)
+        if credentials is not None:
+            self.framework_info.setdefault("principal", credentials.principal)
+        self._credentials = credentials
         self.framework_id: str | None = (framework_info.get("id") or {}).get("value")
         self.master_info: dict[str, Any] = {}
         self.detector = MasterDetector(master, session_timeout=session_timeout)
@@ -123,7 +129,7 @@ class SchedulerClient:
 
     async def _stream(self, leader: str) -> AsyncGenerator[Event, None]:
         """One subscription, ended by the peer, by silence, by ``close()`` or because another master leads."""
-        subscription = self._subscription = Subscription(f"http://{leader}/api/v1/scheduler")
+        subscription = self._subscription = Subscription(f"http://{leader}/api/v1/scheduler", self._credentials)
         events = subscription.open(self._subscribe_call())
         elsewhere = asyncio.create_task(self.detector.moved(leader))
         closed = asyncio.create_task(self._closed.wait())

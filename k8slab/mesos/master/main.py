@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from k8slab import daemon
+from k8slab.mesos.authentication import Authentication, Realm
 from k8slab.mesos.files import Files
-from k8slab.mesos.flags import Flags, host_address
+from k8slab.mesos.flags import Flags, host_address, http_authentication
 from k8slab.mesos.http import serve
 from k8slab.mesos.master.allocator import minimums
 from k8slab.mesos.master.master import Master, MasterOptions
@@ -74,7 +75,12 @@ FLAGS: dict[str, tuple[str | None, str]] = {
     "logging_level": ("INFO", "INFO, WARNING or ERROR"),
     "authenticate_frameworks": ("false", "only false"),
     "authenticate_agents": ("false", "only false"),
-    "authenticate_http_frameworks": ("false", "only false"),
+    "credentials": (None, "file of principals and secrets, as JSON or one pair a line"),
+    "authenticate_http_frameworks": ("false", "whether the scheduler API asks who is calling"),
+    "http_framework_authenticators": (None, "basic, required with authenticate_http_frameworks"),
+    "authenticate_http_readonly": ("false", "whether routes that only show ask who is calling"),
+    "authenticate_http_readwrite": ("false", "whether the operator API and what changes anything ask who is calling"),
+    "http_authenticators": ("basic", "only basic"),
 }
 ALIASES = {
     "slave_ping_timeout": "agent_ping_timeout",
@@ -104,7 +110,8 @@ GARBAGE_THRESHOLDS = (10_000, 50, 100)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = Flags.parse("mesos-master", FLAGS, sys.argv[1:] if argv is None else argv, aliases=ALIASES)
+    argv = sys.argv[1:] if argv is None else argv
+    flags = Flags.parse("mesos-master", FLAGS, argv, aliases=ALIASES, paths={"credentials"})
     daemon.configure_logging()
     logging.getLogger("kazoo").setLevel(logging.WARNING)
     if log_dir := flags.text("log_dir"):
@@ -128,7 +135,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     zk = flags.read("zk", ZooKeeperAddress.parse) if flags.text("zk") else None
     if zk is not None and flags.text("registry") == "replicated_log":
         flags.required("quorum")
-    flags.refuse_when_true("authenticate_frameworks", "authenticate_agents", "authenticate_http_frameworks")
+    flags.refuse_when_true("authenticate_frameworks", "authenticate_agents")
+    authentication = http_authentication(flags, "mesos-master", credentials="credentials", realms=Realm)
     settings = Settings(
         zk=zk,
         session_timeout=flags.seconds("zk_session_timeout"),
@@ -147,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ),
     )
     gc.set_threshold(*GARBAGE_THRESHOLDS)
-    return daemon.run(lambda stop: _serve(options, settings, stop))
+    return daemon.run(lambda stop: _serve(options, settings, authentication, stop))
 
 
 def _kept(registry: str) -> bool:
@@ -169,7 +177,9 @@ def _log_into(directory: Path) -> None:
     root.addHandler(handler)
 
 
-async def _serve(options: MasterOptions, settings: Settings, stop: asyncio.Event) -> int:
+async def _serve(
+    options: MasterOptions, settings: Settings, authentication: Authentication, stop: asyncio.Event
+) -> int:
     """Serve until told to stop (0), or until leadership or the registry is lost (1): nothing a former leader knows can
     be trusted."""
     failed = asyncio.Event()
@@ -184,7 +194,7 @@ async def _serve(options: MasterOptions, settings: Settings, stop: asyncio.Event
     files = Files()
     if log_dir := options.flags.get("log_dir"):
         files.attach("/master/log", Path(log_dir) / LOG_FILE)
-    runner = await serve(routes(master, files), host=options.ip, port=options.port)
+    runner = await serve(routes(master, files, authentication), host=options.ip, port=options.port)
     log.info("%s serves at http://%s:%d", master.master_id, options.ip, options.port)
     await election.begin()
     daemon.notify_ready()

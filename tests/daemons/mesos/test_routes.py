@@ -44,6 +44,7 @@ SUMMED = {
 ROLE = {"name", "weight", "frameworks", "resources", "allocated", "offered", "reserved", "quota"}
 METRICS = {
     "master/uptime_secs", "master/elected", "master/cpus_total", "master/cpus_used", "master/cpus_percent",
+    "master/cpus_revocable_total", "master/mem_revocable_used", "master/disk_revocable_percent",
     "master/mem_total", "master/mem_used", "master/mem_percent", "master/disk_total", "master/gpus_total",
     "master/slaves_active", "master/slaves_inactive", "master/slaves_connected", "master/slaves_disconnected",
     "master/slaves_unreachable", "master/slave_registrations", "master/slave_reregistrations", "master/slave_removals",
