@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from k8slab.mesos.http import EventStream
 from k8slab.mesos.resources import NONE, Resources, total
@@ -36,10 +39,20 @@ class Task:
     statuses: list[dict[str, Any]] = field(default_factory=list)
     info: dict[str, Any] = field(default_factory=dict)
     released: bool = False
+    # What was shown of it by the name of the form, with the state it was then in: those who look, look again.
+    shown: dict[str, tuple[Any, orjson.Fragment]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def terminal(self) -> bool:
         return self.state in TERMINAL
+
+    def fragment(self, form: str, make: Callable[[Task], dict[str, Any]]) -> orjson.Fragment:
+        """``make(self)`` as JSON, made once: for tasks that have ended, of which there are many and which stay."""
+        now = (self.state, len(self.statuses), id(self.statuses[-1]) if self.statuses else 0)
+        kept = self.shown.get(form)
+        if kept is None or kept[0] != now:
+            kept = self.shown[form] = (now, orjson.Fragment(orjson.dumps(make(self))))
+        return kept[1]
 
     def note(self, status: dict[str, Any]) -> None:
         """Remember a status that went to the scheduler; repeats of one state are kept once."""

@@ -121,7 +121,7 @@ class OperatorApi:
         return filled(
             tasks=[v1_views.task_json(task) for task in live],
             unreachable_tasks=[v1_views.task_json(task) for task in unreachable],
-            completed_tasks=[v1_views.task_json(task) for task in completed],
+            completed_tasks=[task.fragment("v1", v1_views.task_json) for task in completed],
         )
 
     def _get_master(self) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def framework_json(framework: Framework, *, tasks: bool = True) -> dict[str, Any
     if tasks:
         shown["tasks"] = [task_json(task) for task in framework.tasks.values()]
         shown["unreachable_tasks"] = [task_json(task) for task in framework.unreachable_tasks]
-        shown["completed_tasks"] = [task_json(task) for task in framework.completed_tasks]
+        shown["completed_tasks"] = [task.fragment("v0", task_json) for task in framework.completed_tasks]
         shown["offers"] = [_offer(offer) for offer in framework.offers.values()]
         shown["executors"] = [_executor(executor) for executor in framework.executors.values()]
     if framework.capable("MULTI_ROLE"):
