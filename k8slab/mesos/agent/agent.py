@@ -53,7 +53,6 @@ class Agent:
         self.checkpointed_resources: list[dict[str, Any]] | None = checkpoint.read_resources()
         self.farewell: asyncio.Future[str] | None = None
         self._send = send
-        self._launches: set[asyncio.Task[None]] = set()
         self.updates = StatusUpdates(self._forward)
 
     @property
@@ -152,33 +151,39 @@ class Agent:
         framework.executors[executor_id] = executor
         self.checkpoint.write_executor(self.agent_id, executor)
         self.checkpoint.prune_runs(self.agent_id, executor)
-        launch = asyncio.create_task(self._launch(framework, executor), name=f"launch {executor_id}")
-        self._launches.add(launch)
-        launch.add_done_callback(self._launches.discard)
+        executor.launch = asyncio.create_task(self._launch(framework, executor), name=f"launch {executor_id}")
+        executor.launch.add_done_callback(lambda launch: self._launched(executor, launch))
         return executor
 
     async def _launch(self, framework: Framework, executor: Executor) -> None:
-        try:
-            executor.process = await self.launcher.launch(
-                framework,
-                executor,
-                agent_id=self.agent_id,
-                joins=lambda: self.isolation.admit(executor),
-                on_exit=lambda status: self.executor_exited(executor, status),
-            )
-        except LaunchError as error:
-            log.warning("%s: %s", executor.label, error)
-            executor.termination = ("CONTAINER_LAUNCH_FAILED", str(error))
-            self.executor_exited(executor, -1)
-            return
+        executor.process = await self.launcher.launch(
+            framework,
+            executor,
+            agent_id=self.agent_id,
+            joins=lambda: self.isolation.admit(executor),
+            on_exit=lambda status: self.executor_exited(executor, status),
+        )
+        executor.timer = self._later(self.options.executor_registration_timeout, self._registration_timed_out, executor)
+        log.info("%s started as %d in %s", executor.label, executor.process.pid, executor.directory)
         link_latest(executor.directory)
         self.checkpoint.write_pid(self.agent_id, executor)
-        log.info("%s started as %d in %s", executor.label, executor.process.pid, executor.directory)
-        if executor.state == "terminating":
-            self.kill_executor(executor)
-        elif executor.state == "registering":
-            timeout = self.options.executor_registration_timeout
-            executor.timer = self._later(timeout, self._registration_timed_out, executor)
+
+    def _launched(self, executor: Executor, launch: asyncio.Task[None]) -> None:
+        """It runs, or it is all over with it: it was ended before it ran, or could not be started or written down."""
+        executor.launch = None
+        if launch.cancelled():
+            # It is also when the agent itself stops.
+            if executor.state == "terminating":
+                self.executor_exited(executor, -1)
+        elif (error := launch.exception()) is not None:
+            log.warning("%s: %s", executor.label, error)
+            text = str(error) if isinstance(error, LaunchError) else f"Failed to launch container: {error}"
+            executor.termination = executor.termination or ("CONTAINER_LAUNCH_FAILED", text)
+            if executor.process is None:
+                self.executor_exited(executor, -1)
+            else:
+                executor.state = "terminating"
+                self.kill_executor(executor)
 
     def _registration_timed_out(self, executor: Executor) -> None:
         text = f"Executor did not register within {self.options.executor_registration_timeout:g}secs"
@@ -312,6 +317,8 @@ class Agent:
         if executor.process is not None:
             kill_tree(executor.process.pid)
             self.isolation.kill(executor)
+        elif executor.launch is not None:
+            executor.launch.cancel()
 
     def shutdown_executor(self, executor: Executor) -> None:
         """Ask it to end, and kill it after its grace period."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from k8slab.mesos.agent.cgroups import MIB, Cgroups, CgroupsUnavailable
 from k8slab.mesos.agent.model import Executor
-from k8slab.mesos.agent.processes import tree, used_by
+from k8slab.mesos.agent.processes import ProcessTable
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class Isolation:
             for container_id in self._cgroups.containers() - set(known):
                 self.release(container_id)
 
-    def statistics(self, executor: Executor) -> dict[str, Any]:
+    def statistics(self, executor: Executor, table: ProcessTable) -> dict[str, Any]:
         """As ``/monitor/statistics`` shows them: seconds of processors, bytes of memory."""
         allocated = executor.allocated
         shown: dict[str, Any] = {
@@ -113,8 +113,8 @@ class Isolation:
         }
         if executor.process is None or executor.state == "terminated":
             return shown
-        members = tree(executor.process.pid)
-        used = used_by(members)
+        members = table.tree(executor.process.pid)
+        used = table.used_by(members)
         shown |= {
             "processes": len(members),
             "threads": used.threads,

@@ -187,6 +187,11 @@ async def _serve(
         for executor in alive:
             if executor.process is not None:
                 kill_tree(executor.process.pid)
+        try:
+            await launcher.end_all(work_dir)
+        except OSError as error:
+            print(f"mesos-slave: containers may be left in the engine: {error}", file=sys.stderr)
+            return 1
         checkpoint.forget_agent()
         return 0
     executor_api = ExecutorApi(agent)
@@ -223,7 +228,7 @@ async def _serve(
 async def _run(agent: Agent, link: MasterLink, alive: list[Any], collector: SandboxCollector) -> None:
     executors = [executor for framework in agent.frameworks.values() for executor in framework.executors.values()]
     agent.isolation.release_unknown(executor.container_id for executor in executors)
-    await agent.launcher.end_strays(agent.checkpoint.paths.work_dir, executors)
+    agent.launcher.end_strays(agent.checkpoint.paths.work_dir, executors)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_watch_limits(agent))
         tasks.create_task(collector.run(agent))

@@ -64,6 +64,8 @@ class Executor:
     tasks: dict[str, Task] = field(default_factory=dict)
     pending_kills: dict[str, dict[str, Any]] = field(default_factory=dict)
     completed_tasks: deque[Task] = field(default_factory=lambda: deque(maxlen=MAX_COMPLETED_TASKS))
+    # While it is being started: what it needs is fetched.
+    launch: asyncio.Task[None] | None = None
     process: Process | None = None
     timer: asyncio.TimerHandle | None = None
     # Why its live tasks ended, when the agent itself ended it.
