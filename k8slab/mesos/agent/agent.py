@@ -265,7 +265,10 @@ class Agent:
             executor.send({"type": "ACKNOWLEDGED", "acknowledged": confirmed})
 
     def end_task(self, executor: Executor, task: Task, state: str, reason: str, message: str) -> None:
-        self.update(executor, own_status(self.agent_id, task.task_id, state, reason, message))
+        status = own_status(self.agent_id, task.task_id, state, reason, message)
+        if executor.exceeded:
+            status["limitation"] = {"resources": executor.exceeded}
+        self.update(executor, status)
 
     def _forward(self, framework_id: str, status: dict[str, Any]) -> None:
         found = self.find_task(framework_id, status["task_id"]["value"])
@@ -299,11 +302,12 @@ class Agent:
 
     def end_overrun(self, executor: Executor) -> bool:
         """End it when the kernel has ended something of it for want of memory, whatever the executor makes of that."""
-        if executor.state == "terminated" or (text := self.isolation.overrun(executor)) is None:
+        if executor.state == "terminated" or (overrun := self.isolation.overrun(executor)) is None:
             return False
         if executor.state != "terminating":
-            log.warning("%s: %s", executor.label, text)
-            self.terminate(executor, "CONTAINER_LIMITATION_MEMORY", text)
+            log.warning("%s: %s", executor.label, overrun.message)
+            executor.exceeded = overrun.resources
+            self.terminate(executor, "CONTAINER_LIMITATION_MEMORY", overrun.message)
         return True
 
     def check_limits(self) -> None:

@@ -50,6 +50,11 @@ class FetcherCache:
         self._numbers = itertools.count(1)
         shutil.rmtree(directory, ignore_errors=True)
 
+    @property
+    def known(self) -> int:
+        """How many files are there or on their way."""
+        return len(self._entries)
+
     @contextlib.asynccontextmanager
     async def holding(self, uri: str, *, user: str | None) -> AsyncIterator[Path]:
         """The file, downloaded when it is not there. Raises OSError, KeyError when there is no such ``user``."""

@@ -38,11 +38,13 @@ from k8slab.mesos.durations import parse_bytes
 from k8slab.mesos.files import Files
 from k8slab.mesos.flags import Flags, host_address
 from k8slab.mesos.http import Routes, json_answer, serve
+from k8slab.mesos.log_file import LOG_FLAGS, log_as_told, served_log
 from k8slab.mesos.log_level import LogLevel
 from k8slab.mesos.resources import Resources
 
 log = logging.getLogger("mesos-slave")
 
+PROGRAM = "mesos-slave"
 DEFAULT_PORTS = "ports:[31000-32000]"
 
 FLAGS: dict[str, tuple[str | None, str]] = {
@@ -78,7 +80,7 @@ FLAGS: dict[str, tuple[str | None, str]] = {
     "disk_watch_interval": ("1mins", "how often the disk is looked at"),
     "fetcher_cache_size": ("2GB", "how much of what was fetched is kept"),
     "launcher": ("posix", "accepted"),
-    "log_dir": (None, "accepted; this agent logs to stderr, its supervisor keeps the files"),
+    **LOG_FLAGS,
     "logging_level": ("INFO", "INFO, WARNING or ERROR"),
 }
 LIMITS_SECONDS = 1.0
@@ -86,8 +88,9 @@ LONGEST_REREGISTRATION_SECONDS = 15.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = Flags.parse("mesos-slave", FLAGS, sys.argv[1:] if argv is None else argv)
+    flags = Flags.parse(PROGRAM, FLAGS, sys.argv[1:] if argv is None else argv)
     daemon.configure_logging()
+    log_as_told(flags, PROGRAM)
     logging.getLogger("kazoo").setLevel(logging.WARNING)
     work_dir = Path(flags.required("work_dir")).absolute()
     flags.read("master", _master)
@@ -275,11 +278,13 @@ def _routes(agent: Agent, link: MasterLink, executor_api: ExecutorApi) -> Routes
 
 
 def _files(agent: Agent) -> Files:
-    """Sandboxes, by their path on this machine and by the names of their executors."""
+    """Sandboxes, by their path on this machine and by the names of their executors; the agent's log."""
     files = Files()
     sandboxes = agent.checkpoint.paths.work_dir / "slaves"
     files.attach(str(sandboxes), sandboxes)
     files.attach("/frameworks", sandboxes / "latest" / "frameworks")
+    if (written := served_log(agent.options.flags, PROGRAM)) is not None:
+        files.attach("/slave/log", written)
     return files
 
 

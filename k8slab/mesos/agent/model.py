@@ -70,6 +70,8 @@ class Executor:
     timer: asyncio.TimerHandle | None = None
     # Why its live tasks ended, when the agent itself ended it.
     termination: tuple[str, str] | None = None
+    # What it used too much of, when that is why.
+    exceeded: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def is_builtin(self) -> bool:

@@ -11,6 +11,7 @@ from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.model import Executor, Framework, Task
 from k8slab.mesos.agent.options import VERSION
 from k8slab.mesos.agent.processes import ProcessTable
+from k8slab.mesos.log_file import LOG_FLAGS
 
 CAPABILITIES = ("MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT")
 
@@ -43,8 +44,7 @@ def state(agent: Agent, *, master: str | None) -> dict[str, Any]:
         "frameworks": [_framework(framework) for framework in agent.frameworks.values()],
         "completed_frameworks": [_framework(framework) for framework in agent.completed_frameworks],
     }
-    if log_dir := agent.options.flags.get("log_dir"):
-        shown["log_dir"] = log_dir
+    shown |= {key: agent.options.flags[key] for key in LOG_FLAGS if agent.options.flags.get(key)}
     if master is not None:
         shown["master_hostname"] = master.rpartition(":")[0]
     return shown

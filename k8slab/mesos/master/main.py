@@ -14,6 +14,7 @@ from k8slab import daemon
 from k8slab.mesos.files import Files
 from k8slab.mesos.flags import Flags, host_address
 from k8slab.mesos.http import serve
+from k8slab.mesos.log_file import LOG_FLAGS, log_as_told, served_log
 from k8slab.mesos.master.allocator import minimums
 from k8slab.mesos.master.master import Master, MasterOptions
 from k8slab.mesos.master.membership import MembershipOptions, parse_percentage, parse_rate
@@ -24,7 +25,7 @@ from k8slab.mesos.zookeeper import Leadership, MasterGroup, ZooKeeperAddress
 
 log = logging.getLogger("mesos-master")
 
-LOG_FILE = "mesos-master.INFO"
+PROGRAM = "mesos-master"
 REGISTRY = "replicated_log"
 
 FLAGS: dict[str, tuple[str | None, str]] = {
@@ -67,10 +68,7 @@ FLAGS: dict[str, tuple[str | None, str]] = {
     ),
     "roles": (None, "comma-separated roles frameworks may use; any unless set"),
     "root_submissions": ("true", "whether frameworks may run as root"),
-    "log_dir": (
-        None,
-        "also log to mesos-master.INFO in this directory, served as /master/log; stderr alone unless set",
-    ),
+    **LOG_FLAGS,
     "logging_level": ("INFO", "INFO, WARNING or ERROR"),
     "authenticate_frameworks": ("false", "only false"),
     "authenticate_agents": ("false", "only false"),
@@ -104,11 +102,10 @@ GARBAGE_THRESHOLDS = (10_000, 50, 100)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = Flags.parse("mesos-master", FLAGS, sys.argv[1:] if argv is None else argv, aliases=ALIASES)
+    flags = Flags.parse(PROGRAM, FLAGS, sys.argv[1:] if argv is None else argv, aliases=ALIASES)
     daemon.configure_logging()
     logging.getLogger("kazoo").setLevel(logging.WARNING)
-    if log_dir := flags.text("log_dir"):
-        _log_into(Path(log_dir))
+    log_as_told(flags, PROGRAM)
     ip = host_address(flags.text("ip"))
     roles = flags.text("roles")
     options = MasterOptions(
@@ -156,19 +153,6 @@ def _kept(registry: str) -> bool:
     return registry == "replicated_log"
 
 
-def _log_into(directory: Path) -> None:
-    """Raises SystemExit when that cannot be."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(directory / LOG_FILE)
-    except OSError as error:
-        raise SystemExit(f"cannot log into {directory}: {error.strerror}") from error
-    root = logging.getLogger()
-    if root.handlers:
-        handler.setFormatter(root.handlers[0].formatter)
-    root.addHandler(handler)
-
-
 async def _serve(options: MasterOptions, settings: Settings, stop: asyncio.Event) -> int:
     """Serve until told to stop (0), or until leadership or the registry is lost (1): nothing a former leader knows can
     be trusted."""
@@ -182,8 +166,8 @@ async def _serve(options: MasterOptions, settings: Settings, stop: asyncio.Event
     election = Election(options, settings, on_failure=fail)
     master = election.master
     files = Files()
-    if log_dir := options.flags.get("log_dir"):
-        files.attach("/master/log", Path(log_dir) / LOG_FILE)
+    if (written := served_log(options.flags, PROGRAM)) is not None:
+        files.attach("/master/log", written)
     runner = await serve(routes(master, files), host=options.ip, port=options.port)
     log.info("%s serves at http://%s:%d", master.master_id, options.ip, options.port)
     await election.begin()
