@@ -194,7 +194,10 @@ class Agent:
             self.isolation.resize(executor)
 
     def end_task(self, executor: Executor, task: Task, state: str, reason: str, message: str) -> None:
-        self.update(executor, own_status(self.agent_id, task.task_id, state, reason, message))
+        status = own_status(self.agent_id, task.task_id, state, reason, message)
+        if executor.exceeded:
+            status["limitation"] = {"resources": executor.exceeded}
+        self.update(executor, status)
 
     def _forward(self, framework_id: str, status: dict[str, Any]) -> None:
         found = self.find_task(framework_id, status["task_id"]["value"])
@@ -229,11 +232,12 @@ class Agent:
 
     def end_overrun(self, executor: Executor) -> bool:
         """End it when the kernel has ended something of it for want of memory, whatever the executor makes of that."""
-        if executor.state == "terminated" or (text := self.isolation.overrun(executor)) is None:
+        if executor.state == "terminated" or (overrun := self.isolation.overrun(executor)) is None:
             return False
         if executor.state != "terminating":
-            log.warning("%s: %s", executor.label, text)
-            self.terminate(executor, "CONTAINER_LIMITATION_MEMORY", text)
+            log.warning("%s: %s", executor.label, overrun.message)
+            executor.exceeded = overrun.resources
+            self.terminate(executor, "CONTAINER_LIMITATION_MEMORY", overrun.message)
         return True
 
     def check_limits(self) -> None:
@@ -247,6 +251,8 @@ class Agent:
         if executor.process is not None:
             kill_tree(executor.process.pid)
             self.isolation.kill(executor)
+        elif executor.launch is not None:
+            executor.launch.cancel()
 
     def shutdown_executor(self, executor: Executor) -> None:
         """Ask it to end, and kill it after its grace period."""

@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 class Launches:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
-        self._launching: set[asyncio.Task[None]] = set()
 
     def run(
         self,
@@ -59,9 +58,10 @@ class Launches:
             self._refuse(framework, executor, tasks, trouble, is_new=is_new)
             return
         if is_new:
-            launch = asyncio.create_task(self._launch(framework, executor), name=f"launch {executor.executor_id}")
-            self._launching.add(launch)
-            launch.add_done_callback(self._launching.discard)
+            executor.launch = asyncio.create_task(
+                self._launch(framework, executor), name=f"launch {executor.executor_id}"
+            )
+            executor.launch.add_done_callback(lambda launch: self._launched(executor, launch))
         elif executor.state in ("terminating", "terminated"):
             for task in tasks:
                 state = lost_state(framework)
@@ -117,28 +117,36 @@ class Launches:
 
     async def _launch(self, framework: Framework, executor: Executor) -> None:
         await asyncio.to_thread(self._agent.checkpoint.prune_runs, self._agent.agent_id, executor)
-        try:
-            executor.process = await self._agent.launcher.launch(
-                framework,
-                executor,
-                agent_id=self._agent.agent_id,
-                joins=lambda: self._agent.isolation.admit(executor),
-                on_exit=lambda status: self._agent.executor_exited(executor, status),
-            )
-        except LaunchError as error:
-            log.warning("%s: %s", executor.label, error)
-            executor.termination = ("CONTAINER_LAUNCH_FAILED", str(error))
-            self._agent.executor_exited(executor, -1)
-            return
-        with suppressed(f"the start of {executor.label} cannot be written down"):
-            link_latest(executor.directory)
-            self._agent.checkpoint.write_pid(self._agent.agent_id, executor)
-        log.info("%s started as %d in %s", executor.label, executor.process.pid, executor.directory)
-        if executor.state == "terminating":
-            self._agent.kill_executor(executor)
-        elif executor.state == "registering":
+        executor.process = await self._agent.launcher.launch(
+            framework,
+            executor,
+            agent_id=self._agent.agent_id,
+            joins=lambda: self._agent.isolation.admit(executor),
+            on_exit=lambda status: self._agent.executor_exited(executor, status),
+        )
+        if executor.state == "registering":
             timeout = self._agent.options.executor_registration_timeout
             executor.timer = self._agent.later(timeout, self._registration_timed_out, executor)
+        log.info("%s started as %d in %s", executor.label, executor.process.pid, executor.directory)
+        link_latest(executor.directory)
+        self._agent.checkpoint.write_pid(self._agent.agent_id, executor)
+
+    def _launched(self, executor: Executor, launch: asyncio.Task[None]) -> None:
+        """It runs, or it is all over with it: it was ended before it ran, or could not be started or written down."""
+        executor.launch = None
+        if launch.cancelled():
+            # It is also when the agent itself stops.
+            if executor.state == "terminating":
+                self._agent.executor_exited(executor, -1)
+        elif (error := launch.exception()) is not None:
+            log.warning("%s: %s", executor.label, error)
+            text = str(error) if isinstance(error, LaunchError) else f"Failed to launch container: {error}"
+            executor.termination = executor.termination or ("CONTAINER_LAUNCH_FAILED", text)
+            if executor.process is None:
+                self._agent.executor_exited(executor, -1)
+            else:
+                executor.state = "terminating"
+                self._agent.kill_executor(executor)
 
     def _registration_timed_out(self, executor: Executor) -> None:
         text = f"Executor did not register within {self._agent.options.executor_registration_timeout:g}secs"

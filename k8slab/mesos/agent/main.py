@@ -39,11 +39,13 @@ from k8slab.mesos.durations import parse_bytes
 from k8slab.mesos.files import Files
 from k8slab.mesos.flags import Flags, host_address, http_authentication
 from k8slab.mesos.http import Routes, json_answer, serve
+from k8slab.mesos.log_file import LOG_FLAGS, log_as_told, served_log
 from k8slab.mesos.log_level import LogLevel
 from k8slab.mesos.resources import Resources
 
 log = logging.getLogger("mesos-slave")
 
+PROGRAM = "mesos-slave"
 DEFAULT_PORTS = "ports:[31000-32000]"
 
 FLAGS: dict[str, tuple[str | None, str]] = {
@@ -79,7 +81,7 @@ FLAGS: dict[str, tuple[str | None, str]] = {
     "disk_watch_interval": ("1mins", "how often the disk is looked at"),
     "fetcher_cache_size": ("2GB", "how much of what was fetched is kept"),
     "launcher": ("posix", "accepted"),
-    "log_dir": (None, "accepted; this agent logs to stderr, its supervisor keeps the files"),
+    **LOG_FLAGS,
     "logging_level": ("INFO", "INFO, WARNING or ERROR"),
     "http_credentials": (None, "file of principals and secrets, as JSON or one pair a line"),
     "authenticate_http_readonly": ("false", "whether routes that only show ask who is calling"),
@@ -91,8 +93,10 @@ LONGEST_REREGISTRATION_SECONDS = 15.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = Flags.parse("mesos-slave", FLAGS, sys.argv[1:] if argv is None else argv, paths={"http_credentials"})
+    argv = sys.argv[1:] if argv is None else argv
+    flags = Flags.parse(PROGRAM, FLAGS, argv, paths={"http_credentials"})
     daemon.configure_logging()
+    log_as_told(flags, PROGRAM)
     logging.getLogger("kazoo").setLevel(logging.WARNING)
     work_dir = Path(flags.required("work_dir")).absolute()
     flags.read("master", _master)
@@ -196,6 +200,11 @@ async def _serve(
         for executor in alive:
             if executor.process is not None:
                 kill_tree(executor.process.pid)
+        try:
+            await launcher.end_all(work_dir)
+        except OSError as error:
+            print(f"mesos-slave: containers may be left in the engine: {error}", file=sys.stderr)
+            return 1
         checkpoint.forget_agent()
         return 0
     executor_api = ExecutorApi(agent)
@@ -233,7 +242,7 @@ async def _serve(
 async def _run(agent: Agent, link: MasterLink, alive: list[Any], collector: SandboxCollector) -> None:
     executors = [executor for framework in agent.frameworks.values() for executor in framework.executors.values()]
     agent.isolation.release_unknown(executor.container_id for executor in executors)
-    await agent.launcher.end_strays(agent.checkpoint.paths.work_dir, executors)
+    agent.launcher.end_strays(agent.checkpoint.paths.work_dir, executors)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_watch_limits(agent))
         tasks.create_task(collector.run(agent))
@@ -280,11 +289,13 @@ def _routes(agent: Agent, link: MasterLink, executor_api: ExecutorApi, authentic
 
 
 def _files(agent: Agent) -> Files:
-    """Sandboxes, by their path on this machine and by the names of their executors."""
+    """Sandboxes, by their path on this machine and by the names of their executors; the agent's log."""
     files = Files()
     sandboxes = agent.checkpoint.paths.work_dir / "slaves"
     files.attach(str(sandboxes), sandboxes)
     files.attach("/frameworks", sandboxes / "latest" / "frameworks")
+    if (written := served_log(agent.options.flags, PROGRAM)) is not None:
+        files.attach("/slave/log", written)
     return files
 
 

@@ -71,10 +71,14 @@ class Executor:
     tasks: dict[str, Task] = field(default_factory=dict)
     pending_kills: dict[str, dict[str, Any]] = field(default_factory=dict)
     completed_tasks: deque[Task] = field(default_factory=lambda: deque(maxlen=MAX_COMPLETED_TASKS))
+    # While it is being started: what it needs is fetched.
+    launch: asyncio.Task[None] | None = None
     process: Process | None = None
     timer: asyncio.TimerHandle | None = None
     # Why its live tasks ended, when the agent itself ended it.
     termination: tuple[str, str] | None = None
+    # What it used too much of, when that is why.
+    exceeded: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def is_builtin(self) -> bool:

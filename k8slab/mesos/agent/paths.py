@@ -117,7 +117,7 @@ def suppressed(what: str) -> Iterator[None]:
 
 
 def make_sandbox(directory: Path, user: str | None) -> None:
-    """A folder of that user's. Raises KeyError when there is no such user."""
+    """A folder of that user's; everything above it must be ours. Raises KeyError when there is no such user."""
     import pwd
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -125,3 +125,9 @@ def make_sandbox(directory: Path, user: str | None) -> None:
     if user and os.geteuid() == 0:
         entry = pwd.getpwnam(user)
         os.chown(directory, entry.pw_uid, entry.pw_gid)
+
+
+def make_shared_sandbox(directory: Path) -> None:
+    """Ours, with others' sandboxes in it: they pass through it, but cannot put links in our way."""
+    make_sandbox(directory, None)
+    directory.chmod(0o755)

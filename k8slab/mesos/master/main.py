@@ -15,6 +15,7 @@ from k8slab.mesos.authentication import Authentication, Realm
 from k8slab.mesos.files import Files
 from k8slab.mesos.flags import Flags, host_address, http_authentication
 from k8slab.mesos.http import serve
+from k8slab.mesos.log_file import LOG_FLAGS, log_as_told, served_log
 from k8slab.mesos.master.allocator import minimums
 from k8slab.mesos.master.master import Master, MasterOptions
 from k8slab.mesos.master.membership import MembershipOptions, parse_percentage, parse_rate
@@ -25,7 +26,7 @@ from k8slab.mesos.zookeeper import Leadership, MasterGroup, ZooKeeperAddress
 
 log = logging.getLogger("mesos-master")
 
-LOG_FILE = "mesos-master.INFO"
+PROGRAM = "mesos-master"
 REGISTRY = "replicated_log"
 
 FLAGS: dict[str, tuple[str | None, str]] = {
@@ -68,10 +69,7 @@ FLAGS: dict[str, tuple[str | None, str]] = {
     ),
     "roles": (None, "comma-separated roles frameworks may use; any unless set"),
     "root_submissions": ("true", "whether frameworks may run as root"),
-    "log_dir": (
-        None,
-        "also log to mesos-master.INFO in this directory, served as /master/log; stderr alone unless set",
-    ),
+    **LOG_FLAGS,
     "logging_level": ("INFO", "INFO, WARNING or ERROR"),
     "authenticate_frameworks": ("false", "only false"),
     "authenticate_agents": ("false", "only false"),
@@ -111,11 +109,10 @@ GARBAGE_THRESHOLDS = (10_000, 50, 100)
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    flags = Flags.parse("mesos-master", FLAGS, argv, aliases=ALIASES, paths={"credentials"})
+    flags = Flags.parse(PROGRAM, FLAGS, argv, aliases=ALIASES, paths={"credentials"})
     daemon.configure_logging()
     logging.getLogger("kazoo").setLevel(logging.WARNING)
-    if log_dir := flags.text("log_dir"):
-        _log_into(Path(log_dir))
+    log_as_told(flags, PROGRAM)
     ip = host_address(flags.text("ip"))
     roles = flags.text("roles")
     options = MasterOptions(
@@ -164,19 +161,6 @@ def _kept(registry: str) -> bool:
     return registry == "replicated_log"
 
 
-def _log_into(directory: Path) -> None:
-    """Raises SystemExit when that cannot be."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(directory / LOG_FILE)
-    except OSError as error:
-        raise SystemExit(f"cannot log into {directory}: {error.strerror}") from error
-    root = logging.getLogger()
-    if root.handlers:
-        handler.setFormatter(root.handlers[0].formatter)
-    root.addHandler(handler)
-
-
 async def _serve(
     options: MasterOptions, settings: Settings, authentication: Authentication, stop: asyncio.Event
 ) -> int:
@@ -192,8 +176,8 @@ async def _serve(
     election = Election(options, settings, on_failure=fail)
     master = election.master
     files = Files()
-    if log_dir := options.flags.get("log_dir"):
-        files.attach("/master/log", Path(log_dir) / LOG_FILE)
+    if (written := served_log(options.flags, PROGRAM)) is not None:
+        files.attach("/master/log", written)
     runner = await serve(routes(master, files, authentication), host=options.ip, port=options.port)
     log.info("%s serves at http://%s:%d", master.master_id, options.ip, options.port)
     await election.begin()

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from k8slab.mesos import attributes
+from k8slab.mesos.log_file import LOG_FLAGS
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.model import Agent, Executor, Framework, Offer, Task
 from k8slab.mesos.version import VERSION
@@ -44,8 +45,7 @@ def state(master: Master) -> dict[str, Any]:
         shown["leader_info"] = {key: leader[key] for key in ("id", "pid", "port", "hostname")}
     if options.cluster:
         shown["cluster"] = options.cluster
-    if log_dir := options.flags.get("log_dir"):
-        shown["log_dir"] = log_dir
+    shown |= {key: options.flags[key] for key in LOG_FLAGS if options.flags.get(key)}
     return shown
 
 

@@ -301,6 +301,20 @@ async def test_the_log_is_a_file_to_read(cluster: Cluster) -> None:
     assert "mesos-master.INFO" in headers["Content-Disposition"]
 
 
+async def test_the_agents_log_is_a_file_to_read(cluster: Cluster) -> None:
+    logs, external = cluster.supervisor.directory / "logs", cluster.supervisor.directory / "external"
+    external.write_text("by a supervisor\n")
+    cluster.master()
+    agents = [cluster.agent(*flags) for flags in ((f"--log_dir={logs}",), (f"--external_log_file={external}",), ())]
+    shown = [await fetch(f"{agent.url}/files/read?path=/slave/log&offset=0") for agent in agents]
+    assert [status for status, _, _ in shown] == [200, 200, 404]
+    assert "serves at" in orjson.loads(shown[0][2])["data"]
+    assert orjson.loads(shown[1][2])["data"] == "by a supervisor\n"
+    states = [await get_json(f"{agent.url}/state") for agent in agents]
+    assert [state.get("log_dir") for state in states] == [str(logs), None, None]
+    assert [state.get("external_log_file") for state in states] == [None, str(external), None]
+
+
 async def test_reservations_by_form(small: Cluster) -> None:
     url = small.masters[0].url
     agent_id = (await get_json(f"{url}/slaves"))["slaves"][0]["id"]
