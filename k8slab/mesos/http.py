@@ -80,7 +80,7 @@ async def serve(
 
     A handler is cancelled the moment its client goes away, which is how streams notice.
     """
-    silent: dict[web.RequestHandler[Any], asyncio.TimerHandle] = {}
+    silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
 
     async def dispatch(request: web.Request) -> web.StreamResponse:
         if (limit := silent.pop(request.protocol, None)) is not None:
@@ -108,7 +108,7 @@ class _Site(web.TCPSite):
         runner: web.AppRunner,
         host: str,
         port: int,
-        silent: dict[web.RequestHandler[Any], asyncio.TimerHandle],
+        silent: dict[web.RequestHandler, asyncio.TimerHandle],
         slowest_headers: float,
     ) -> None:
         """``silent``: connections on which no request has come, each with what will close it."""
@@ -121,14 +121,14 @@ class _Site(web.TCPSite):
         host, port = self._address
         self._server = await asyncio.get_running_loop().create_server(self._connected, host, port, backlog=1024)
 
-    def _connected(self) -> web.RequestHandler[Any]:
+    def _connected(self) -> web.RequestHandler:
         assert self._runner.server is not None
         connection = self._runner.server()
         loop = asyncio.get_running_loop()
         self._silent[connection] = loop.call_later(self._slowest_headers, self._give_up, connection)
         return connection
 
-    def _give_up(self, connection: web.RequestHandler[Any]) -> None:
+    def _give_up(self, connection: web.RequestHandler) -> None:
         self._silent.pop(connection, None)
         connection.force_close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from k8slab.mesos.http import EventStream
@@ -84,10 +84,12 @@ class AgentCalls:
 
     async def _evict_namesake(self, agent_id: str | None, pid: str) -> None:
         """A host that comes without its old id has lost its work directory: the old entry cannot come back."""
-        for agent in list(self._master.agents.values()):
-            if agent.pid == pid and agent.agent_id != agent_id:
-                message = "was replaced by a new agent at the same address"
-                await self._master.membership.remove(agent, message=message)
+
+        def namesakes() -> Iterator[Agent]:
+            return (agent for agent in self._master.agents.values() if agent.pid == pid and agent.agent_id != agent_id)
+
+        while (agent := next(namesakes(), None)) is not None:
+            await self._master.membership.remove(agent, message="was replaced by a new agent at the same address")
 
     def _admit(self, call: Mapping[str, Any]) -> Agent:
         info = dict(call["agent_info"])
