@@ -66,11 +66,8 @@ class ExecutorApi:
             self._attach(executor, stream, subscribe)
         beating = asyncio.create_task(_beat(stream))
         try:
-            await stream.pump(response)
-            await response.write_eof()
-        except (ConnectionError, asyncio.CancelledError):
-            # The executor went away; whether it also ended is for its process to tell.
-            stream.close()
+            # Should the executor go away, whether it also ended is for its process to tell.
+            await stream.serve(response)
         finally:
             beating.cancel()
             if executor.stream is stream:

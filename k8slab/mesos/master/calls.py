@@ -202,7 +202,7 @@ class SchedulerCalls:
             log.info("acknowledgement dropped: agent %s is away", acknowledge["agent_id"]["value"])
             return
         agent.send({"type": "ACKNOWLEDGE", "framework_id": {"value": framework.framework_id}, **acknowledge})
-        task = framework.tasks.get(acknowledge["task_id"]["value"])
+        task = agent.tasks.get((framework.framework_id, acknowledge["task_id"]["value"]))
         last = task.statuses[-1] if task and task.statuses else None
         if task is not None and last and last["state"] in TERMINAL and last.get("uuid") == acknowledge["uuid"]:
             self._master.forget_task(task)

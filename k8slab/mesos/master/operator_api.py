@@ -15,6 +15,7 @@ from k8slab.mesos.master.leading import not_leading
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.metrics import metrics
 from k8slab.mesos.master.operator_stream import OperatorStream
+from k8slab.mesos.master.registrar import RegistryError
 from k8slab.mesos.master.reserving import Conflict, Invalid, operator_convert
 from k8slab.mesos.operator_calls import (
     FILES,
@@ -147,6 +148,8 @@ class OperatorApi:
             await self._master.mark_agent_gone(agent_id)
         except KeyError:
             return refuse(404, "Agent not found")
+        except RegistryError as error:
+            return refuse(503, str(error))
         return web.Response()
 
 
@@ -154,7 +157,10 @@ async def update_weights(master: Master, infos: list[dict[str, Any]]) -> web.Res
     if error := cluster_views.weights_error(infos):
         return refuse(400, f"Failed to validate update weights request JSON: {error}")
     weights = {info["role"].strip(): info["weight"] for info in infos}
-    await master.set_weights(weights)
+    try:
+        await master.set_weights(weights)
+    except RegistryError as error:
+        return refuse(503, str(error))
     master.offers.rebalance(weights)
     return web.Response()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Collection
 from typing import Any
@@ -89,8 +88,7 @@ class SchedulerApi:
         if error := self._subscription_error(subscribe):
             stream.send({"type": "ERROR", "error": {"message": error}})
             stream.close()
-            await stream.pump(response)
-            await response.write_eof()
+            await stream.serve(response)
             return response
         framework = self._master.subscribe(
             subscribe["framework_info"],
@@ -99,11 +97,7 @@ class SchedulerApi:
             stream_id=stream_id,
         )
         try:
-            await stream.pump(response)
-            await response.write_eof()
-        except (ConnectionError, asyncio.CancelledError):
-            # The peer went away: aiohttp needs nothing more from us, and there is nobody left to answer.
-            stream.close()
+            await stream.serve(response)
         finally:
             self._master.disconnect_framework(framework, stream)
         return response
