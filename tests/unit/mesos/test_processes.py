@@ -91,7 +91,7 @@ async def test_what_cannot_be_watched_does_not_go_on(tmp_path: Path, monkeypatch
 async def test_a_process_that_may_not_be_signalled_keeps_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process, ended = start(tmp_path, "sleep 1000 & sleep 1000 & wait")
+    process, ended = start(tmp_path, "sleep 1000 & sleep 1000 & exec sleep 1000")
     signalled = os.kill
 
     def kill(pid: int, number: int) -> None:
