@@ -54,6 +54,8 @@ class Watcher:
         if version < self.version:
             self.faults.append(f"a list of {version} after {self.version} was asked for")
         self.faults += [f"the list has lost {name}" for name in self.known if name not in found]
+        missed = [name for name, made in found.items() if made <= self.version and name not in self.known]
+        self.faults += [f"the watch has passed over {name}" for name in missed if self.lists]
         self.known, self.version = found, version
         self.lists += 1
 
