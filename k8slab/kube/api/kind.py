@@ -87,7 +87,8 @@ def _no_problems(new: Object, old: Object | None) -> list[FieldProblem]:
 @dataclass(frozen=True)
 class Kind:
     """``default`` fills in what was left out; ``prepare(new, old)`` decides what a client may not set; ``validate(new,
-    old)`` judges the outcome; ``grace(obj, asked)`` gives the seconds a deletion waits for the kubelet."""
+    old)`` judges the outcome; ``grace(obj, asked)`` gives the seconds a deletion waits for the kubelet. What is not
+    ``stored`` is answered and forgotten."""
 
     kind: str
     plural: str
@@ -114,6 +115,7 @@ class Kind:
     ttl: int = 0
     subresources: tuple[Subresource, ...] = ()
     storage_name: str = ""
+    stored: bool = True
 
     @property
     def api_version(self) -> str:

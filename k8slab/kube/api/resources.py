@@ -9,12 +9,14 @@ import orjson
 from aiohttp import web
 
 from k8slab.kube.api import deletion, errors, negotiation, patches, schemas, tables
+from k8slab.kube.api.auth.access import Access
 from k8slab.kube.api.binding import bind
 from k8slab.kube.api.cache import Cache
 from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds.namespace import NAMESPACE
 from k8slab.kube.api.kinds.pod import POD
+from k8slab.kube.api.kinds.small import SERVICE_ACCOUNT
 from k8slab.kube.api.lists import Lister, Listing
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.negotiation import JSON, Wanted
@@ -33,15 +35,18 @@ Answer = Awaitable[web.StreamResponse]
 
 
 class Resources:
-    def __init__(self, registry: Registry, lister: Lister, cache: Cache) -> None:
+    def __init__(self, registry: Registry, lister: Lister, cache: Cache, access: Access) -> None:
         self._registry = registry
         self._lister = lister
         self._cache = cache
+        self._access = access
 
     async def serve(self, request: web.BaseRequest, asked: Asked) -> web.StreamResponse:
         if asked.resource == "bindings" and not asked.group:
             return await self._bind(request, asked, "")
         kind = asked.kind
+        if not kind.stored:
+            return await self._review(request, kind, asked)
         if asked.subresource:
             return await self._subresource(kind)(request, asked)
         query = request.query
@@ -75,6 +80,8 @@ class Resources:
                     if method != "GET":
                         raise errors.method_not_allowed()
                     return await pod_log(request, self._registry, asked.namespace, asked.name)
+                case "token" if kind is SERVICE_ACCOUNT:
+                    return await self._token(request, asked)
                 case "finalize" if kind is NAMESPACE:
                     return await self._finalize(request, asked)
             raise errors.unknown_resource()
@@ -142,6 +149,7 @@ class Resources:
             if not asked.namespace:
                 raise errors.method_not_allowed()
             _hold_namespace(obj, asked.namespace)
+        self._access.judge_grant(request["user"], kind, obj, None)
         outcome = await self._registry.create(kind, asked.namespace, obj, dry_run=dry_run)
         return _outcome(request, kind, outcome, wanted, warnings, code=201)
 
@@ -169,7 +177,9 @@ class Resources:
         encoded = orjson.dumps(obj)
 
         def mutate(old: Object) -> Object:
-            return self._registry.replacement(kind, old, orjson.loads(encoded), status_only=status_only)
+            new = self._registry.replacement(kind, old, orjson.loads(encoded), status_only=status_only)
+            self._access.judge_grant(request["user"], kind, new, old)
+            return new
 
         try:
             outcome = await self._registry.change(kind, asked.namespace, asked.name, mutate, dry_run=dry_run)
@@ -205,7 +215,9 @@ class Resources:
                 raise errors.bad_request("the name of the object does not match the name on the URL")
             if kind.namespaced:
                 _hold_namespace(new, asked.namespace)
-            return self._registry.replacement(kind, old, new, status_only=status_only)
+            replaced = self._registry.replacement(kind, old, new, status_only=status_only)
+            self._access.judge_grant(request["user"], kind, replaced, old)
+            return replaced
 
         outcome = await self._registry.change(kind, asked.namespace, asked.name, mutate, dry_run=dry_run)
         return _outcome(request, kind, outcome, wanted, warnings, code=200)
@@ -251,6 +263,31 @@ class Resources:
         await bind(self._registry, asked.namespace, name or given, binding, dry_run=dry_run)
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}
         return _body(request, orjson.dumps(status) + b"\n", wanted, code=201, warnings=warnings)
+
+    async def _review(self, request: web.BaseRequest, kind: Kind, asked: Asked) -> web.Response:
+        if request.method != "POST" or asked.name:
+            raise errors.method_not_allowed()
+        wanted = negotiation.accepted(request.headers.get("Accept", ""))
+        is_dry_run(request.query, "CreateOptions")
+        body, warnings = await _read(request, kind)
+        if kind.namespaced:
+            _hold_namespace(body, asked.namespace)
+        answered = await self._access.reviews.answer(kind.kind, body, request["user"])
+        raw = orjson.dumps({"kind": kind.kind, "apiVersion": kind.api_version, **answered})
+        return _body(request, raw + b"\n", wanted, code=201, warnings=warnings)
+
+    async def _token(self, request: web.BaseRequest, asked: Asked) -> web.Response:
+        if request.method != "POST" or asked.rest:
+            raise errors.method_not_allowed()
+        wanted = negotiation.accepted(request.headers.get("Accept", ""))
+        body = negotiation.read_object(await request.read(), request.headers.get("Content-Type", ""))
+        wish, unknown = _decode_as("TokenRequest", "authentication.k8s.io/v1", "v1", body)
+        warnings = _judge_unknown(request.query, SERVICE_ACCOUNT, unknown)
+        record = await self._registry.get(SERVICE_ACCOUNT, asked.namespace, asked.name)
+        account = SERVICE_ACCOUNT.decode(record.value, record.revision)
+        answered = await self._access.token(account, wish)
+        raw = orjson.dumps({"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", **answered})
+        return _body(request, raw + b"\n", wanted, code=201, warnings=warnings)
 
     async def _finalize(self, request: web.BaseRequest, asked: Asked) -> web.Response:
         if request.method != "PUT":

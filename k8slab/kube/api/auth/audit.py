@@ -11,7 +11,6 @@ import orjson
 from aiohttp import web
 
 from k8slab.kube.api.auth.attributes import Attributes
-from k8slab.kube.api.auth.user import User
 from k8slab.kube.clock import rfc3339_micro
 
 
@@ -34,13 +33,13 @@ class Audit:
             "requestReceivedTimestamp": rfc3339_micro(),
         }
 
-    def told(
-        self, event: dict[str, Any], user: User | None, real: User | None, attributes: Attributes, code: int
-    ) -> None:
+    def told(self, event: dict[str, Any], request: web.BaseRequest, code: int) -> None:
+        real, user = request.get("real_user"), request.get("user")
+        attributes: Attributes = request.get("attributes", Attributes(request.method.lower(), path=request.path))
         event["stage"] = "ResponseComplete"
         event["verb"] = attributes.verb
         event["user"] = real.info() if real is not None else {}
-        if user is not None and user is not real:
+        if user is not real and user is not None:
             event["impersonatedUser"] = user.info()
         if attributes.resource:
             reference = {

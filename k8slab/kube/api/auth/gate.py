@@ -73,7 +73,11 @@ class Gate:
     audit: Audit | None = None
 
     async def enter(self, request: web.BaseRequest, wanted: Attributes) -> User:
-        """The user whom the request is to be taken for. Raises Unauthorized and Forbidden."""
+        """The user whom the request is to be taken for. Raises Unauthorized and Forbidden.
+
+        Leaves "attributes", "real_user" and "user" with the request.
+        """
+        request["attributes"] = wanted
         real = await self.authentication.user(request)
         request["user"] = request["real_user"] = real
 

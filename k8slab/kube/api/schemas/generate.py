@@ -15,6 +15,9 @@ import orjson
 ROOTS = (
     *("V1Pod", "V1Node", "V1Service", "V1Endpoints", "V1Namespace", "CoreV1Event", "V1Binding", "V1ConfigMap"),
     *("V1Secret", "V1ServiceAccount", "V1ReplicationController", "V1Lease", "V1DeleteOptions"),
+    *("V1Role", "V1RoleBinding", "V1ClusterRole", "V1ClusterRoleBinding", "V1SubjectAccessReview", "V1TokenReview"),
+    *("V1SelfSubjectAccessReview", "V1LocalSubjectAccessReview", "V1SelfSubjectRulesReview", "V1SelfSubjectReview"),
+    "AuthenticationV1TokenRequest",
 )
 QUANTITIES = frozenset(
     ("limits", "requests", "capacity", "allocatable", "hard", "used", "sizeLimit", "divisor", "overhead")
@@ -45,7 +48,7 @@ def main() -> int:
         for attribute, form in described.openapi_types.items():
             key = described.attribute_map[attribute]
             fields[key] = written(name, key, form)
-            waiting += re.findall(r"(?:Core)?V[0-9]\w+", form)
+            waiting += re.findall(r"(?:Core|Rbac|Authentication)?V[0-9]\w+", form)
         types[name] = fields
     Path(__file__).with_name("types.json").write_bytes(
         orjson.dumps(types, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2) + b"\n"
@@ -56,7 +59,7 @@ def main() -> int:
 
 def short(model: str) -> str:
     """ "V1Container" and "CoreV1Event" as "Container" and "Event"."""
-    return re.sub(r"^(?:Core)?V[0-9]+(?:(?:alpha|beta)[0-9]+)?", "", model)
+    return re.sub(r"^(?:Core|Rbac|Authentication)?V[0-9]+(?:(?:alpha|beta)[0-9]+)?", "", model)
 
 
 def written(owner: str, key: str, form: str) -> str:
