@@ -33,6 +33,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
     from k8slab.kube.api.doors import open_doors
     from k8slab.kube.api.health import Health
     from k8slab.kube.api.kinds import KINDS
+    from k8slab.kube.api.legacy.routes import Legacy
     from k8slab.kube.api.lists import Lister
     from k8slab.kube.api.openapi import OpenApi
     from k8slab.kube.api.registry import Registry
@@ -49,8 +50,10 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
     except ValueError as trouble:
         log.error("%s", trouble)
         return 2
+    lister = Lister(storage, cache)
     api = ApiServer(
-        resources=Resources(registry, Lister(storage, cache), cache, doors.access),
+        resources=Resources(registry, lister, cache, doors.access),
+        legacy=Legacy(registry, lister, cache),
         discovery=Discovery(KINDS, f"{address}:{flags.bound}"),
         openapi=OpenApi(KINDS, GIT_VERSION),
         health=Health(storage, cache),

@@ -16,6 +16,8 @@ from k8slab.kube.api.auth.tokens import Tokens
 from k8slab.kube.api.discovery import Discovery
 from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.health import ENDPOINTS, Health
+from k8slab.kube.api.legacy import routes as legacy
+from k8slab.kube.api.legacy.routes import Legacy
 from k8slab.kube.api.negotiation import LARGEST_BODY, accepted, compressed
 from k8slab.kube.api.openapi import V2_PROTOBUF, OpenApi
 from k8slab.kube.api.requests import parse
@@ -36,8 +38,16 @@ PATHS: Final = (
 
 class ApiServer:
     def __init__(
-        self, *, resources: Resources, discovery: Discovery, openapi: OpenApi, health: Health, tokens: Tokens
+        self,
+        *,
+        resources: Resources,
+        legacy: Legacy,
+        discovery: Discovery,
+        openapi: OpenApi,
+        health: Health,
+        tokens: Tokens,
     ) -> None:
+        self._legacy = legacy
         self._resources = resources
         self._discovery = discovery
         self._openapi = openapi
@@ -85,6 +95,9 @@ class ApiServer:
         if asked is not None:
             await gate.enter(request, of_resource(request.method, asked, request.query))
             return await self._resources.serve(request, asked)
+        if path.startswith("/api/v1beta") and (old := legacy.parse(request)) is not None:
+            await gate.enter(request, of_resource(request.method, old.asked, request.query))
+            return await self._legacy.serve(request, old)
         await gate.enter(request, of_path(request.method, path))
         if request.method not in ("GET", "HEAD"):
             raise errors.method_not_allowed() if self._known(path) else errors.unknown_resource()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -127,9 +127,10 @@ async def watch(
     storage: Storage,
     options: WatchOptions,
     wanted: Wanted,
+    stream_of: Callable[[Kind, str, WatchOptions, Wanted], Stream] = Stream,
 ) -> web.StreamResponse:
     """Answer with the stream, and return when it has ended. Raises Timeout for a version that does not come."""
-    stream = Stream(kind, kind.scope(namespace), options, wanted)
+    stream = stream_of(kind, kind.scope(namespace), options, wanted)
     held = cache.of(kind)
     outlet = outlet_for(request)
     backlog: Iterable[Event] = ()
