@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 Reader = Callable[[Mapping[str, Any]], str]
 
 ALL_VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+PROXY_VERBS: Final = ("create", "delete", "get", "patch", "update")
 REGISTRY: Final = "/registry/"
 
 

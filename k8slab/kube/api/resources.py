@@ -18,10 +18,10 @@ from k8slab.kube.api.kinds.pod import POD
 from k8slab.kube.api.lists import Lister, Listing
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.negotiation import JSON, Wanted
-from k8slab.kube.api.podlog import pod_log
 from k8slab.kube.api.registry import Outcome, Registry
 from k8slab.kube.api.requests import Asked, is_dry_run, is_watch, list_options, watch_options
 from k8slab.kube.api.storage.base import Record
+from k8slab.kube.api.streams import Connector
 from k8slab.kube.api.watching import watch
 
 PATCHES: Final = (
@@ -37,6 +37,7 @@ class Resources:
         self._registry = registry
         self._lister = lister
         self._cache = cache
+        self._connector = Connector(registry)
 
     async def serve(self, request: web.BaseRequest, asked: Asked) -> web.StreamResponse:
         if asked.resource == "bindings" and not asked.group:
@@ -71,10 +72,8 @@ class Resources:
                     raise errors.method_not_allowed()
                 case "binding" if kind is POD:
                     return await self._bind(request, asked, asked.name)
-                case "log" if kind is POD:
-                    if method != "GET":
-                        raise errors.method_not_allowed()
-                    return await pod_log(request, self._registry, asked.namespace, asked.name)
+                case "attach" | "exec" | "log" | "portforward" | "proxy":
+                    return await self._connector.connect(request, asked)
                 case "finalize" if kind is NAMESPACE:
                     return await self._finalize(request, asked)
             raise errors.unknown_resource()
