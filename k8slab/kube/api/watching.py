@@ -97,7 +97,9 @@ class Stream:
 
     def _line(self, event: Event, event_type: str, entry: Entry) -> bytes:
         first, self._first = self._first, False
-        form = "" if not self._form else f"{self._form}/{self._version}/{self._options.include}/{first}"
+        form = self._kind.api_version
+        if self._form:
+            form += f"/{self._form}/{self._version}/{self._options.include}/{first}"
         line = event.lines.get((event_type, form))
         if line is None:
             line = event.lines[event_type, form] = self._made(event, event_type, entry, first=first)
@@ -109,7 +111,7 @@ class Stream:
             return b'{"type":"%s","object":%s}\n' % (event_type.encode(), served)
         obj: Object = entry.obj
         if entry.revision != event.revision:
-            obj = self._kind.decode(entry.value, event.revision)
+            obj = self._kind.hub.decode(entry.value, event.revision)
         if self._form == "Table":
             return tables.watch_line(
                 self._kind, event_type, obj, self._options.include, first=first, version=self._version

@@ -1,4 +1,4 @@
-"""ConfigMap, Secret, ServiceAccount and Lease."""
+"""ConfigMap, Secret, ServiceAccount, Lease and Binding."""
 
 from __future__ import annotations
 
@@ -134,3 +134,5 @@ LEASE: Final = Kind(
     creates_on_update=True,
     unconditional_update=False,
 )
+
+BINDING: Final = Kind(kind="Binding", plural="bindings", singular="binding", verbs=("create",), stored=False)
