@@ -171,8 +171,10 @@ def descriptions(definition: Mapping[str, Any]) -> list[Any]:
 
 def unnumbered(types: Mapping[str, Any]) -> Iterator[str]:
     for name, described_type in types.items():
-        for key, (_, *more) in described_type["fields"].items():
-            if key not in ("kind", "apiVersion") and not (more and more[0]):
+        fields = described_type["fields"]
+        envelope = ("kind", "apiVersion") if "kind" in fields and "apiVersion" in fields else ()
+        for key, (_, *more) in fields.items():
+            if key not in envelope and not (more and more[0]):
                 yield f"{name}.{key}"
 
 
