@@ -14,23 +14,21 @@ from typing import Any, Final
 import orjson
 
 from k8slab.kube.api.kind import Kind
-from k8slab.kube.api.schemas import MERGE_KEYS, RETAIN_KEYS, types
+from k8slab.kube.api.schemas import types
 
 V2_PROTOBUF: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 TITLE: Final = "Kubernetes"
 SCALARS: Final[Mapping[str, dict[str, Any]]] = {
     "string": {"type": "string"},
-    "integer": {"type": "integer", "format": "int32"},
-    "number": {"type": "number", "format": "double"},
+    "int32": {"type": "integer", "format": "int32"},
+    "int64": {"type": "integer", "format": "int64"},
+    "double": {"type": "number", "format": "double"},
     "boolean": {"type": "boolean"},
     "Time": {"type": "string", "format": "date-time"},
+    "MicroTime": {"type": "string", "format": "date-time"},
     "bytes": {"type": "string", "format": "byte"},
     "any": {"type": "object"},
 }
-META_TYPES: Final = frozenset(
-    {"ObjectMeta", "OwnerReference", "ManagedFieldsEntry", "ListMeta", "LabelSelector", "LabelSelectorRequirement"}
-    | {"DeleteOptions", "Preconditions", "StatusCause", "StatusDetails", "Condition"}
-)
 # Their JSON is a string or a number, which kubectl 1.20 accepts where the definition names no fields.
 SPECIAL: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
     "Quantity": ("io.k8s.apimachinery.pkg.api.resource.Quantity", {"type": "string"}),
@@ -39,12 +37,8 @@ SPECIAL: Final[Mapping[str, tuple[str, dict[str, Any]]]] = {
 FIELD_VALIDATION: Final = {"name": "fieldValidation", "in": "query", "schema": {"type": "string"}}
 
 
-def model_name(form: str, group: str) -> str:
-    if form in SPECIAL:
-        return SPECIAL[form][0]
-    if form in META_TYPES:
-        return f"io.k8s.apimachinery.pkg.apis.meta.v1.{form}"
-    return f"io.k8s.api.{group.partition('.')[0] or 'core'}.v1.{form}"
+def model_name(form: str) -> str:
+    return SPECIAL[form][0] if form in SPECIAL else types()[form].model
 
 
 def group_path(kind: Kind) -> str:
@@ -74,8 +68,8 @@ class OpenApi:
                 raise KeyError(path)
             schemas: dict[str, Any] = {}
             for kind in kinds:
-                _collect(kind.kind, kind.group, schemas, "#/components/schemas/", wrapped=True)
-                schemas[model_name(kind.kind, kind.group)]["x-kubernetes-group-version-kind"] = [_gvk(kind)]
+                _collect(kind.schema, schemas, "#/components/schemas/", wrapped=True)
+                schemas[model_name(kind.schema)]["x-kubernetes-group-version-kind"] = [_gvk(kind)]
             document = {
                 "openapi": "3.0.0",
                 "info": {"title": TITLE, "version": self._version},
@@ -90,8 +84,8 @@ class OpenApi:
     def v2(self) -> dict[str, Any]:
         definitions: dict[str, Any] = {}
         for kind in self._kinds:
-            _collect(kind.kind, kind.group, definitions, "#/definitions/", wrapped=False)
-            definitions[model_name(kind.kind, kind.group)]["x-kubernetes-group-version-kind"] = [_gvk(kind)]
+            _collect(kind.schema, definitions, "#/definitions/", wrapped=False)
+            definitions[model_name(kind.schema)]["x-kubernetes-group-version-kind"] = [_gvk(kind)]
         return {
             "swagger": "2.0",
             "info": {"title": TITLE, "version": self._version},
@@ -125,33 +119,31 @@ def _operations(kind: Kind) -> dict[str, Any]:
     return {"patch": patch}
 
 
-def _collect(form: str, group: str, schemas: dict[str, Any], prefix: str, *, wrapped: bool) -> None:
+def _collect(form: str, schemas: dict[str, Any], prefix: str, *, wrapped: bool) -> None:
     """Add a type and all that it is made of. v3 wraps references that carry other keys in allOf; v2 does not."""
-    name = model_name(form, group)
+    name = model_name(form)
     if name in schemas:
         return
     if form in SPECIAL:
         schemas[name] = dict(SPECIAL[form][1])
         return
     schemas[name] = {"type": "object", "properties": {}}
-    for key, field in types()[form].items():
-        schema = _schema(field, group, schemas, prefix, wrapped=wrapped)
-        if (form, key) in MERGE_KEYS:
-            strategy = "merge,retainKeys" if (form, key) in RETAIN_KEYS else "merge"
-            schema["x-kubernetes-patch-strategy"] = strategy
-            if MERGE_KEYS[form, key]:
-                schema["x-kubernetes-patch-merge-key"] = MERGE_KEYS[form, key]
+    for key, field in types()[form].fields.items():
+        schema = _schema(field.form, schemas, prefix, wrapped=wrapped)
+        if field.strategy:
+            schema["x-kubernetes-patch-strategy"] = field.strategy
+        if field.merge_key:
+            schema["x-kubernetes-patch-merge-key"] = field.merge_key
         schemas[name]["properties"][key] = schema
 
 
-def _schema(field: str, group: str, schemas: dict[str, Any], prefix: str, *, wrapped: bool) -> dict[str, Any]:
+def _schema(field: str, schemas: dict[str, Any], prefix: str, *, wrapped: bool) -> dict[str, Any]:
     if field in SCALARS:
         return dict(SCALARS[field])
     if field.startswith("[]"):
-        return {"type": "array", "items": _schema(field[2:], group, schemas, prefix, wrapped=wrapped)}
+        return {"type": "array", "items": _schema(field[2:], schemas, prefix, wrapped=wrapped)}
     if field.startswith("map[]"):
-        values = _schema(field[5:], group, schemas, prefix, wrapped=wrapped)
-        return {"type": "object", "additionalProperties": values}
-    _collect(field, group, schemas, prefix, wrapped=wrapped)
-    reference = {"$ref": prefix + model_name(field, group)}
+        return {"type": "object", "additionalProperties": _schema(field[5:], schemas, prefix, wrapped=wrapped)}
+    _collect(field, schemas, prefix, wrapped=wrapped)
+    reference = {"$ref": prefix + model_name(field)}
     return {"allOf": [reference]} if wrapped else reference
