@@ -83,4 +83,6 @@ class WebSocketTunnel:
         await self._socket.send_bytes(content)
 
     async def close(self) -> None:
-        await self._socket.close(code=1000)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL):
+                await self._socket.close(code=1000)

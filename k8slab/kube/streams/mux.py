@@ -81,11 +81,14 @@ class Mux:
         try:
             yield self
         finally:
-            with contextlib.suppress(ConnectionError):
-                await self._end(reading)
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
-            await self._carrier.close()
+            try:
+                with contextlib.suppress(ConnectionError, TimeoutError):
+                    async with asyncio.timeout(FAREWELL):
+                        await self._end(reading)
+            finally:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+                await self._carrier.close()
 
     async def accept(self) -> Stream | None:
         """The next stream; None when no more will come."""
@@ -191,8 +194,7 @@ class Mux:
             stream.incoming.abandon()
             self._connection.send(stream.number, b"", fin=True)
         if not reading.done():
-            async with asyncio.timeout(FAREWELL):
-                await self._flush()
-                await self.gone.wait()
+            await self._flush()
+            await self.gone.wait()
         self._connection.end(GoAway.OK)
         await self._flush()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Mapping
+from typing import Any, Final, TypeVar
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from k8slab.kube.streams.carrier import READ, Connection
+
+T = TypeVar("T")
+
+LOOK_UP: Final = 1.0
 
 
 class Taken(web.StreamResponse):
@@ -67,6 +71,20 @@ async def switch(request: web.BaseRequest, protocol: str, headers: Mapping[str, 
     lines = [SWITCHING, "Connection: Upgrade", f"Upgrade: {protocol}", *(f"{k}: {v}" for k, v in headers.items())]
     await taken.write("\r\n".join([*lines, "", ""]).encode())
     return taken
+
+
+async def while_there(request: web.BaseRequest, work: Awaitable[T]) -> T:
+    """What ``work`` gives. Raises ConnectionResetError once the client has gone: nobody must be waited for in vain."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait({task}, timeout=LOOK_UP))[0]:
+            if request.transport is None or request.transport.is_closing():
+                raise ConnectionResetError("the client has gone")
+        return task.result()
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 def upgrade_of(request: web.BaseRequest) -> str:

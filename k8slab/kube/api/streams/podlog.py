@@ -20,7 +20,7 @@ from k8slab.kube.api.requests import Asked
 from k8slab.kube.api.streams import locate
 from k8slab.kube.streams.dial import CONNECT_SECONDS, dial_error
 from k8slab.kube.streams.spdy_front import NoCommonProtocol
-from k8slab.kube.streams.takeover import upgrade_of
+from k8slab.kube.streams.takeover import upgrade_of, while_there
 from k8slab.kube.streams.websocket_front import negotiate, new_socket
 
 PASSED_ON: Final = (
@@ -35,7 +35,6 @@ PASSED_ON: Final = (
 BINARY: Final = "binary.k8s.io"
 BASE64: Final = "base64.binary.k8s.io"
 LONGEST_REFUSAL: Final = 1 << 16
-LOOK_UP: Final = 1.0
 
 
 async def pod_log(request: web.BaseRequest, registry: Registry, asked: Asked) -> web.StreamResponse:
@@ -125,24 +124,8 @@ async def _until_closed(socket: web.WebSocketResponse) -> None:
 
 
 async def _pieces(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """What comes, until it ends or the client has gone: a log that is silent must not be followed for nobody."""
-    reading: asyncio.Task[bytes] | None = None
-    try:
-        while True:
-            reading = reading or asyncio.create_task(answer.content.readany())
-            done, _ = await asyncio.wait({reading}, timeout=LOOK_UP)
-            if not done:
-                if request.transport is None or request.transport.is_closing():
-                    raise ConnectionResetError("the client has gone")
-                continue
-            piece, reading = reading.result(), None
-            if not piece:
-                return
-            yield piece
-    finally:
-        if reading is not None:
-            reading.cancel()
-            await asyncio.gather(reading, return_exceptions=True)
+    while piece := await while_there(request, answer.content.readany()):
+        yield piece
 
 
 def _problems(request: web.BaseRequest) -> list[FieldProblem]:
