@@ -42,7 +42,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
     from k8slab.kube.api.version import GIT_VERSION
 
     storage = _storage(flags)
-    cache = Cache(storage, (kind for kind in KINDS if kind.stored))
+    cache = Cache(storage, (kind for kind in KINDS if kind.stored and kind.hub is kind))
     registry = Registry(storage, cache, Allocator(storage, flags.network))
     address = flags.advertise_address or (_own_address() if flags.host in ANY else flags.host)
     try:

@@ -159,7 +159,7 @@ class Resources:
     ) -> web.Response:
         answers.wanted_by(request)
         dry_run = is_dry_run(request.query, "PatchOptions")
-        apply_patch = await read_patch(request, kind.schema)
+        apply_patch = await self.read_patch(request, kind.schema)
         warnings: list[str] = []
 
         def mutate(old: Object) -> Object:
@@ -194,17 +194,17 @@ class Resources:
         deleted = Listing([Record("", one.value, one.revision) for one in outcomes], found.revision)
         return answers.listing(request, kind, deleted, {})
 
-
-async def read_patch(request: web.BaseRequest, form: str) -> Callable[[Object], Any]:
-    """The patch in the body, for an object of the type. Raises 400, and 415 for a kind of patch that is not served."""
-    media = request.headers.get("Content-Type", "").partition(";")[0].strip()
-    if media not in PATCHES:
-        raise errors.unsupported_media_type(PATCHES)
-    patch = negotiation.read_object(await request.read(), negotiation.JSON)
-    if media == PATCHES[0]:
-        return lambda old: patches.json_patch(old, patch)
-    if not isinstance(patch, Mapping):
-        raise errors.bad_request("cannot restore struct from: a patch of this type is an object")
-    if media == PATCHES[1]:
-        return lambda old: patches.merge(old, patch)
-    return lambda old: patches.strategic(old, patch, form)
+    @staticmethod
+    async def read_patch(request: web.BaseRequest, form: str) -> Callable[[Object], Any]:
+        """The patch in the body, for an object of the type. Raises 400, and 415 for one that is not served."""
+        media = request.headers.get("Content-Type", "").partition(";")[0].strip()
+        if media not in PATCHES:
+            raise errors.unsupported_media_type(PATCHES)
+        patch = negotiation.read_object(await request.read(), negotiation.JSON)
+        if media == PATCHES[0]:
+            return lambda old: patches.json_patch(old, patch)
+        if not isinstance(patch, Mapping):
+            raise errors.bad_request("cannot restore struct from: a patch of this type is an object")
+        if media == PATCHES[1]:
+            return lambda old: patches.merge(old, patch)
+        return lambda old: patches.strategic(old, patch, form)

@@ -20,14 +20,25 @@ def containers(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _defaults(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
+    spec_defaults(spec)
+    spec.setdefault("enableServiceLinks", True)
+    spec["serviceAccountName"] = spec["serviceAccount"] = spec.get("serviceAccountName") or "default"
+    for container in containers(spec):
+        resources = container["resources"]
+        if resources.get("limits"):
+            resources["requests"] = {**resources["limits"], **(resources.get("requests") or {})}
+
+
+def spec_defaults(spec: dict[str, Any]) -> None:
+    """What pods and templates of pods have in common."""
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("dnsPolicy", "ClusterFirst")
     spec.setdefault("schedulerName", "default-scheduler")
     spec.setdefault("terminationGracePeriodSeconds", 30)
     spec.setdefault("securityContext", {})
-    spec.setdefault("enableServiceLinks", True)
-    account = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
-    spec["serviceAccountName"] = spec["serviceAccount"] = account
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount")
+    if account:
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
     for container in containers(spec):
         _container_defaults(container, host_network=bool(spec.get("hostNetwork")))
     for volume in spec.get("volumes") or ():
@@ -36,9 +47,6 @@ def _defaults(obj: Object) -> None:
 
 def _container_defaults(container: dict[str, Any], *, host_network: bool) -> None:
     container.setdefault("resources", {})
-    resources = container["resources"]
-    if resources.get("limits"):
-        resources["requests"] = {**resources["limits"], **(resources.get("requests") or {})}
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
     image = container.get("image") or ""

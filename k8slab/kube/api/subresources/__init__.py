@@ -13,6 +13,7 @@ from k8slab.kube.api.streams import STREAMS
 from k8slab.kube.api.streams import Stream as Passed
 from k8slab.kube.api.subresources.binding import serve_binding
 from k8slab.kube.api.subresources.finalize import serve_finalize
+from k8slab.kube.api.subresources.scale import serve_scale
 from k8slab.kube.api.subresources.status import serve_status
 from k8slab.kube.api.subresources.token import serve_token
 
@@ -32,6 +33,7 @@ def _passed_on(stream: Passed) -> Serve:
 SERVED: Final[Mapping[str, Serve]] = {
     "binding": serve_binding,
     "finalize": serve_finalize,
+    "scale": serve_scale,
     "status": serve_status,
     "token": serve_token,
     **{name: _passed_on(stream) for name, stream in STREAMS.items()},
