@@ -27,12 +27,14 @@ def run(argv: Sequence[str]) -> int:
 
 async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
     """Serve until ``stop``; returns the exit code."""
+    from k8slab.kube.api.admission import Admission
     from k8slab.kube.api.allocation import Allocator
     from k8slab.kube.api.cache import Cache
     from k8slab.kube.api.discovery import Discovery
     from k8slab.kube.api.doors import open_doors
     from k8slab.kube.api.health import Health
     from k8slab.kube.api.kinds import KINDS
+    from k8slab.kube.api.known import Known
     from k8slab.kube.api.legacy.routes import Legacy
     from k8slab.kube.api.lists import Lister
     from k8slab.kube.api.openapi import OpenApi
@@ -43,7 +45,8 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
 
     storage = _storage(flags)
     cache = Cache(storage, (kind for kind in KINDS if kind.stored and kind.hub is kind))
-    registry = Registry(storage, cache, Allocator(storage, flags.network))
+    admission = Admission(Known(storage, cache), flags.disabled_plugins)
+    registry = Registry(storage, cache, Allocator(storage, flags.network), admission)
     address = flags.advertise_address or (_own_address() if flags.host in ANY else flags.host)
     try:
         doors = open_doors(flags, storage, cache, address)

@@ -85,7 +85,7 @@ NAMESPACED: Final = (
         since=21,
     ),
     Manifest("v1", "LimitRange", "limits", "spec: {limits: [{type: Container, max: {cpu: '2'}}]}", "DATE"),
-    Manifest("v1", "ResourceQuota", "quota", "spec: {hard: {configmaps: '9'}}", "AGE"),
+    Manifest("v1", "ResourceQuota", "quota", "spec: {hard: {configmaps: '9'}}", "configmaps: 1/9 AGE"),
     Manifest(
         "v1",
         "PersistentVolumeClaim",

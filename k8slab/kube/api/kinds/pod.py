@@ -9,9 +9,6 @@ from k8slab.kube.api.kind import AGE, NAME, PROXY_VERBS, Column, Kind, Subresour
 from k8slab.kube.api.kinds.pod_rules import pod_problems
 from k8slab.kube.api.meta import Object, age, dig, parse_quantity
 
-TOLERATION_SECONDS: Final = 300
-EVICTING: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-
 
 def containers(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from spec.get("initContainers") or ()
@@ -22,7 +19,6 @@ def _defaults(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     spec_defaults(spec)
     spec.setdefault("enableServiceLinks", True)
-    spec["serviceAccountName"] = spec["serviceAccount"] = spec.get("serviceAccountName") or "default"
     for container in containers(spec):
         resources = container["resources"]
         if resources.get("limits"):
@@ -95,21 +91,6 @@ def _prepare(new: Object, old: Object | None) -> None:
         new["status"] = old.get("status") or {}
         return
     new["status"] = {"phase": "Pending", "qosClass": qos_class(new["spec"])}
-    spec = new["spec"]
-    spec.setdefault("priority", 0)
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    tolerations = list(spec.get("tolerations") or ())
-    for key in EVICTING:
-        if not any(_covers(one, key) for one in tolerations):
-            tolerations.append(
-                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATION_SECONDS}
-            )
-    spec["tolerations"] = tolerations
-
-
-def _covers(toleration: dict[str, Any], key: str) -> bool:
-    named = toleration.get("key") in (key, None, "")
-    return named and toleration.get("effect") in ("NoExecute", None, "")
 
 
 def qos_class(spec: dict[str, Any]) -> str:
