@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from k8slab.kube.api.kind import ALL_VERBS, Kind, Subresource
+from k8slab.kube.api.kind import ALL_VERBS, Kind
 from k8slab.kube.api.negotiation import Wanted
 
 BINDINGS: Final = {
@@ -18,12 +18,6 @@ BINDINGS: Final = {
     "kind": "Binding",
     "verbs": ["create"],
 }
-STATUS_VERBS: Final = ("get", "patch", "update")
-
-
-def subresources(kind: Kind) -> Iterable[Subresource]:
-    status = (Subresource("status", kind.kind, STATUS_VERBS),) if kind.status else ()
-    return sorted((*kind.subresources, *status), key=lambda one: one.name)
 
 
 class Discovery:
@@ -125,7 +119,7 @@ def _aggregated_kind(kind: Kind) -> dict[str, Any]:
             "responseKind": {"group": one.group, "version": one.version or kind.version, "kind": one.kind},
             "verbs": list(one.verbs),
         }
-        for one in subresources(kind)
+        for one in kind.below
     ]
     if below:
         described["subresources"] = below
@@ -152,6 +146,6 @@ def _listed_kind(kind: Kind) -> list[dict[str, Any]]:
             "kind": one.kind,
             "verbs": list(one.verbs),
         }
-        for one in subresources(kind)
+        for one in kind.below
     ]
     return [own, *below]

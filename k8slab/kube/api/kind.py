@@ -67,6 +67,7 @@ METADATA_FIELDS: Final[Mapping[str, Reader]] = {
     "metadata.name": field_reader("metadata", "name"),
     "metadata.namespace": field_reader("metadata", "namespace"),
 }
+STATUS_VERBS: Final = ("get", "patch", "update")
 
 
 def _nothing(obj: Object) -> None:
@@ -87,7 +88,8 @@ def _no_problems(new: Object, old: Object | None) -> list[FieldProblem]:
 @dataclass(frozen=True)
 class Kind:
     """``default`` fills in what was left out; ``prepare(new, old)`` decides what a client may not set; ``validate(new,
-    old)`` judges the outcome; ``grace(obj, asked)`` gives the seconds a deletion waits for the kubelet."""
+    old)`` judges the outcome; ``grace(obj, asked)`` gives the seconds a deletion waits for the kubelet. ``form`` names
+    its type where that is not its kind's name."""
 
     kind: str
     plural: str
@@ -114,6 +116,16 @@ class Kind:
     ttl: int = 0
     subresources: tuple[Subresource, ...] = ()
     storage_name: str = ""
+    form: str = ""
+
+    @property
+    def schema(self) -> str:
+        return self.form or self.kind
+
+    @cached_property
+    def below(self) -> tuple[Subresource, ...]:
+        status = (Subresource("status", self.kind, STATUS_VERBS),) if self.status else ()
+        return tuple(sorted((*self.subresources, *status), key=lambda one: one.name))
 
     @property
     def api_version(self) -> str:
