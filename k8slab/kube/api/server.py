@@ -11,9 +11,14 @@ import orjson
 from aiohttp import web
 
 from k8slab.kube.api import errors
+from k8slab.kube.api.auth.attributes import of_path, of_resource
+from k8slab.kube.api.auth.gate import Gate
+from k8slab.kube.api.auth.tokens import Tokens
 from k8slab.kube.api.discovery import Discovery
 from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.health import ENDPOINTS, Health
+from k8slab.kube.api.legacy import routes as legacy
+from k8slab.kube.api.legacy.routes import Legacy
 from k8slab.kube.api.negotiation import LARGEST_BODY, accepted, compressed
 from k8slab.kube.api.openapi import V2_PROTOBUF, Document, OpenApi
 from k8slab.kube.api.requests import parse
@@ -24,22 +29,48 @@ from k8slab.kube.api.version import VERSION
 log = logging.getLogger(__name__)
 
 JSON_TYPE: Final = "application/json"
-PATHS: Final = ("/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
+CONFIGURATION: Final = "/.well-known/openid-configuration"
+KEY_SET: Final = "/openid/v1/jwks"
+PATHS: Final = (
+    *(CONFIGURATION, "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", KEY_SET),
+    *("/readyz", "/version"),
+)
 
 
 class ApiServer:
-    def __init__(self, *, resources: Resources, discovery: Discovery, openapi: OpenApi, health: Health) -> None:
+    def __init__(
+        self,
+        *,
+        resources: Resources,
+        legacy: Legacy,
+        discovery: Discovery,
+        openapi: OpenApi,
+        health: Health,
+        tokens: Tokens,
+    ) -> None:
+        self._legacy = legacy
         self._resources = resources
         self._discovery = discovery
         self._openapi = openapi
         self._health = health
+        self._tokens = tokens
 
-    def protocol_factory(self) -> web.Server:
-        return web.Server(self.handle, request_factory=_request, access_log=None, tcp_keepalive=True)
+    def protocol_factory(self, gate: Gate) -> web.Server:
+        """Connections of one port."""
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            if gate.audit is None:
+                return await self._handle(request, gate)
+            event = gate.audit.received(request)
+            response = await self._handle(request, gate)
+            gate.audit.told(event, request, response.status)
+            return response
+
+        return web.Server(handle, request_factory=_request, access_log=None, tcp_keepalive=True)
+
+    async def _handle(self, request: web.BaseRequest, gate: Gate) -> web.StreamResponse:
         try:
-            return await self._answer(request)
+            return await self._answer(request, gate)
         except ApiFailure as failure:
             return _failure(failure)
         except StorageUnavailable as trouble:
@@ -59,12 +90,16 @@ class ApiServer:
             log.exception("%s %s", request.method, request.path_qs)
             return _failure(errors.internal(f"{type(trouble).__name__}"))
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, gate: Gate) -> web.StreamResponse:
         path = request.path
-        if path.startswith(("/api/", "/apis/")):
-            asked = parse(request)
-            if asked is not None:
-                return await self._resources.serve(request, asked)
+        asked = parse(request) if path.startswith(("/api/", "/apis/")) else None
+        if asked is not None:
+            await gate.enter(request, of_resource(request.method, asked, request.query))
+            return await self._resources.serve(request, asked)
+        if path.startswith("/api/v1beta") and (old := legacy.parse(request)) is not None:
+            await gate.enter(request, of_resource(request.method, old.asked, request.query))
+            return await self._legacy.serve(request, old)
+        await gate.enter(request, of_path(request.method, path))
         if request.method not in ("GET", "HEAD"):
             raise errors.method_not_allowed() if self._known(path) else errors.unknown_resource()
         if path.startswith(("/healthz", "/livez", "/readyz")):
@@ -73,6 +108,13 @@ class ApiServer:
             return web.Response(body=VERSION, content_type=JSON_TYPE)
         if path.startswith("/openapi/"):
             return self._openapi_answer(request)
+        if path == CONFIGURATION:
+            place = f"{request.scheme}://{request.host}{KEY_SET}"
+            return web.Response(body=orjson.dumps(self._tokens.discovery(place)), content_type=JSON_TYPE)
+        if path == KEY_SET:
+            return web.Response(
+                body=orjson.dumps(await self._tokens.key_set()), content_type="application/jwk-set+json"
+            )
         if path == "/":
             return web.Response(body=orjson.dumps({"paths": PATHS}), content_type=JSON_TYPE)
         document = self._discovery.document(path.rstrip("/"), accepted(request.headers.get("Accept", "")))

@@ -9,10 +9,13 @@ from k8slab.kube.api.kinds.event import EVENT
 from k8slab.kube.api.kinds.namespace import NAMESPACE
 from k8slab.kube.api.kinds.node import NODE
 from k8slab.kube.api.kinds.pod import POD
+from k8slab.kube.api.kinds.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
+from k8slab.kube.api.kinds.reviews import REVIEWS
 from k8slab.kube.api.kinds.service import ENDPOINTS, SERVICE
-from k8slab.kube.api.kinds.small import CONFIG_MAP, LEASE, SECRET, SERVICE_ACCOUNT
+from k8slab.kube.api.kinds.small import BINDING, CONFIG_MAP, LEASE, SECRET, SERVICE_ACCOUNT
 
 KINDS: Final[tuple[Kind, ...]] = (
+    BINDING,
     CONFIG_MAP,
     ENDPOINTS,
     EVENT,
@@ -23,4 +26,9 @@ KINDS: Final[tuple[Kind, ...]] = (
     SERVICE,
     SERVICE_ACCOUNT,
     LEASE,
+    CLUSTER_ROLE,
+    CLUSTER_ROLE_BINDING,
+    ROLE,
+    ROLE_BINDING,
+    *REVIEWS,
 )

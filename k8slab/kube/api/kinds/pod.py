@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from k8slab.kube.api.kind import AGE, NAME, Column, Kind, Subresource, field_reader
+from k8slab.kube.api.kind import AGE, NAME, PROXY_VERBS, Column, Kind, Subresource, field_reader
 from k8slab.kube.api.kinds.pod_rules import pod_problems
 from k8slab.kube.api.meta import Object, age, dig, parse_quantity
 
@@ -235,5 +235,13 @@ POD: Final = Kind(
     status=True,
     grace=grace,
     returns_deleted=True,
-    subresources=(Subresource("binding", "Binding", ("create",)), Subresource("log", "Pod", ("get",))),
+    subresources=(
+        Subresource("attach", "PodAttachOptions", ("create", "get")),
+        Subresource("binding", "Binding", ("create",)),
+        Subresource("eviction", "Eviction", ("create",), "policy", "v1"),
+        Subresource("exec", "PodExecOptions", ("create", "get")),
+        Subresource("log", "Pod", ("get",)),
+        Subresource("portforward", "PodPortForwardOptions", ("create", "get")),
+        Subresource("proxy", "PodProxyOptions", PROXY_VERBS, has_paths=True),
+    ),
 )
