@@ -58,6 +58,11 @@ def created(kind: Kind, config: Object, writer: Writer) -> list[dict[str, Any]]:
     return managed.written([_own(kind, config, writer)])
 
 
+def by_creation(kind: Kind, config: Object, writer: Writer) -> managed.Track:
+    owners = created(kind, config, writer)
+    return lambda old, new: owners
+
+
 def _own(kind: Kind, config: Object, writer: Writer) -> Entry:
     fields = difference(
         without(field_set(shape_of(kind.schema), config), managed.ignored(kind, writer.subresource)), managed.UNOWNED
