@@ -7,7 +7,8 @@ from typing import Any
 
 from aiohttp import web
 
-from k8slab.kube.api import deletion, errors, negotiation, schemas
+from k8slab.kube.api import deletion, duplicates, errors, negotiation, schemas
+from k8slab.kube.api.duplicates import NONE, Twice
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.requests import is_dry_run
@@ -20,9 +21,11 @@ async def read(request: web.BaseRequest, kind: Kind) -> tuple[Object, list[str]]
 
 async def read_as(request: web.BaseRequest, form: str, api_version: str, name: str) -> tuple[Object, list[str]]:
     """The same for a body that is no object of a kind: ``form`` is its type, ``name`` what its ``kind`` says."""
-    body = negotiation.read_object(await request.read(), request.headers.get("Content-Type", ""))
+    raw, media = await request.read(), request.headers.get("Content-Type", "")
+    body = negotiation.read_object(raw, media)
     obj, unknown = decoded_as(form, api_version, name, body)
-    return obj, judge_unknown(request.query, api_version, name, unknown)
+    twice = duplicates.found(raw, media, body)
+    return obj, judge_unknown(request.query, api_version, name, unknown, twice)
 
 
 def decoded(kind: Kind, body: Any) -> tuple[Object, list[str]]:
@@ -46,21 +49,24 @@ def decoded_as(form: str, api_version: str, name: str, body: Any) -> tuple[Objec
     return obj, unknown
 
 
-def judge_unknown(query: Mapping[str, str], api_version: str, name: str, unknown: Sequence[str]) -> list[str]:
+def judge_unknown(
+    query: Mapping[str, str], api_version: str, name: str, unknown: Sequence[str], twice: Twice = NONE
+) -> list[str]:
     """Warnings, or none when asked to ignore. Raises BadRequest in strict mode."""
     level = query.get("fieldValidation") or "Warn"
     if level not in ("Strict", "Warn", "Ignore"):
         problem = errors.FieldProblem("fieldValidation", "FieldValueNotSupported", f'Unsupported value: "{level}"')
         raise errors.invalid("meta.k8s.io", "CreateOptions", "", [problem])
-    if not unknown or level == "Ignore":
+    if level == "Ignore" or not (unknown or twice.warnings):
         return []
     said = [f'unknown field "{path}"' for path in unknown]
     if level == "Strict":
         version = api_version.rpartition("/")[2]
         raise errors.bad_request(
-            f'{name} in version "{version}" cannot be handled as a {name}: strict decoding error: ' + ", ".join(said)
+            f'{name} in version "{version}" cannot be handled as a {name}: strict decoding error: '
+            + ", ".join([twice.error, *said] if twice.error else said)
         )
-    return said
+    return [*twice.warnings, *said]
 
 
 def hold_namespace(obj: Object, namespace: str) -> None:

@@ -179,7 +179,7 @@ def _value(form: str, value: Any) -> Any:
         case "IntOrString":
             fields = _fields(value)
             return _last(fields, 3).decode() if fields.get(1, [0])[-1] else _value("int32", fields.get(2, [0])[-1])
-        case "any":
+        case "any" | "FieldsV1" | "RawExtension":
             return _raw(value)
     return _message(form, value)
 

@@ -15,6 +15,7 @@ from k8slab.kube.api import errors, validation
 from k8slab.kube.api.admission import Admission
 from k8slab.kube.api.admission.quota import Quotas
 from k8slab.kube.api.allocation import Allocator, Claims
+from k8slab.kube.api.apply.managed import Track
 from k8slab.kube.api.cache import Cache
 from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.kind import Kind
@@ -68,7 +69,9 @@ class Registry:
             raise errors.not_found(kind.group, kind.plural, name)
         return record if value is record.value else Record(key, value, record.revision)
 
-    async def create(self, kind: Kind, namespace: str, obj: Object, *, dry_run: bool = False) -> Outcome:
+    async def create(
+        self, kind: Kind, namespace: str, obj: Object, *, dry_run: bool = False, track: Track | None = None
+    ) -> Outcome:
         meta = obj["metadata"]
         if meta.pop("resourceVersion", ""):
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
@@ -90,6 +93,8 @@ class Registry:
             if attempt == 1:
                 kind.default(obj)
                 await self.admission.change(kind, namespace, obj)
+                if track is not None and (owners := track(None, obj)):
+                    meta["managedFields"] = owners
                 kind.prepare(obj, None)
                 self._judge(kind, obj, None)
                 await self.admission.judge(kind, namespace, obj)
@@ -177,8 +182,11 @@ class Registry:
         self._told(kind, claims, revision)
         return revision
 
-    def replacement(self, kind: Kind, old: Object, wanted: Object, *, status_only: bool = False) -> Object:
-        """What an update makes of the newest object and the one that a client sent. Raises Conflict and Invalid."""
+    def replacement(
+        self, kind: Kind, old: Object, wanted: Object, *, status_only: bool = False, track: Track | None = None
+    ) -> Object:
+        """What an update makes of the newest object and the one that a client sent; ``track`` says who then owns its
+        fields, which otherwise stay whose they are. Raises Conflict and Invalid."""
         meta, was = wanted["metadata"], old["metadata"]
         name = was["name"]
         if meta.get("uid") and meta["uid"] != was["uid"]:
@@ -205,13 +213,13 @@ class Registry:
             for field in ("finalizers", "ownerReferences"):
                 if new["metadata"][field] is None:
                     del new["metadata"][field]
-            return new
+            return _owned(new, old, track)
         kind.default(new)
         kind.prepare(new, old)
         if kind.generation and new.get("spec") != old.get("spec"):
             new["metadata"]["generation"] = was.get("generation", 0) + 1
         self._judge(kind, new, old)
-        return new
+        return _owned(new, old, track)
 
     def _judge(self, kind: Kind, new: Object, old: Object | None) -> None:
         problems = validation.metadata(new, old, kind.name_problems, namespaced=kind.namespaced)
@@ -273,6 +281,13 @@ def _hub_form(kind: Kind, obj: Object | None) -> Object | None:
     if obj is None or kind.hub is kind:
         return obj
     return kind.hub.decode(kind.encode(obj), 0)
+
+
+def _owned(new: Object, old: Object, track: Track | None) -> Object:
+    owners = old["metadata"].get("managedFields") if track is None else track(old, new)
+    if owners:
+        new["metadata"]["managedFields"] = owners
+    return new
 
 
 def is_free(kind: Kind, obj: Object) -> bool:

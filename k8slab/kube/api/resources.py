@@ -9,6 +9,8 @@ import orjson
 from aiohttp import web
 
 from k8slab.kube.api import answers, bodies, deletion, errors, negotiation, patches
+from k8slab.kube.api.apply import managed
+from k8slab.kube.api.apply.serving import APPLY_PATCH, media_of, serve_apply, writer_of
 from k8slab.kube.api.auth.access import Access
 from k8slab.kube.api.cache import Cache
 from k8slab.kube.api.computed import COMPUTED
@@ -116,7 +118,8 @@ class Resources:
         if kind.namespaced:
             bodies.hold_namespace(obj, asked.namespace)
         self.access.judge_grant(request["user"], kind, obj, None)
-        done = await self.registry.create(kind, asked.namespace, obj, dry_run=dry_run)
+        track = managed.by_update(kind, writer_of(request, "CreateOptions"))
+        done = await self.registry.create(kind, asked.namespace, obj, dry_run=dry_run, track=track)
         return answers.outcome(request, kind, done, warnings, code=201)
 
     async def update(
@@ -139,9 +142,11 @@ class Resources:
                 f"the name of the object ({meta['name']}) does not match the name on the URL ({asked.name})"
             )
         encoded = orjson.dumps(obj)
+        writer = writer_of(request, "UpdateOptions", asked.subresource)
+        track = managed.by_update(kind, writer, meta.get("managedFields"))
 
         def mutate(old: Object) -> Object:
-            new = self.registry.replacement(kind, old, orjson.loads(encoded), status_only=status_only)
+            new = self.registry.replacement(kind, old, orjson.loads(encoded), status_only=status_only, track=track)
             self.access.judge_grant(request["user"], kind, new, old)
             return new
 
@@ -151,15 +156,18 @@ class Resources:
             if failure.code != 404 or not kind.creates_on_update or status_only or meta.get("uid"):
                 raise
             meta.pop("resourceVersion", None)
-            done = await self.registry.create(kind, asked.namespace, obj, dry_run=dry_run)
+            done = await self.registry.create(kind, asked.namespace, obj, dry_run=dry_run, track=track)
         return answers.outcome(request, kind, done, warnings, code=201 if done.created else 200)
 
     async def patch(
         self, request: web.BaseRequest, kind: Kind, asked: Asked, *, status_only: bool = False
     ) -> web.Response:
         answers.wanted_by(request)
+        if media_of(request) == APPLY_PATCH:
+            return await serve_apply(self, request, kind, asked, status_only=status_only)
         dry_run = is_dry_run(request.query, "PatchOptions")
         apply_patch = await self.read_patch(request, kind.schema)
+        writer = writer_of(request, "PatchOptions", asked.subresource)
         warnings: list[str] = []
 
         def mutate(old: Object) -> Object:
@@ -169,7 +177,8 @@ class Resources:
                 raise errors.bad_request("the name of the object does not match the name on the URL")
             if kind.namespaced:
                 bodies.hold_namespace(new, asked.namespace)
-            replaced = self.registry.replacement(kind, old, new, status_only=status_only)
+            track = managed.by_update(kind, writer, new["metadata"].get("managedFields"))
+            replaced = self.registry.replacement(kind, old, new, status_only=status_only, track=track)
             self.access.judge_grant(request["user"], kind, replaced, old)
             return replaced
 
@@ -197,9 +206,9 @@ class Resources:
     @staticmethod
     async def read_patch(request: web.BaseRequest, form: str) -> Callable[[Object], Any]:
         """The patch in the body, for an object of the type. Raises 400, and 415 for one that is not served."""
-        media = request.headers.get("Content-Type", "").partition(";")[0].strip()
+        media = media_of(request)
         if media not in PATCHES:
-            raise errors.unsupported_media_type(PATCHES)
+            raise errors.unsupported_media_type((*PATCHES, APPLY_PATCH))
         patch = negotiation.read_object(await request.read(), negotiation.JSON)
         if media == PATCHES[0]:
             return lambda old: patches.json_patch(old, patch)

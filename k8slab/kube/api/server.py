@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from k8slab.kube.api.health import ENDPOINTS, Health
 from k8slab.kube.api.legacy import routes as legacy
 from k8slab.kube.api.legacy.routes import Legacy
 from k8slab.kube.api.negotiation import LARGEST_BODY, accepted, compressed
-from k8slab.kube.api.openapi import V2_PROTOBUF, OpenApi
+from k8slab.kube.api.openapi import V2_PROTOBUF, Document, OpenApi
 from k8slab.kube.api.requests import parse
 from k8slab.kube.api.resources import Resources
 from k8slab.kube.api.storage.base import StorageRejected, StorageUnavailable
@@ -138,21 +139,19 @@ class ApiServer:
     def _openapi_answer(self, request: web.BaseRequest) -> web.Response:
         path = request.path.removeprefix("/openapi/").rstrip("/")
         if path == "v3":
-            return web.Response(body=self._openapi.index, content_type=JSON_TYPE)
+            tag = hashlib.sha256(self._openapi.index).hexdigest()[:32].upper()
+            return _cacheable(request, self._openapi.index, JSON_TYPE, f'"{tag}"')
         if path == "v2":
-            accept = request.headers.get("Accept", "")
-            if "proto-openapi.spec.v2" in accept:
-                return _cacheable(request, self._openapi.v2_protobuf, V2_PROTOBUF, '"v2-protobuf"')
-            return _cacheable(request, orjson.dumps(self._openapi.v2), JSON_TYPE, '"v2-json"')
+            protobuf = "proto-openapi.spec.v2" in request.headers.get("Accept", "")
+            return _document(request, self._openapi.v2(protobuf=protobuf), V2_PROTOBUF if protobuf else JSON_TYPE)
         try:
-            body, digest = self._openapi.v3(path.removeprefix("v3/"))
+            document = self._openapi.v3(path.removeprefix("v3/"))
         except KeyError:
             return _not_found()
-        given = request.query.get("hash", digest)
-        if given != digest:
-            location = f"/openapi/{path}?hash={digest}"
+        if request.query.get("hash", document.digest) != document.digest:
+            location = f"/openapi/{path}?hash={document.digest}"
             return web.Response(status=301, headers={"Location": location})
-        return _cacheable(request, body, JSON_TYPE, f'"{digest}"')
+        return _document(request, document, JSON_TYPE)
 
 
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
@@ -176,6 +175,16 @@ def _cacheable(request: web.BaseRequest, body: bytes, media: str, tag: str) -> w
     if packed is not None:
         headers["Content-Encoding"] = "gzip"
     return web.Response(body=packed or body, headers=headers)
+
+
+def _document(request: web.BaseRequest, document: Document, media: str) -> web.Response:
+    tag = f'"{document.digest}"'
+    headers = {"ETag": tag, "Vary": "Accept, Accept-Encoding", "Cache-Control": "public", "Content-Type": media}
+    if request.headers.get("If-None-Match") == tag:
+        return web.Response(status=304, headers=headers)
+    if "gzip" not in request.headers.get("Accept-Encoding", ""):
+        return web.Response(body=document.plain, headers=headers)
+    return web.Response(body=document.packed, headers={**headers, "Content-Encoding": "gzip"})
 
 
 def _failure(failure: ApiFailure) -> web.Response:

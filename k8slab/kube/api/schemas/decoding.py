@@ -85,6 +85,10 @@ def _quantity(run: _Decoding, value: Any, path: str, owner: str, dotted: str) ->
     return str(value)
 
 
+def _as_it_is(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+    return value
+
+
 SCALARS: Final[Mapping[str, _Decoder]] = {
     "string": _scalar("string", str),
     "boolean": _scalar("boolean", bool),
@@ -93,7 +97,7 @@ SCALARS: Final[Mapping[str, _Decoder]] = {
     "MicroTime": _scalar("MicroTime", str),
     "bytes": _scalar("bytes", str),
     "IntOrString": _scalar("IntOrString", int, str),
-    "any": lambda run, value, path, owner, dotted: value,
+    **dict.fromkeys(("any", "FieldsV1", "RawExtension"), _as_it_is),
     "int32": _integer(32),
     "int64": _integer(64),
     "Quantity": _quantity,

@@ -48,11 +48,11 @@ GROUPS: Final[Mapping[str, str]] = {
 SCALARS: Final[Mapping[str, str]] = {
     f"{META}Time": "Time",
     f"{META}MicroTime": "MicroTime",
-    f"{META}FieldsV1": "any",
+    f"{META}FieldsV1": "FieldsV1",
     f"{META}Patch": "any",
     "io.k8s.apimachinery.pkg.api.resource.Quantity": "Quantity",
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": "IntOrString",
-    "io.k8s.apimachinery.pkg.runtime.RawExtension": "any",
+    "io.k8s.apimachinery.pkg.runtime.RawExtension": "RawExtension",
 }
 PLAIN: Final[Mapping[tuple[str, str], str]] = {
     ("string", ""): "string",
@@ -80,7 +80,8 @@ def main(arguments: list[str]) -> int:
     types = {name: described(model, definitions[model], names, messages) for model, name in sorted(names.items())}
     lines = (orjson.dumps(name) + b": " + orjson.dumps(types[name]) for name in sorted(types))
     (HERE / "types.json").write_bytes(b"{\n" + b",\n".join(lines) + b"\n}\n")
-    texts = {name: descriptions(definitions[model]) for model, name in names.items()}
+    described_models = {**names, **{model: form for model, form in SCALARS.items() if form != "any"}}
+    texts = {name: descriptions(definitions[model]) for model, name in described_models.items()}
     packed = lzma.compress(orjson.dumps(texts, option=orjson.OPT_SORT_KEYS), preset=9 | lzma.PRESET_EXTREME)
     (HERE / "descriptions.json.xz").write_bytes(packed)
     print(f"{len(types)} types, {len(packed)} bytes of descriptions", file=sys.stderr)

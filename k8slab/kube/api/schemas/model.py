@@ -1,8 +1,8 @@
 """The table of types: ``types.json`` has {type: {"model": name in OpenAPI, "fields": {name: [form, number, rules]}}}.
 
-A field's form is a scalar (string, int32, int64, double, boolean, Time, MicroTime, Quantity, IntOrString, bytes, any),
-another type, "[]T" or "map[]T". A type goes by its bare name; where several served groups have one of that name, the
-later ones are "<group>/<version>.<name>" ("Event" is core's, "events.k8s.io/v1.Event" the other).
+A field's form is a scalar (SCALARS below), another type, "[]T" or "map[]T". A type goes by its bare name; where several
+served groups have one of that name, the later ones are "<group>/<version>.<name>" ("Event" is core's,
+"events.k8s.io/v1.Event" the other).
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import orjson
 
 HERE: Final = Path(__file__).parent
 SCALARS: Final = frozenset(
-    {"string", "int32", "int64", "double", "boolean", "Time", "MicroTime", "Quantity", "IntOrString", "bytes", "any"}
+    {
+        *("string", "int32", "int64", "double", "boolean", "bytes", "any"),
+        *("Time", "MicroTime", "Quantity", "IntOrString", "FieldsV1", "RawExtension"),
+    }
 )
 
 
