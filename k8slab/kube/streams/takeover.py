@@ -73,6 +73,13 @@ async def switch(request: web.BaseRequest, protocol: str, headers: Mapping[str, 
     return taken
 
 
+def break_off(request: web.BaseRequest) -> ConnectionResetError:
+    """For an answer that cannot be brought to its end: half of one must not look like a whole one."""
+    if request.transport is not None:
+        request.transport.close()
+    return ConnectionResetError("the answer broke off")
+
+
 async def while_there(request: web.BaseRequest, work: Awaitable[T]) -> T:
     """What ``work`` gives. Raises ConnectionResetError once the client has gone: nobody must be waited for in vain."""
     task = asyncio.ensure_future(work)

@@ -12,7 +12,7 @@ from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.streams.locate import Place
 from k8slab.kube.streams import dial, pump
 from k8slab.kube.streams.carrier import Connection
-from k8slab.kube.streams.takeover import Taken, take
+from k8slab.kube.streams.takeover import Taken, take, while_there
 
 # Of the client's connection to this server alone, and not of the next one.
 HOP_BY_HOP: Final = frozenset(
@@ -47,7 +47,8 @@ async def pass_upgrade(
     except dial.Unreachable as trouble:
         raise unreachable(str(trouble)) from None
     try:
-        answer = await dial.ask(behind, request.method, target, [*_headers(request, place), *extra])
+        asking = dial.ask(behind, request.method, target, [*_headers(request, place), *extra])
+        answer = await while_there(request, asking)
         if answer.status != 101:
             return await _refused(behind, answer)
         front = take(request)

@@ -20,7 +20,7 @@ from k8slab.kube.api.requests import Asked
 from k8slab.kube.api.streams import locate
 from k8slab.kube.streams.dial import CONNECT_SECONDS, dial_error
 from k8slab.kube.streams.spdy_front import NoCommonProtocol
-from k8slab.kube.streams.takeover import upgrade_of, while_there
+from k8slab.kube.streams.takeover import break_off, upgrade_of, while_there
 from k8slab.kube.streams.websocket_front import negotiate, new_socket
 
 PASSED_ON: Final = (
@@ -124,8 +124,11 @@ async def _until_closed(socket: web.WebSocketResponse) -> None:
 
 
 async def _pieces(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    while piece := await while_there(request, answer.content.readany()):
-        yield piece
+    try:
+        while piece := await while_there(request, answer.content.readany()):
+            yield piece
+    except aiohttp.ClientError:
+        raise break_off(request) from None
 
 
 def _problems(request: web.BaseRequest) -> list[FieldProblem]:

@@ -18,7 +18,7 @@ from k8slab.kube.api.streams.passing import HOP_BY_HOP, pass_upgrade
 from k8slab.kube.api.streams.rewriting import Rewriter
 from k8slab.kube.streams.carrier import READ
 from k8slab.kube.streams.dial import CONNECT_SECONDS, dial_error
-from k8slab.kube.streams.takeover import upgrade_of
+from k8slab.kube.streams.takeover import break_off, upgrade_of, while_there
 
 _BODYLESS: Final = ("GET", "HEAD")
 # What the next server must not take from this client: it is this server's business, or made anew for each hop.
@@ -114,32 +114,34 @@ async def _answer(request: web.BaseRequest, answer: aiohttp.ClientResponse, rewr
             response.headers.add(name, rewriter.location(value) if name.lower() == "location" else value)
     page = b""
     if request.method != "HEAD" and rewriter.wants(answer.headers):
-        page = await _page(answer)
+        page = await _page(request, answer)
         if answer.content.at_eof():
             page = rewriter.page(page, answer.headers.get("Content-Encoding", ""))
             response.content_length = len(page)
     await response.prepare(request)
     if page:
         await response.write(page)
-    await _copy(answer, response)
+    await _copy(request, answer, response)
     return response
 
 
-async def _page(answer: aiohttp.ClientResponse) -> bytes:
+async def _page(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> bytes:
     """All of it, or as much as is looked at."""
     page = b""
-    while len(page) < _LARGEST_PAGE and (piece := await answer.content.readany()):
-        page += piece
+    try:
+        while len(page) < _LARGEST_PAGE and (piece := await while_there(request, answer.content.readany())):
+            page += piece
+    except aiohttp.ClientError as trouble:
+        raise _unreachable(str(trouble)) from None
     return page
 
 
-async def _copy(answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+async def _copy(request: web.BaseRequest, answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
     try:
-        async for piece in answer.content.iter_any():
+        while piece := await while_there(request, answer.content.readany()):
             await response.write(piece)
-    except (aiohttp.ClientError, TimeoutError):
-        # Half an answer must not look like a whole one.
-        raise ConnectionResetError("the server behind broke off") from None
+    except aiohttp.ClientError:
+        raise break_off(request) from None
     await response.write_eof()
 
 
