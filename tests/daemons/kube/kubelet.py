@@ -83,6 +83,12 @@ class Terminal:
         fcntl.ioctl(self._controller, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
 
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.communicate()
+
+
 class FakeKubelet:
     """``directory``: where its commands run. ``attached``: the command that an attach joins."""
 
@@ -128,11 +134,10 @@ class FakeKubelet:
             *command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.directory
         )
         try:
-            await relay(session, Plain(process))
-            return Outcome(await process.wait())
+            # Whoever leaves before takes the process along.
+            return Outcome(await process.wait() if await relay(session, Plain(process)) else 0)
         finally:
-            if process.returncode is None:
-                process.kill()
+            await _ended(process)
 
     async def _on_terminal(self, session: Session, command: list[str]) -> Outcome:
         controller, terminal = pty.openpty()
@@ -147,11 +152,10 @@ class FakeKubelet:
         )
         os.close(terminal)
         try:
-            await relay(session, Terminal(controller))
-            return Outcome(await process.wait())
+            # Whoever leaves before takes the process along.
+            return Outcome(await process.wait() if await relay(session, Terminal(controller)) else 0)
         finally:
-            if process.returncode is None:
-                process.kill()
+            await _ended(process)
             os.close(controller)
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:

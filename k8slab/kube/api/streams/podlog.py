@@ -64,7 +64,7 @@ async def pod_log(request: web.BaseRequest, registry: Registry, asked: Asked) ->
     except aiohttp.ClientConnectorError as trouble:
         words = dial_error(place.host, place.port, trouble.os_error)
         raise ApiFailure(500, "", f'Get "{_shown(url, query)}": {words}') from None
-    except (aiohttp.ServerTimeoutError, aiohttp.ClientConnectionError) as trouble:
+    except aiohttp.ClientError as trouble:
         raise ApiFailure(500, "", f'Get "{_shown(url, query)}": {trouble or "i/o timeout"}') from None
 
 

@@ -86,7 +86,7 @@ async def _pass(
         timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=READ
     ) as session:
         try:
-            answer = await session.request(
+            asking = session.request(
                 request.method,
                 url,
                 headers=[*headers, *extra],
@@ -95,13 +95,12 @@ async def _pass(
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
                 ssl=False,
             )
+            answer = await while_there(request, asking)
         except aiohttp.ClientConnectorError as trouble:
             raise _unreachable(dial_error(place.host, place.port or 80, trouble.os_error)) from None
         except aiohttp.ServerTimeoutError:
             raise _unreachable(dial_error(place.host, place.port or 80, TimeoutError())) from None
         except aiohttp.ClientError as trouble:
-            if request.transport is None or request.transport.is_closing():
-                raise ConnectionResetError("the client has gone") from None
             raise _unreachable(str(trouble) or "EOF") from None
         async with answer:
             return await _answer(request, answer, rewriter)
