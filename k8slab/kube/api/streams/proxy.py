@@ -14,15 +14,13 @@ from k8slab.kube.api.registry import Registry
 from k8slab.kube.api.requests import Asked
 from k8slab.kube.api.streams import locate
 from k8slab.kube.api.streams.locate import Place
-from k8slab.kube.api.streams.passing import HOP_BY_HOP, pass_upgrade
+from k8slab.kube.api.streams.passing import HOP_BY_HOP, pass_upgrade, sent_on
 from k8slab.kube.api.streams.rewriting import Rewriter
 from k8slab.kube.streams.carrier import READ
 from k8slab.kube.streams.dial import CONNECT_SECONDS, dial_error
 from k8slab.kube.streams.takeover import break_off, upgrade_of, while_there
 
 _BODYLESS: Final = ("GET", "HEAD")
-# What the next server must not take from this client: it is this server's business, or made anew for each hop.
-_NOT_SENT: Final = HOP_BY_HOP | {"host", "content-length", "expect"}
 _LARGEST_PAGE: Final = 4 << 20
 
 
@@ -74,7 +72,7 @@ async def _pass(
     request: web.BaseRequest, place: Place, target: str, rewriter: Rewriter, extra: list[tuple[str, str]]
 ) -> web.StreamResponse:
     names = {name.lower() for name, _ in extra}
-    headers = [pair for pair in request.headers.items() if pair[0].lower() not in _NOT_SENT | names]
+    headers = [pair for pair in sent_on(request) if pair[0].lower() not in names]
     if request.body_exists and request.content_length is not None:
         headers.append(("Content-Length", str(request.content_length)))
     url = URL(f"{place.scheme}://{place.netloc}{target}", encoded=True)
