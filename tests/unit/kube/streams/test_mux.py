@@ -26,6 +26,7 @@ class Wire:
 
     async def close(self) -> None:
         self.there.end()
+        self.here.abandon()
 
 
 def joined() -> tuple[Mux, Mux]:
