@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from k8slab.kube.streams.carrier import READ, Connection
+from k8slab.kube.streams.keepalive import watch_over
 
 T = TypeVar("T")
 
@@ -52,6 +53,7 @@ def take(request: web.BaseRequest) -> Connection:
     protocol = _Protocol(reader, former)
     # What came behind the request's head, which the HTTP server has put aside.
     early: bytes = getattr(former, "_message_tail", b"")
+    watch_over(transport)
     transport.set_protocol(protocol)
     protocol.connection_made(transport)
     if not transport.is_reading():

@@ -99,6 +99,7 @@ class FakeKubelet:
         self.attached = ["/bin/sh", "-c", "while read -r line; do echo got $line; done"]
         self.log = b"one\ntwo\n"
         self.following = asyncio.Event()
+        self.follower_left = asyncio.Event()
         self.log_status = 200
 
     def application(self) -> web.Application:
@@ -167,7 +168,11 @@ class FakeKubelet:
             except dial.Unreachable as trouble:
                 raise Refused(f"error forwarding port {port} to pod: {trouble}") from None
 
-        return await serve_forwarding(request, ports_of(request.query.getall("port", [])), connect) or Taken()
+        try:
+            ports = ports_of(request.query.getall("port", []))
+        except ValueError as trouble:
+            return web.Response(status=400, text=str(trouble))
+        return await serve_forwarding(request, ports, connect) or Taken()
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.path_qs)
@@ -177,7 +182,11 @@ class FakeKubelet:
         await response.prepare(request)
         await response.write(self.log)
         if "follow" in request.query:
-            await self.following.wait()
+            try:
+                await self.following.wait()
+            except asyncio.CancelledError:
+                self.follower_left.set()
+                raise
             await response.write(b"followed\n")
         return response
 

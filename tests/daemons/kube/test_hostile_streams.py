@@ -21,7 +21,7 @@ from k8slab.kube.streams import spdy_front
 from tests.daemons.kube.conftest import Api
 from tests.daemons.kube.kubelet import FakeKubelet, fake_kubelet
 from tests.daemons.kube.test_streams import add_node, add_pod
-from tests.daemons.processes import eventually
+from tests.daemons.processes import eventually, free_port
 
 EXEC = "exec?command=cat&stdin=true&stdout=true"
 
@@ -285,6 +285,57 @@ async def test_browsers_protocols(
         assert said == [b"\1", b"\1hi\n", b'\3{"metadata":{},"status":"Success"}']
     else:
         assert said == [b"\1", b"\1hi\n"]
+
+
+async def test_logs_as_messages(api: Api, kubelet: FakeKubelet, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/pods/web/log"
+    async with aiohttp.ClientSession(api.url) as http:
+        for protocols, expected in (((), b"one\ntwo\n"), (("base64.binary.k8s.io",), "b25lCnR3bwo=")):
+            async with http.ws_connect(path, protocols=protocols) as socket:
+                assert [message.data async for message in socket] == [expected]
+                assert socket.close_code == 1000
+        headers = {"Connection": "Upgrade", "Upgrade": "websocket"}
+        async with http.get(path, headers=headers) as answer:
+            assert answer.status == 400
+            assert (await answer.json())["reason"] == "BadRequest"
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await http.ws_connect(path, protocols=("v4.channel.k8s.io",))
+        assert refused.value.status == 403
+
+
+async def test_a_log_is_not_followed_for_nobody(api: Api, kubelet: FakeKubelet, namespace: str) -> None:
+    path = f"/api/v1/namespaces/{namespace}/pods/web/log?follow=true"
+    async with aiohttp.ClientSession(api.url) as http, http.get(path) as answer:
+        assert await answer.content.readexactly(8) == b"one\ntwo\n"
+    await asyncio.wait_for(kubelet.follower_left.wait(), 20)
+
+
+async def test_ports_forwarded_over_plain_websockets(api: Api, kubelet: FakeKubelet, namespace: str) -> None:
+    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while content := await reader.read(1 << 16):
+            writer.write(content.upper())
+        writer.close()
+
+    server = await asyncio.start_server(shout, "127.0.0.1", 0)
+    port, nobody = server.sockets[0].getsockname()[1], free_port()
+    path = f"/api/v1/namespaces/{namespace}/pods/web/portforward?ports={port}&ports={nobody}"
+    async with server, aiohttp.ClientSession(api.url) as http:
+        async with http.ws_connect(path, protocols=("v4.channel.k8s.io",)) as socket:
+            heard = dict.fromkeys(range(4), b"")
+
+            async def until(number: int, expected: bytes) -> None:
+                while expected not in heard[number]:
+                    message = await socket.receive_bytes(timeout=20)
+                    heard[message[0]] += message[1:]
+
+            for number, one in enumerate((port, port, nobody, nobody)):
+                await until(number, one.to_bytes(2, "little"))
+            await socket.send_bytes(b"\0hello")
+            await until(0, b"HELLO")
+            await until(3, f"dial tcp 127.0.0.1:{nobody}: connect: connection refused".encode())
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await http.ws_connect(path.replace(str(nobody), "0"), protocols=("v4.channel.k8s.io",))
+        assert refused.value.status == 400
 
 
 async def test_kubelets_that_talk_nonsense(api: Api, client: KubeClient, namespace: str) -> None:

@@ -18,6 +18,7 @@ from k8slab.kube.api.streams.passing import HOP_BY_HOP, pass_upgrade, sent_on
 from k8slab.kube.api.streams.rewriting import Rewriter
 from k8slab.kube.streams.carrier import READ
 from k8slab.kube.streams.dial import CONNECT_SECONDS, dial_error
+from k8slab.kube.streams.keepalive import new_socket
 from k8slab.kube.streams.takeover import break_off, upgrade_of, while_there
 
 _BODYLESS: Final = ("GET", "HEAD")
@@ -81,7 +82,11 @@ async def _pass(
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
     async with aiohttp.ClientSession(
-        timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=READ
+        connector=aiohttp.TCPConnector(socket_factory=new_socket),
+        timeout=timeout,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        read_bufsize=READ,
     ) as session:
         try:
             asking = session.request(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import socket
 
 import orjson
 import pytest
@@ -11,7 +13,9 @@ from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.streams.locate import container, split
 from k8slab.kube.api.streams.rewriting import Rewriter
 from k8slab.kube.kubelet.stats import metrics, usage_of
+from k8slab.kube.streams import dial
 from k8slab.kube.streams.forwarding import ports_of
+from k8slab.kube.streams.keepalive import IDLE_SECONDS
 from k8slab.kube.streams.session import Outcome, sizes
 
 
@@ -98,6 +102,16 @@ def test_addresses_are_rewritten() -> None:
     assert rewriter.page(b"no gzip", "gzip") == b"no gzip"
     bomb = gzip.compress(b"x" * (64 << 20))
     assert rewriter.page(bomb, "gzip") == bomb
+
+
+async def test_a_connection_asks_whether_its_silent_peer_is_still_there() -> None:
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    async with server:
+        connection = await dial.connect("127.0.0.1", server.sockets[0].getsockname()[1])
+        raw = connection.writer.get_extra_info("socket")
+        assert raw.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == IDLE_SECONDS
+        connection.abort()
 
 
 def test_ports() -> None:
