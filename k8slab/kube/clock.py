@@ -22,3 +22,7 @@ def parse(text: str) -> datetime:
         return datetime.fromisoformat(head)
     digits = len(rest) - len(rest.lstrip("0123456789"))
     return datetime.fromisoformat(f"{head}.{rest[:digits][:6].ljust(6, '0')}{rest[digits:]}")
+
+
+def from_epoch(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -96,13 +96,14 @@ def report(figures: dict[str, list[float]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("what", choices=["run", "wiring", "mesos", "all"])
+    parser.add_argument("what", choices=["run", "wiring", "mesos", "api", "all"])
     parser.add_argument("--runs", type=int, default=5)
     given, others_own = parser.parse_known_args()
-    if others_own and given.what != "mesos":
+    if others_own and given.what not in ("mesos", "api"):
         parser.error(f"not known: {' '.join(others_own)}")
-    if given.what in ("mesos", "all"):
-        subprocess.run([sys.executable, str(HERE / "mesos.py"), *others_own], check=True)
+    for daemons in ("mesos", "api"):
+        if given.what in (daemons, "all"):
+            subprocess.run([sys.executable, str(HERE / f"{daemons}.py"), *others_own], check=True)
     if given.what in ("wiring", "all"):
         subprocess.run([sys.executable, str(HERE / "wiring.py")], check=True)
     if given.what in ("run", "all"):

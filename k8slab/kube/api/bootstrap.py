@@ -8,8 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from k8slab.kube.api.auth import policy
 from k8slab.kube.api.errors import ApiFailure
+from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds.namespace import NAMESPACE
+from k8slab.kube.api.kinds.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING
+from k8slab.kube.api.kinds.scheduling import BUILT_IN, PRIORITY_CLASS
 from k8slab.kube.api.kinds.service import ENDPOINTS, SERVICE
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.registry import Registry
@@ -36,22 +40,29 @@ class Place:
     service_address: str
 
 
-async def prepare(registry: Registry, place: Place) -> None:
+async def prepare(registry: Registry, place: Place, roles: bool) -> None:
     """Make what is missing."""
     for name in NAMESPACES:
-        await _ensure(registry, name)
+        await _ensure(registry, NAMESPACE, {"metadata": {"name": name}})
+    if roles:
+        for role in policy.cluster_roles():
+            await _ensure(registry, CLUSTER_ROLE, role)
+        for binding in policy.cluster_role_bindings():
+            await _ensure(registry, CLUSTER_ROLE_BINDING, binding)
+    for name, value in BUILT_IN.items():
+        await _ensure(registry, PRIORITY_CLASS, {"metadata": {"name": name}, "value": value})
     await _ensure_service(registry, place)
     await _ensure_endpoints(registry, place)
 
 
-async def keep(registry: Registry, place: Place, *, ready: Callable[[], None]) -> None:
+async def keep(registry: Registry, place: Place, roles: bool, *, ready: Callable[[], None]) -> None:
     """Call ``ready`` when everything is there, and repair for ever what somebody removes or changes."""
     await registry.cache.loaded.wait()
     pause = FIRST_PAUSE
     told = False
     while True:
         try:
-            await prepare(registry, place)
+            await prepare(registry, place, roles)
             pause = KEEP_EVERY
             if not told:
                 told = True
@@ -61,9 +72,9 @@ async def keep(registry: Registry, place: Place, *, ready: Callable[[], None]) -
         await asyncio.sleep(pause)
 
 
-async def _ensure(registry: Registry, name: str) -> None:
-    if NAMESPACE.key("", name) not in registry.cache.of(NAMESPACE).entries:
-        await _create(registry, NAMESPACE, "", {"metadata": {"name": name}})
+async def _ensure(registry: Registry, kind: Kind, obj: Object) -> None:
+    if kind.key("", obj["metadata"]["name"]) not in registry.cache.of(kind).entries:
+        await _create(registry, kind, "", obj)
 
 
 async def _ensure_service(registry: Registry, place: Place) -> None:
@@ -93,7 +104,7 @@ def _ports(port: int) -> list[dict[str, Any]]:
     return [{"name": "https", "port": port, "protocol": "TCP"}]
 
 
-async def _create(registry: Registry, kind: Any, namespace: str, obj: Object) -> None:
+async def _create(registry: Registry, kind: Kind, namespace: str, obj: Object) -> None:
     try:
         await registry.create(kind, namespace, obj)
     except ApiFailure as failure:

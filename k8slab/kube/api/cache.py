@@ -152,6 +152,7 @@ class Cache:
     def __init__(self, storage: Storage, kinds: Iterable[Kind]) -> None:
         self._storage = storage
         self._kinds = {kind.prefix: KindCache(kind) for kind in kinds}
+        self.kinds = tuple(held.kind for held in self._kinds.values())
         self.revision = 0
         self.loaded = asyncio.Event()
         self._advanced = asyncio.Event()

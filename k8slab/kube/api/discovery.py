@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
-from k8slab.kube.api.kind import ALL_VERBS, Kind, Subresource
+from k8slab.kube.api.kind import ALL_VERBS, Kind
 from k8slab.kube.api.negotiation import Wanted
-
-BINDINGS: Final = {
-    "name": "bindings",
-    "singularName": "binding",
-    "namespaced": True,
-    "kind": "Binding",
-    "verbs": ["create"],
-}
-STATUS_VERBS: Final = ("get", "patch", "update")
-
-
-def subresources(kind: Kind) -> Iterable[Subresource]:
-    status = (Subresource("status", kind.kind, STATUS_VERBS),) if kind.status else ()
-    return sorted((*kind.subresources, *status), key=lambda one: one.name)
 
 
 class Discovery:
@@ -55,22 +41,13 @@ class Discovery:
             if bool(group) != (path == "/apis"):
                 continue
             metadata: dict[str, Any] = {"name": group} if group else {}
-            listed = [self._aggregated_version(group, version, kinds) for version, kinds in versions.items()]
+            listed = [self._aggregated_version(version, kinds) for version, kinds in versions.items()]
             metadata["creationTimestamp"] = None
             items.append({"metadata": metadata, "versions": listed})
         return {"kind": "APIGroupDiscoveryList", "apiVersion": api_version, "metadata": {}, "items": items}
 
-    def _aggregated_version(self, group: str, version: str, kinds: Iterable[Kind]) -> dict[str, Any]:
-        resources = [_aggregated_kind(kind) for kind in kinds]
-        if not group:
-            binding = {
-                "resource": "bindings",
-                "responseKind": {"group": "", "version": "v1", "kind": "Binding"},
-                "scope": "Namespaced",
-                "singularResource": "binding",
-                "verbs": ["create"],
-            }
-            resources.insert(0, binding)
+    def _aggregated_version(self, version: str, kinds: Iterable[Kind]) -> dict[str, Any]:
+        resources = [_aggregated_kind(kind) for kind in sorted(kinds, key=lambda kind: kind.plural)]
         return {"version": version, "freshness": "Current", "resources": resources}
 
     def _plain(self, path: str) -> dict[str, Any] | None:
@@ -91,8 +68,8 @@ class Discovery:
         return None
 
     def _resource_list(self, group: str, version: str) -> dict[str, Any]:
-        resources: list[dict[str, Any]] = [] if group else [BINDINGS]
-        for kind in self._groups[group][version]:
+        resources: list[dict[str, Any]] = []
+        for kind in sorted(self._groups[group][version], key=lambda kind: kind.plural):
             resources += _listed_kind(kind)
         group_version = f"{group}/{version}" if group else version
         return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources}
@@ -122,10 +99,14 @@ def _aggregated_kind(kind: Kind) -> dict[str, Any]:
     below = [
         {
             "subresource": one.name,
-            "responseKind": {"group": one.group, "version": one.version or kind.version, "kind": one.kind},
+            "responseKind": {
+                "group": one.group or ("" if one.version else kind.group),
+                "version": one.version or kind.version,
+                "kind": one.kind,
+            },
             "verbs": list(one.verbs),
         }
-        for one in subresources(kind)
+        for one in kind.below
     ]
     if below:
         described["subresources"] = below
@@ -144,14 +125,14 @@ def _listed_kind(kind: Kind) -> list[dict[str, Any]]:
         own["shortNames"] = list(kind.short_names)
     if kind.categories:
         own["categories"] = list(kind.categories)
-    below = [
-        {
+    below = []
+    for one in kind.below:
+        listed: dict[str, Any] = {
             "name": f"{kind.plural}/{one.name}",
             "singularName": "",
             "namespaced": kind.namespaced,
-            "kind": one.kind,
-            "verbs": list(one.verbs),
         }
-        for one in subresources(kind)
-    ]
+        if one.version:
+            listed |= {"group": one.group, "version": one.version}
+        below.append({**listed, "kind": one.kind, "verbs": list(one.verbs)})
     return [own, *below]

@@ -108,6 +108,15 @@ def forbidden(group: str, plural: str, name: str, why: str, *, causes: Sequence[
     return ApiFailure(403, "Forbidden", message, details=_about(group, plural, name, causes=list(causes)))
 
 
+def unauthorized() -> ApiFailure:
+    return ApiFailure(401, "Unauthorized", "Unauthorized")
+
+
+def forbidden_path(path: str, why: str) -> ApiFailure:
+    """For what is no resource."""
+    return ApiFailure(403, "Forbidden", f"forbidden: {why}", details={})
+
+
 def invalid(group: str, kind: str, name: str, problems: Iterable[FieldProblem]) -> ApiFailure:
     found = list(problems)
     text = str(found[0]) if len(found) == 1 else "[" + ", ".join(map(str, found)) + "]"

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 Reader = Callable[[Mapping[str, Any]], str]
 
 ALL_VERBS: Final = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+PROXY_VERBS: Final = ("create", "delete", "get", "patch", "update")
 REGISTRY: Final = "/registry/"
 
 
@@ -40,13 +41,15 @@ class Column:
 
 @dataclass(frozen=True)
 class Subresource:
-    """A path below an object, for discovery: ``verbs`` as listed there, ``kind`` what its bodies are."""
+    """A path below an object: ``verbs`` as discovery lists them, ``kind`` what its bodies are, of the object's own
+    group and version when it names none. ``has_paths``: more path may follow, and every method is passed on."""
 
     name: str
     kind: str
     verbs: tuple[str, ...]
     group: str = ""
     version: str = ""
+    has_paths: bool = False
 
 
 def field_reader(*path: str) -> Reader:
@@ -67,6 +70,7 @@ METADATA_FIELDS: Final[Mapping[str, Reader]] = {
     "metadata.name": field_reader("metadata", "name"),
     "metadata.namespace": field_reader("metadata", "namespace"),
 }
+STATUS_VERBS: Final = ("get", "patch", "update")
 
 
 def _nothing(obj: Object) -> None:
@@ -84,10 +88,12 @@ def _no_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     return []
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Kind:
     """``default`` fills in what was left out; ``prepare(new, old)`` decides what a client may not set; ``validate(new,
-    old)`` judges the outcome; ``grace(obj, asked)`` gives the seconds a deletion waits for the kubelet."""
+    old)`` judges the outcome; ``grace(obj, asked)`` gives the seconds a deletion waits for the kubelet. What is not
+    ``stored`` is answered and forgotten. ``form`` names its type where that is not its kind's name. A deletion that
+    does not say what becomes of the dependents leaves them, where the kind ``orphans_dependents``."""
 
     kind: str
     plural: str
@@ -114,6 +120,26 @@ class Kind:
     ttl: int = 0
     subresources: tuple[Subresource, ...] = ()
     storage_name: str = ""
+    stored: bool = True
+    form: str = ""
+    orphans_dependents: bool = False
+
+    @property
+    def hub(self) -> Kind:
+        """The kind in whose form the objects are kept."""
+        return self
+
+    @property
+    def schema(self) -> str:
+        return self.form or self.kind
+
+    @cached_property
+    def below(self) -> tuple[Subresource, ...]:
+        status = (Subresource("status", self.kind, STATUS_VERBS),) if self.status else ()
+        return tuple(sorted((*self.subresources, *status), key=lambda one: one.name))
+
+    def subresource(self, name: str) -> Subresource | None:
+        return next((one for one in self.below if one.name == name), None)
 
     @property
     def api_version(self) -> str:
@@ -154,6 +180,9 @@ class Kind:
         return orjson.dumps({"kind": self.kind, "apiVersion": self.api_version, "metadata": meta, **rest})
 
     def served(self, value: bytes, revision: int) -> bytes:
+        """The stored form with its resource version; without one for revision 0, which nothing was stored at."""
+        if not revision:
+            return value
         return b'%s%d",%s' % (self._served_head, revision, value[len(self._head) :])
 
     def list_item(self, value: bytes, revision: int) -> bytes:
@@ -179,3 +208,40 @@ class Kind:
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as trouble:
             log.warning("skipping %s: not a stored %s (%s)", key, self.kind, trouble)
             return None
+
+
+@dataclass(frozen=True, eq=False)
+class View(Kind):
+    """A kind whose objects are another's, shown in another form: ``to_hub`` and ``from_hub`` convert whole objects."""
+
+    of: Kind | None = None
+    to_hub: Callable[[Object], Object] = dict
+    from_hub: Callable[[Object], Object] = dict
+
+    @property
+    def hub(self) -> Kind:
+        assert self.of is not None
+        return self.of
+
+    @cached_property
+    def prefix(self) -> str:
+        return self.hub.prefix
+
+    def encode(self, obj: Object) -> bytes:
+        return self.hub.encode(self.to_hub(obj))
+
+    def decode(self, value: bytes, revision: int) -> Object:
+        return {"kind": self.kind, "apiVersion": self.api_version, **self.from_hub(self.hub.decode(value, revision))}
+
+    def served(self, value: bytes, revision: int) -> bytes:
+        obj = self.decode(value, revision)
+        if not revision:
+            del obj["metadata"]["resourceVersion"]
+        return orjson.dumps(obj)
+
+    def list_item(self, value: bytes, revision: int) -> bytes:
+        obj = self.decode(value, revision)
+        return orjson.dumps({key: part for key, part in obj.items() if key not in ("kind", "apiVersion")})
+
+    def stored_form(self, key: str, value: bytes) -> bytes | None:
+        return self.hub.stored_form(key, value)

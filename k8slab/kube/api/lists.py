@@ -134,7 +134,7 @@ class Lister:
                 if entry is not None and entry.revision == record.revision:
                     obj = entry.obj
                 else:
-                    obj = kind.decode(value, record.revision)
+                    obj = kind.hub.decode(value, record.revision)
                 if not selector.matches(obj):
                     continue
             found.append(record if value is record.value else Record(record.key, value, record.revision))

@@ -14,6 +14,7 @@ from k8slab.kube.api import errors, protobuf
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
+YAMLS: Final = (YAML, "text/yaml", "application/x-yaml", "application/apply-patch+yaml")
 PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 OFFERED: Final = (JSON, YAML)
 READ: Final = (JSON, YAML, PROTOBUF)
@@ -52,15 +53,19 @@ def accepted(header: str) -> Wanted:
     raise errors.not_acceptable(OFFERED)
 
 
+def media_type(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
 def read_object(body: bytes, content_type: str) -> Any:
     """The value in a body. A missing type means JSON: kubectl sends some bodies without one. Raises 400 and 415."""
-    media = content_type.partition(";")[0].strip().lower()
+    media = media_type(content_type)
     if media in (JSON, "") or media.endswith("+json"):
         try:
             return orjson.loads(body)
         except orjson.JSONDecodeError as trouble:
             raise errors.bad_request(f"the object provided is unrecognized (must be of type): {trouble}") from None
-    if media in (YAML, "text/yaml", "application/x-yaml"):
+    if media in YAMLS:
         return read_yaml(body)
     if media == PROTOBUF:
         return protobuf.decode(body)
@@ -71,13 +76,13 @@ def read_yaml(body: bytes) -> Any:
     import yaml
 
     try:
-        return yaml.load(body, Loader=_loader())
+        return yaml.load(body, Loader=yaml_loader())
     except yaml.YAMLError as trouble:
         raise errors.bad_request(f"error converting YAML to JSON: {trouble}") from None
 
 
 @cache
-def _loader() -> Any:
+def yaml_loader() -> Any:
     """The safe loader, without timestamps: they must stay the strings that they are in JSON."""
     import yaml
 

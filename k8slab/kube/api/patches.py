@@ -9,12 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from k8slab.kube.api.errors import ApiFailure, bad_request
-from k8slab.kube.api.schemas import MERGE_KEYS, types
+from k8slab.kube.api.schemas import Field, element, types
 
 DIRECTIVE: Final = "$patch"
 ORDER: Final = "$setElementOrder/"
 DELETE_FROM: Final = "$deleteFromPrimitiveList/"
 RETAIN: Final = "$retainKeys"
+UNTYPED: Final = Field("any")
 
 
 def merge(target: Any, patch: Any) -> Any:
@@ -144,25 +145,25 @@ def strategic(target: Any, patch: Any, form: str) -> Any:
     if RETAIN in body:
         kept = set(body.pop(RETAIN))
         merged = {key: value for key, value in merged.items() if key in kept}
-    fields = types().get(form, {})
+    fields = types()[form].fields if form in types() else {}
     orders = {key[len(ORDER) :]: body.pop(key) for key in list(body) if key.startswith(ORDER)}
     for key in [key for key in body if key.startswith(DELETE_FROM)]:
         name, gone = key[len(DELETE_FROM) :], body.pop(key)
         if name in merged:
             merged[name] = [item for item in merged[name] if item not in gone]
     for key, value in body.items():
-        child = fields.get(key, "any")
+        field = fields.get(key, UNTYPED)
         if value is None:
             merged.pop(key, None)
-        elif isinstance(value, list) and (form, key) in MERGE_KEYS:
-            merged[key] = _merge_list(merged.get(key), value, MERGE_KEYS[form, key], child.removeprefix("[]"))
+        elif isinstance(value, list) and field.merges:
+            merged[key] = _merge_list(merged.get(key), value, field.merge_key, element(field.form))
         elif isinstance(value, Mapping):
-            merged[key] = strategic(merged.get(key), value, child.removeprefix("map[]"))
+            merged[key] = strategic(merged.get(key), value, element(field.form))
         else:
             merged[key] = _stripped(value)
     for key, order in orders.items():
         if key in merged:
-            merged[key] = _ordered(merged[key], order, MERGE_KEYS.get((form, key), ""))
+            merged[key] = _ordered(merged[key], order, fields.get(key, UNTYPED).merge_key)
     return merged
 
 

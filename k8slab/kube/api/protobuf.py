@@ -1,106 +1,31 @@
 """Request bodies in protobuf, decoded into the JSON form: newer kubectls send them for their imperative creates.
 
-The field numbers are those of the published generated.proto files, for the kinds whose creation is sent so. A field
-that is not listed here is refused rather than lost.
+The table of types says which field has which number; a field it does not know is skipped, as readers of protobuf do.
+Go writes the zero values of what is no pointer; those are not there in JSON and are left out here too.
 """
 
 from __future__ import annotations
 
 import base64
+import struct
 import time
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
+import orjson
+
 from k8slab.kube.api import errors
+from k8slab.kube.api.schemas import Field, types
 
 MAGIC: Final = b"k8s\0"
 
-# type → field number → (JSON name, type): a scalar, another type, "[]T" or "map[]T".
-TYPES: Final[Mapping[str, Mapping[int, tuple[str, str]]]] = {
-    "ObjectMeta": {
-        1: ("name", "string"),
-        2: ("generateName", "string"),
-        3: ("namespace", "string"),
-        4: ("selfLink", "string"),
-        5: ("uid", "string"),
-        6: ("resourceVersion", "string"),
-        7: ("generation", "integer"),
-        8: ("creationTimestamp", "Time"),
-        9: ("deletionTimestamp", "Time"),
-        10: ("deletionGracePeriodSeconds", "integer"),
-        11: ("labels", "map[]string"),
-        12: ("annotations", "map[]string"),
-        14: ("finalizers", "[]string"),
-    },
-    "Namespace": {1: ("metadata", "ObjectMeta"), 2: ("spec", "NamespaceSpec"), 3: ("status", "NamespaceStatus")},
-    "NamespaceSpec": {1: ("finalizers", "[]string")},
-    "NamespaceStatus": {1: ("phase", "string")},
-    "ConfigMap": {
-        1: ("metadata", "ObjectMeta"),
-        2: ("data", "map[]string"),
-        3: ("binaryData", "map[]bytes"),
-        4: ("immutable", "boolean"),
-    },
-    "Secret": {
-        1: ("metadata", "ObjectMeta"),
-        2: ("data", "map[]bytes"),
-        3: ("type", "string"),
-        4: ("stringData", "map[]string"),
-        5: ("immutable", "boolean"),
-    },
-    "ServiceAccount": {
-        1: ("metadata", "ObjectMeta"),
-        2: ("secrets", "[]ObjectReference"),
-        3: ("imagePullSecrets", "[]LocalObjectReference"),
-        4: ("automountServiceAccountToken", "boolean"),
-    },
-    "LocalObjectReference": {1: ("name", "string")},
-    "ObjectReference": {
-        1: ("kind", "string"),
-        2: ("namespace", "string"),
-        3: ("name", "string"),
-        4: ("uid", "string"),
-        5: ("apiVersion", "string"),
-        6: ("resourceVersion", "string"),
-        7: ("fieldPath", "string"),
-    },
-    "Service": {1: ("metadata", "ObjectMeta"), 2: ("spec", "ServiceSpec"), 3: ("status", "ServiceStatus")},
-    "ServiceSpec": {
-        1: ("ports", "[]ServicePort"),
-        2: ("selector", "map[]string"),
-        3: ("clusterIP", "string"),
-        4: ("type", "string"),
-        5: ("externalIPs", "[]string"),
-        7: ("sessionAffinity", "string"),
-        8: ("loadBalancerIP", "string"),
-        9: ("loadBalancerSourceRanges", "[]string"),
-        10: ("externalName", "string"),
-        11: ("externalTrafficPolicy", "string"),
-        12: ("healthCheckNodePort", "integer"),
-        13: ("publishNotReadyAddresses", "boolean"),
-        17: ("ipFamilyPolicy", "string"),
-        18: ("clusterIPs", "[]string"),
-        19: ("ipFamilies", "[]string"),
-        20: ("allocateLoadBalancerNodePorts", "boolean"),
-        21: ("loadBalancerClass", "string"),
-        22: ("internalTrafficPolicy", "string"),
-        23: ("trafficDistribution", "string"),
-    },
-    "ServicePort": {
-        1: ("name", "string"),
-        2: ("protocol", "string"),
-        3: ("port", "integer"),
-        4: ("targetPort", "IntOrString"),
-        5: ("nodePort", "integer"),
-        6: ("appProtocol", "string"),
-    },
-    "ServiceStatus": {1: ("loadBalancer", "Empty")},
-    "Empty": {},
-}
+# Field number → the field with its JSON name, or the fields of a message that JSON has one level up.
+_Wire = dict[int, "tuple[str, Field] | _Wire"]
 
 
 def decode(body: bytes) -> Any:
-    """The object in an enveloped body. Raises BadRequest, and UnsupportedMediaType for a kind that is not listed."""
+    """The object in an enveloped body. Raises BadRequest, and UnsupportedMediaType for a kind that is not known."""
     if not body.startswith(MAGIC):
         raise errors.bad_request(
             "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
@@ -109,11 +34,20 @@ def decode(body: bytes) -> Any:
         envelope = _fields(body[len(MAGIC) :])
         described = _fields(_last(envelope, 1))
         version, kind = _last(described, 1).decode(), _last(described, 2).decode()
-        if kind not in TYPES or version != "v1":
+        form = _form(version, kind)
+        if form is None:
             raise errors.unsupported_media_type(("application/json", "application/yaml"))
-        return {"kind": kind, "apiVersion": version, **_message(kind, _last(envelope, 2))}
-    except (IndexError, ValueError, TypeError, AttributeError) as trouble:
+        return {"kind": kind, "apiVersion": version, **_message(form, _last(envelope, 2))}
+    except (IndexError, ValueError, TypeError, AttributeError, OverflowError, struct.error) as trouble:
         raise errors.bad_request(f"unable to decode the protobuf message: {trouble}") from None
+
+
+def _form(version: str, kind: str) -> str | None:
+    """The name of a kind's type in the table."""
+    qualified = f"{version}.{kind}"
+    if qualified in types():
+        return qualified
+    return kind if kind in types() and "metadata" in types()[kind].fields else None
 
 
 def _fields(raw: bytes) -> dict[int, list[Any]]:
@@ -133,7 +67,9 @@ def _fields(raw: bytes) -> dict[int, list[Any]]:
                 value, position = raw[position : position + length], position + length
             case 1 | 5 as width:
                 size = 8 if width == 1 else 4
-                value, position = int.from_bytes(raw[position : position + size], "little"), position + size
+                if position + size > len(raw):
+                    raise ValueError("unexpected EOF")
+                value, position = raw[position : position + size], position + size
             case other:
                 raise ValueError(f"illegal wireType {other}")
         found.setdefault(tag >> 3, []).append(value)
@@ -160,24 +96,66 @@ def _last(fields: Mapping[int, list[Any]], number: int) -> bytes:
     return value
 
 
+@cache
+def _wire(form: str) -> _Wire:
+    wire: _Wire = {}
+    for name, field in types()[form].fields.items():
+        *outer, last = field.number or (0,)
+        level = wire
+        for number in outer:
+            inner = level.setdefault(number, {})
+            assert isinstance(inner, dict), f"{form}.{name}: field {number} is a message and a value"
+            level = inner
+        if last:
+            level[last] = (name, field)
+    return wire
+
+
 def _message(form: str, raw: bytes) -> dict[str, Any]:
-    known, decoded = TYPES[form], {}
+    return _decoded(_wire(form), raw)
+
+
+def _decoded(wire: _Wire, raw: bytes) -> dict[str, Any]:
+    decoded: dict[str, Any] = {}
     for number, values in _fields(raw).items():
-        if number not in known:
-            raise ValueError(f"field {number} of {form} is not served in protobuf, send JSON")
-        name, child = known[number]
-        if child.startswith("map[]"):
-            entries = [_fields(one) for one in values]
-            items = {_last(one, 1).decode(): _value(child[5:], _last(one, 2)) for one in entries}
-            value: Any = {key: "" if item is None else item for key, item in items.items()}
-        elif child.startswith("[]"):
-            value = [_value(child[2:], one) for one in values]
-        else:
-            value = _value(child, values[-1])
-        # Go writes its zero values out; in JSON they are simply not there.
-        if value not in (None, "", {}, [], 0, False):
+        known = wire.get(number)
+        if known is None:
+            continue
+        if isinstance(known, dict):
+            decoded.update(_decoded(known, values[-1]))
+            continue
+        name, field = known
+        value = _repeated(field.form, values)
+        if value is not None and (field.pointer or value not in ("", {}, [], 0, False)):
             decoded[name] = value
     return decoded
+
+
+def _repeated(form: str, values: list[Any]) -> Any:
+    if form.startswith("map[]"):
+        entries = [_fields(one) for one in values]
+        return {_last(one, 1).decode(): _member(form[5:], one) for one in entries}
+    if form.startswith("[]"):
+        each = form[2:]
+        if each in ("int32", "int64") and any(isinstance(one, bytes) for one in values):
+            return [_value(each, one) for packed in values for one in _unpacked(packed)]
+        return [_value(each, one) for one in values]
+    return _value(form, values[-1])
+
+
+def _member(form: str, entry: Mapping[int, list[Any]]) -> Any:
+    """A map's value. Lists cannot be values in protobuf: they are messages with the list as their first field."""
+    if form.startswith("[]"):
+        return _repeated(form, _fields(_last(entry, 2)).get(1, []))
+    return _value(form, entry[2][-1]) if 2 in entry else _value(form, b"" if form not in ("int32", "int64") else 0)
+
+
+def _unpacked(packed: bytes) -> list[int]:
+    found, position = [], 0
+    while position < len(packed):
+        value, position = _varint(packed, position)
+        found.append(value)
+    return found
 
 
 def _value(form: str, value: Any) -> Any:
@@ -186,14 +164,32 @@ def _value(form: str, value: Any) -> Any:
             return value.decode()
         case "bytes":
             return base64.b64encode(value).decode()
-        case "integer":
+        case "int32" | "int64":
             return value - (1 << 64) if value >= 1 << 63 else value
         case "boolean":
             return bool(value)
+        case "double":
+            return struct.unpack("<d", value)[0]
+        case "Quantity":
+            return _last(_fields(value), 1).decode()
         case "Time":
-            seconds = _fields(value).get(1, [0])[-1]
-            return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else None
+            return _moment(value, "")
+        case "MicroTime":
+            return _moment(value, f".{_fields(value).get(2, [0])[-1] // 1000:06}")
         case "IntOrString":
             fields = _fields(value)
-            return _last(fields, 3).decode() if fields.get(1, [0])[-1] else fields.get(2, [0])[-1]
+            return _last(fields, 3).decode() if fields.get(1, [0])[-1] else _value("int32", fields.get(2, [0])[-1])
+        case "any" | "FieldsV1" | "RawExtension":
+            return _raw(value)
     return _message(form, value)
+
+
+def _moment(value: bytes, fraction: str) -> str | None:
+    seconds = _fields(value).get(1, [0])[-1]
+    return time.strftime(f"%Y-%m-%dT%H:%M:%S{fraction}Z", time.gmtime(seconds)) if seconds else None
+
+
+def _raw(value: bytes) -> Any:
+    """What Go keeps undecoded: its JSON is the message's only field."""
+    raw = _last(_fields(value), 1)
+    return orjson.loads(raw) if raw else None

@@ -80,6 +80,9 @@ def is_dry_run(query: Mapping[str, str], form: str) -> bool:
 
 
 def list_options(kind: Kind, query: Mapping[str, str]) -> ListOptions:
+    if "sendInitialEvents" in query:
+        problem = validation.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
+        raise errors.invalid("meta.k8s.io", "ListOptions", "", [problem])
     return ListOptions(
         selector=_selector(kind, query, ""),
         limit=max(_number(query, "limit"), 0),
@@ -93,16 +96,30 @@ def watch_options(kind: Kind, query: Mapping[str, str], name: str) -> WatchOptio
     version = query.get("resourceVersion", "")
     if version and not version.isdigit():
         raise errors.bad_request(f"invalid resource version: {version!r}")
-    if truthy(query, "sendInitialEvents"):
-        problem = validation.forbidden("sendInitialEvents", "sendInitialEvents is not served by this storage")
-        raise errors.invalid("meta.k8s.io", "ListOptions", "", [problem])
+    initial, match = _tristate(query, "sendInitialEvents"), query.get("resourceVersionMatch", "")
+    problems = []
+    if initial is not None and match != "NotOlderThan":
+        why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        problems.append(validation.forbidden("resourceVersionMatch", why))
+    if initial is None and match:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        problems.append(validation.forbidden("resourceVersionMatch", why))
+    if query.get("continue"):
+        problems.append(validation.forbidden("continue", "continue is forbidden for watch"))
+    if problems:
+        raise errors.invalid("meta.k8s.io", "ListOptions", "", problems)
     return WatchOptions(
         selector=_selector(kind, query, name),
         version=version,
         seconds=float(_number(query, "timeoutSeconds")),
         bookmarks=truthy(query, "allowWatchBookmarks"),
         include=query.get("includeObject", "Metadata"),
+        initial=initial,
     )
+
+
+def _tristate(query: Mapping[str, str], key: str) -> bool | None:
+    return query[key] in TRUE if key in query else None
 
 
 def _selector(kind: Kind, query: Mapping[str, str], name: str) -> selectors.Selector:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from typing import Any, Final
 
@@ -10,11 +11,16 @@ import orjson
 from aiohttp import web
 
 from k8slab.kube.api import errors
+from k8slab.kube.api.auth.attributes import of_path, of_resource
+from k8slab.kube.api.auth.gate import Gate
+from k8slab.kube.api.auth.tokens import Tokens
 from k8slab.kube.api.discovery import Discovery
 from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.health import ENDPOINTS, Health
+from k8slab.kube.api.legacy import routes as legacy
+from k8slab.kube.api.legacy.routes import Legacy
 from k8slab.kube.api.negotiation import LARGEST_BODY, accepted, compressed
-from k8slab.kube.api.openapi import V2_PROTOBUF, OpenApi
+from k8slab.kube.api.openapi import V2_PROTOBUF, Document, OpenApi
 from k8slab.kube.api.requests import parse
 from k8slab.kube.api.resources import Resources
 from k8slab.kube.api.storage.base import StorageRejected, StorageUnavailable
@@ -23,22 +29,48 @@ from k8slab.kube.api.version import VERSION
 log = logging.getLogger(__name__)
 
 JSON_TYPE: Final = "application/json"
-PATHS: Final = ("/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version")
+CONFIGURATION: Final = "/.well-known/openid-configuration"
+KEY_SET: Final = "/openid/v1/jwks"
+PATHS: Final = (
+    *(CONFIGURATION, "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", KEY_SET),
+    *("/readyz", "/version"),
+)
 
 
 class ApiServer:
-    def __init__(self, *, resources: Resources, discovery: Discovery, openapi: OpenApi, health: Health) -> None:
+    def __init__(
+        self,
+        *,
+        resources: Resources,
+        legacy: Legacy,
+        discovery: Discovery,
+        openapi: OpenApi,
+        health: Health,
+        tokens: Tokens,
+    ) -> None:
+        self._legacy = legacy
         self._resources = resources
         self._discovery = discovery
         self._openapi = openapi
         self._health = health
+        self._tokens = tokens
 
-    def protocol_factory(self) -> web.Server:
-        return web.Server(self.handle, request_factory=_request, access_log=None, tcp_keepalive=True)
+    def protocol_factory(self, gate: Gate) -> web.Server:
+        """Connections of one port."""
 
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            if gate.audit is None:
+                return await self._handle(request, gate)
+            event = gate.audit.received(request)
+            response = await self._handle(request, gate)
+            gate.audit.told(event, request, response.status)
+            return response
+
+        return web.Server(handle, request_factory=_request, access_log=None, tcp_keepalive=True)
+
+    async def _handle(self, request: web.BaseRequest, gate: Gate) -> web.StreamResponse:
         try:
-            return await self._answer(request)
+            return await self._answer(request, gate)
         except ApiFailure as failure:
             return _failure(failure)
         except StorageUnavailable as trouble:
@@ -58,12 +90,16 @@ class ApiServer:
             log.exception("%s %s", request.method, request.path_qs)
             return _failure(errors.internal(f"{type(trouble).__name__}"))
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _answer(self, request: web.BaseRequest, gate: Gate) -> web.StreamResponse:
         path = request.path
-        if path.startswith(("/api/", "/apis/")):
-            asked = parse(request)
-            if asked is not None:
-                return await self._resources.serve(request, asked)
+        asked = parse(request) if path.startswith(("/api/", "/apis/")) else None
+        if asked is not None:
+            await gate.enter(request, of_resource(request.method, asked, request.query))
+            return await self._resources.serve(request, asked)
+        if path.startswith("/api/v1beta") and (old := legacy.parse(request)) is not None:
+            await gate.enter(request, of_resource(request.method, old.asked, request.query))
+            return await self._legacy.serve(request, old)
+        await gate.enter(request, of_path(request.method, path))
         if request.method not in ("GET", "HEAD"):
             raise errors.method_not_allowed() if self._known(path) else errors.unknown_resource()
         if path.startswith(("/healthz", "/livez", "/readyz")):
@@ -72,6 +108,13 @@ class ApiServer:
             return web.Response(body=VERSION, content_type=JSON_TYPE)
         if path.startswith("/openapi/"):
             return self._openapi_answer(request)
+        if path == CONFIGURATION:
+            place = f"{request.scheme}://{request.host}{KEY_SET}"
+            return web.Response(body=orjson.dumps(self._tokens.discovery(place)), content_type=JSON_TYPE)
+        if path == KEY_SET:
+            return web.Response(
+                body=orjson.dumps(await self._tokens.key_set()), content_type="application/jwk-set+json"
+            )
         if path == "/":
             return web.Response(body=orjson.dumps({"paths": PATHS}), content_type=JSON_TYPE)
         document = self._discovery.document(path.rstrip("/"), accepted(request.headers.get("Accept", "")))
@@ -96,21 +139,19 @@ class ApiServer:
     def _openapi_answer(self, request: web.BaseRequest) -> web.Response:
         path = request.path.removeprefix("/openapi/").rstrip("/")
         if path == "v3":
-            return web.Response(body=self._openapi.index, content_type=JSON_TYPE)
+            tag = hashlib.sha256(self._openapi.index).hexdigest()[:32].upper()
+            return _cacheable(request, self._openapi.index, JSON_TYPE, f'"{tag}"')
         if path == "v2":
-            accept = request.headers.get("Accept", "")
-            if "proto-openapi.spec.v2" in accept:
-                return _cacheable(request, self._openapi.v2_protobuf, V2_PROTOBUF, '"v2-protobuf"')
-            return _cacheable(request, orjson.dumps(self._openapi.v2), JSON_TYPE, '"v2-json"')
+            protobuf = "proto-openapi.spec.v2" in request.headers.get("Accept", "")
+            return _document(request, self._openapi.v2(protobuf=protobuf), V2_PROTOBUF if protobuf else JSON_TYPE)
         try:
-            body, digest = self._openapi.v3(path.removeprefix("v3/"))
+            document = self._openapi.v3(path.removeprefix("v3/"))
         except KeyError:
             return _not_found()
-        given = request.query.get("hash", digest)
-        if given != digest:
-            location = f"/openapi/{path}?hash={digest}"
+        if request.query.get("hash", document.digest) != document.digest:
+            location = f"/openapi/{path}?hash={document.digest}"
             return web.Response(status=301, headers={"Location": location})
-        return _cacheable(request, body, JSON_TYPE, f'"{digest}"')
+        return _document(request, document, JSON_TYPE)
 
 
 def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
@@ -134,6 +175,16 @@ def _cacheable(request: web.BaseRequest, body: bytes, media: str, tag: str) -> w
     if packed is not None:
         headers["Content-Encoding"] = "gzip"
     return web.Response(body=packed or body, headers=headers)
+
+
+def _document(request: web.BaseRequest, document: Document, media: str) -> web.Response:
+    tag = f'"{document.digest}"'
+    headers = {"ETag": tag, "Vary": "Accept, Accept-Encoding", "Cache-Control": "public", "Content-Type": media}
+    if request.headers.get("If-None-Match") == tag:
+        return web.Response(status=304, headers=headers)
+    if "gzip" not in request.headers.get("Accept-Encoding", ""):
+        return web.Response(body=document.plain, headers=headers)
+    return web.Response(body=document.packed, headers={**headers, "Content-Encoding": "gzip"})
 
 
 def _failure(failure: ApiFailure) -> web.Response:

@@ -35,7 +35,7 @@ def row(kind: Kind, obj: Object, include: str) -> dict[str, Any]:
     if include == "None":
         return {"cells": cells, "object": None}
     if include == "Object":
-        return {"cells": cells, "object": {"kind": kind.kind, "apiVersion": kind.api_version, **obj}}
+        return {"cells": cells, "object": {**obj, "kind": kind.kind, "apiVersion": kind.api_version}}
     partial = {"kind": "PartialObjectMetadata", "apiVersion": TABLE_VERSION, "metadata": obj["metadata"]}
     return {"cells": cells, "object": partial}
 
@@ -65,10 +65,10 @@ def watch_line(kind: Kind, event_type: str, obj: Object, include: str, *, first:
 
 
 def decoded(kind: Kind, records: Iterable[Record], known: dict[str, Entry]) -> Iterable[Object]:
-    """The records' objects, those from the cache that are the same."""
+    """The records' objects as they are kept, those from the cache that are the same."""
     for record in records:
         entry = known.get(record.key)
         if entry is not None and entry.revision == record.revision:
             yield entry.obj
         else:
-            yield kind.decode(record.value, record.revision)
+            yield kind.hub.decode(record.value, record.revision)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -16,10 +16,14 @@ from k8slab.kube.api.cache import Cache, Entry, Event, Watcher
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.negotiation import Wanted
+from k8slab.kube.api.outlet import Outlet, outlet_for
 from k8slab.kube.api.selectors import Selector
 from k8slab.kube.api.storage.base import Compacted, Storage
 
 BOOKMARK_EVERY: Final = 60.0
+INITIAL_EVENTS_END: Final = "k8s.io/initial-events-end"
+# How long a request waits for a version that is newer than what the server knows, in seconds.
+PATIENCE: Final = 3.0
 SHORTEST_DEFAULT: Final = 1800.0
 # A reader this many events behind is cut off rather than kept in memory; it will list again.
 LONGEST_QUEUE: Final = 20_000
@@ -29,13 +33,22 @@ LOOK_UP: Final = 10.0
 
 @dataclass(frozen=True)
 class WatchOptions:
-    """``version`` as in the query: "" and "0" begin with what exists. ``seconds`` 0 lets the server choose."""
+    """``version`` as in the query: "" and "0" begin with what exists. ``seconds`` 0 lets the server choose.
+
+    ``initial`` is sendInitialEvents, None when it was not given: True begins with what exists, not older than
+    ``version``, and marks its end with a bookmark; False begins with the changes alone.
+    """
 
     selector: Selector
     version: str = ""
     seconds: float = 0.0
     bookmarks: bool = False
     include: str = "Metadata"
+    initial: bool | None = None
+
+    @property
+    def from_state(self) -> bool:
+        return self.version in ("", "0") if self.initial is None else self.initial
 
 
 class Stream:
@@ -73,8 +86,10 @@ class Stream:
             return self._line(event, "MODIFIED" if was else "ADDED", entry)
         return self._line(event, "DELETED", before) if was and before is not None else b""
 
-    def bookmark(self, revision: int) -> bytes:
-        metadata = {"resourceVersion": str(revision), "creationTimestamp": None}
+    def bookmark(self, revision: int, *, ends_initial: bool = False) -> bytes:
+        metadata: dict[str, Any] = {"resourceVersion": str(revision), "creationTimestamp": None}
+        if ends_initial:
+            metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
         body = {"kind": self._kind.kind, "apiVersion": self._kind.api_version, "metadata": metadata}
         if self._kind.kind == "Pod":
             body["spec"] = {"containers": None}
@@ -82,7 +97,9 @@ class Stream:
 
     def _line(self, event: Event, event_type: str, entry: Entry) -> bytes:
         first, self._first = self._first, False
-        form = "" if not self._form else f"{self._form}/{self._version}/{self._options.include}/{first}"
+        form = self._kind.api_version
+        if self._form:
+            form += f"/{self._form}/{self._version}/{self._options.include}/{first}"
         line = event.lines.get((event_type, form))
         if line is None:
             line = event.lines[event_type, form] = self._made(event, event_type, entry, first=first)
@@ -94,7 +111,7 @@ class Stream:
             return b'{"type":"%s","object":%s}\n' % (event_type.encode(), served)
         obj: Object = entry.obj
         if entry.revision != event.revision:
-            obj = self._kind.decode(entry.value, event.revision)
+            obj = self._kind.hub.decode(entry.value, event.revision)
         if self._form == "Table":
             return tables.watch_line(
                 self._kind, event_type, obj, self._options.include, first=first, version=self._version
@@ -112,48 +129,61 @@ async def watch(
     storage: Storage,
     options: WatchOptions,
     wanted: Wanted,
+    stream_of: Callable[[Kind, str, WatchOptions, Wanted], Stream] = Stream,
 ) -> web.StreamResponse:
-    """Answer with the stream, and return when it has ended."""
-    stream = Stream(kind, kind.scope(namespace), options, wanted)
+    """Answer with the stream, and return when it has ended. Raises Timeout for a version that does not come."""
+    stream = stream_of(kind, kind.scope(namespace), options, wanted)
     held = cache.of(kind)
-    if options.version in ("", "0"):
-        if not options.version:
-            _, current = await storage.get("/registry/revision/watch")
-            await cache.wait_for(current, 3.0)
+    outlet = outlet_for(request)
+    backlog: Iterable[Event] = ()
+    opening = b""
+    if options.from_state:
+        await _up_to_date(cache, storage, options)
         start = cache.revision
         opening = stream.existing(held.scan(kind.scope(namespace)))
-        backlog: Iterable[Event] = ()
+        if options.initial and options.bookmarks:
+            opening += stream.bookmark(start, ends_initial=True)
+    elif options.version in ("", "0"):
+        await _up_to_date(cache, storage, options)
+        start = cache.revision
     else:
-        start, opening = int(options.version), b""
+        start = int(options.version)
         try:
             backlog = held.since(start)
         except Compacted as gone:
-            status = errors.too_old(start, gone.revision).status()
-            opening, backlog = orjson.dumps({"type": "ERROR", "object": status}) + b"\n", ()
-            return await _only(request, opening)
+            await outlet.open()
+            await outlet.write(
+                orjson.dumps({"type": "ERROR", "object": errors.too_old(start, gone.revision).status()}) + b"\n"
+            )
+            return await outlet.end()
     watcher = Watcher(LONGEST_QUEUE)
     held.join(watcher)
     try:
-        response = _response()
-        await response.prepare(request)
+        await outlet.open()
         opening += b"".join(map(stream.line, backlog))
         if opening:
-            await response.write(opening)
-        if await _follow(request, response, stream, watcher, cache, options, start):
-            await response.write_eof()
-        return response
+            await outlet.write(opening)
+        if await _follow(outlet, stream, watcher, cache, options, start):
+            return await outlet.end()
+        return outlet.response
     finally:
         held.leave(watcher)
 
 
+async def _up_to_date(cache: Cache, storage: Storage, options: WatchOptions) -> None:
+    """Until the cache is as new as was asked for: as the storage is now, or as a version seen elsewhere."""
+    if options.version == "0":
+        return
+    if options.version:
+        wanted = int(options.version)
+    else:
+        _, wanted = await storage.get("/registry/revision/watch")
+    if not await cache.wait_for(wanted, PATIENCE):
+        raise errors.too_large_version(wanted, cache.revision)
+
+
 async def _follow(
-    request: web.BaseRequest,
-    response: web.StreamResponse,
-    stream: Stream,
-    watcher: Watcher,
-    cache: Cache,
-    options: WatchOptions,
-    start: int,
+    outlet: Outlet, stream: Stream, watcher: Watcher, cache: Cache, options: WatchOptions, start: int
 ) -> bool:
     """Until the stream's time is over; False when the client has gone."""
     clock = asyncio.get_running_loop().time
@@ -167,30 +197,16 @@ async def _follow(
                 lines.append(stream.line(event))
         text = b"".join(lines)
         if text:
-            await response.write(text)
+            await outlet.write(text)
             continue
         if watcher.closed:
             return True
-        if request.transport is None or request.transport.is_closing():
+        if outlet.left:
             return False
         now = clock()
         if options.bookmarks and (now >= bookmark_at or now >= until):
-            await response.write(stream.bookmark(max(cache.revision, start)))
+            await outlet.write(stream.bookmark(max(cache.revision, start)))
             bookmark_at = now + BOOKMARK_EVERY
         if now >= until:
             return True
         await watcher.wait(min(until - now, bookmark_at - now, LOOK_UP) + 0.001)
-
-
-def _response() -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"})
-    response.enable_chunked_encoding()
-    return response
-
-
-async def _only(request: web.BaseRequest, text: bytes) -> web.StreamResponse:
-    response = _response()
-    await response.prepare(request)
-    await response.write(text)
-    await response.write_eof()
-    return response

@@ -6,20 +6,31 @@ EngineUnavailable      the engine does not answer
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Mapping
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
 
 import aiodocker
 import aiohttp
 import orjson
 from yarl import URL
 
+from k8slab.kube.kubelet.attached import Attached
+from k8slab.kube.streams import dial
+from k8slab.kube.streams.carrier import Connection
+
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 _UNREACHABLE: Final = 900
 _CHUNK: Final = 1 << 20
+_SHORTEST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 0.5
 
 
 class EngineUnavailable(Exception):
@@ -36,6 +47,7 @@ class Engine:
     """``endpoint``: "unix:///var/run/docker.sock" or "tcp://host:port". Create it inside a running event loop."""
 
     def __init__(self, endpoint: str) -> None:
+        self._endpoint = URL(endpoint)
         self._docker = aiodocker.Docker(url=endpoint)
 
     async def close(self) -> None:
@@ -109,7 +121,7 @@ class Engine:
             async for line in response.content:
                 yield orjson.loads(line)
 
-    async def logs(self, container: str, options: Mapping[str, str]) -> AsyncIterator[tuple[int, bytes]]:
+    async def logs(self, container: str, options: Mapping[str, str]) -> AsyncGenerator[tuple[int, bytes], None]:
         """Pieces of output as (1 for stdout or 2 for stderr, bytes); ``options`` are the engine's query parameters."""
         shown = await self.inspect(container)
         if shown is None:
@@ -125,6 +137,92 @@ class Engine:
                     header += await response.content.readexactly(8 - len(header))
                 yield header[0], await response.content.readexactly(int.from_bytes(header[4:8]))
 
+    async def execute(self, container: str, command: Sequence[str], *, stdin: bool, tty: bool) -> Attached:
+        """Run a command in a running container, joined to its streams. A status of 409: it does not run."""
+        wanted = {
+            "AttachStdin": stdin,
+            "AttachStdout": True,
+            "AttachStderr": True,
+            "Tty": tty,
+            "Cmd": list(command),
+        }
+        async with self._request("POST", f"containers/{container}/exec", json=wanted) as response:
+            identity = str(orjson.loads(await response.read())["Id"])
+        start = {"Detach": False, "Tty": tty}
+        stream = await self._hijack(f"exec/{identity}/start", orjson.dumps(start))
+        return Attached(stream, tty=tty, resize=lambda size: self._resize(f"exec/{identity}", size), identity=identity)
+
+    async def exit_code(self, attached: Attached) -> int:
+        """Of an executed command that has said its last; waits until it has ended."""
+        pause = _SHORTEST_PAUSE
+        while True:
+            async with self._request("GET", f"exec/{attached.identity}/json") as response:
+                shown = orjson.loads(await response.read())
+            if not shown["Running"] and shown["ExitCode"] is not None:
+                return int(shown["ExitCode"])
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def attach(self, container: str, *, stdin: bool, tty: bool) -> Attached:
+        """Join a running container's own streams. ``tty``: whether it was made with a terminal."""
+        query = {"stream": "1", "stdin": str(int(stdin)), "stdout": "1", "stderr": "1"}
+        stream = await self._hijack(f"containers/{container}/attach?{urlencode(query)}", b"")
+        return Attached(stream, tty=tty, resize=lambda size: self._resize(f"containers/{container}", size))
+
+    async def stats(self, container: str) -> dict[str, Any] | None:
+        """One sample, without waiting for a second one; None for a container that is not there."""
+        try:
+            path = f"containers/{container}/stats"
+            async with self._request("GET", path, params={"stream": "0", "one-shot": "1"}) as response:
+                return dict(orjson.loads(await response.read()))
+        except EngineError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def _resize(self, path: str, size: tuple[int, int]) -> None:
+        width, height = size
+        try:
+            async with self._request("POST", f"{path}/resize", params={"w": str(width), "h": str(height)}):
+                return
+        except EngineError as error:
+            log.debug("resizing %s: %s", path, error)
+
+    async def _hijack(self, path: str, body: bytes) -> Connection:
+        """The raw stream that the engine makes of this request."""
+        place = self._endpoint
+        target = (await self._url(path)).raw_path_qs
+        try:
+            if place.scheme == "unix":
+                connection = await dial.connect_unix(place.path)
+            else:
+                connection = await dial.connect(place.host or "", place.port or 2375)
+        except dial.Unreachable as trouble:
+            raise EngineUnavailable(str(trouble)) from None
+        headers = [
+            ("Host", "docker"),
+            ("Connection", "Upgrade"),
+            ("Upgrade", "tcp"),
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+        ]
+        try:
+            answer = await dial.ask(connection, "POST", target, headers, body)
+        except (dial.Garbled, OSError) as trouble:
+            connection.abort()
+            raise EngineUnavailable(str(trouble)) from None
+        if answer.status != 101:
+            message = _message(await dial.refusal(connection, answer))
+            connection.abort()
+            raise EngineError(answer.status, message)
+        return connection
+
+    async def _url(self, path: str) -> URL:
+        docker = self._docker
+        if docker.api_version == "auto":
+            docker.api_version = f"v{(await self.version())['ApiVersion']}"
+        return URL(f"{docker.docker_host.replace('tcp://', 'http://')}/{docker.api_version}/{path}")
+
     async def _progress(self, path: str, **arguments: Any) -> AsyncIterator[dict[str, Any]]:
         async with self._request("POST", path, **arguments) as response:
             async for line in response.content:
@@ -134,13 +232,10 @@ class Engine:
     @asynccontextmanager
     async def _request(self, method: str, path: str, **arguments: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         # aiodocker decodes streams as text and swallows the end of the event stream: these are read as they come.
-        docker = self._docker
-        if docker.api_version == "auto":
-            docker.api_version = f"v{(await self.version())['ApiVersion']}"
-        url = URL(f"{docker.docker_host.replace('tcp://', 'http://')}/{docker.api_version}/{path}")
+        url = await self._url(path)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=10)
         try:
-            async with docker.session.request(method, url, timeout=timeout, **arguments) as response:
+            async with self._docker.session.request(method, url, timeout=timeout, **arguments) as response:
                 if response.status >= 400:
                     raise EngineError(response.status, _message(await response.read()))
                 yield response

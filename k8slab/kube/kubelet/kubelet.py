@@ -74,6 +74,10 @@ class Kubelet:
         return MappingProxyType(self._workers)
 
     @property
+    def node(self) -> str:
+        return self._context.node
+
+    @property
     def engine(self) -> Engine:
         return self._engine
 

@@ -1,39 +1,57 @@
-"""The kubelet's HTTP API on port 10250: /healthz, /pods, /containerLogs/{namespace}/{pod}/{container}."""
+"""The kubelet's HTTP API on port 10250, which the API server passes on to: what runs here, what it says, what it uses.
+
+/healthz /pods /stats/summary /metrics/resource /logs/…
+/containerLogs/{namespace}/{pod}/{container}
+/exec, /attach, /run with the same, /portForward/{namespace}/{pod}
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+import mimetypes
+from collections.abc import Awaitable, Callable
+from html import escape
+from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import orjson
 from aiohttp import web
 
-from k8slab.kube import clock
 from k8slab.kube.client import Object
-from k8slab.kube.kubelet import naming
+from k8slab.kube.kubelet import naming, remote
 from k8slab.kube.kubelet.context import Pod
-from k8slab.kube.kubelet.engine import EngineError, EngineUnavailable
+from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.kubelet.kubelet import Kubelet
-from k8slab.kube.kubelet.observation import Seen, observe
+from k8slab.kube.kubelet.logs import NoLog, serve_log
+from k8slab.kube.kubelet.stats import Sampler, metrics
+from k8slab.kube.streams.commands import refusal
 
 KUBELET: Final = web.AppKey("kubelet", Kubelet)
+SAMPLER: Final = web.AppKey("sampler", Sampler)
+NODE_LOGS: Final = Path("/var/log")
 
-_OPTIONS: Final = frozenset(
-    {"follow", "tailLines", "timestamps", "sinceSeconds", "sinceTime", "limitBytes", "previous"}
-)
+_Serve = Callable[[web.Request, Engine, Pod, str], Awaitable[web.StreamResponse]]
 
 
 def application(kubelet: Kubelet) -> web.Application:
     app = web.Application()
     app[KUBELET] = kubelet
+    app[SAMPLER] = Sampler(kubelet.engine)
     app.add_routes(
         [
             web.get("/healthz", _healthz),
             web.get("/pods", _pods),
+            web.get("/stats/summary", _summary),
+            web.get("/metrics/resource", _metrics),
+            web.get(r"/logs{path:(/.*)?}", _node_logs),
             web.get("/containerLogs/{namespace}/{pod}/{container}", _container_logs),
+            web.post("/run/{namespace}/{pod}/{container}", _in_container(remote.run_once)),
         ]
     )
+    for method in ("GET", "POST"):
+        app.router.add_route(method, "/exec/{namespace}/{pod}/{container}", _in_container(remote.execute))
+        app.router.add_route(method, "/attach/{namespace}/{pod}/{container}", _in_container(remote.attach))
+        app.router.add_route(method, "/portForward/{namespace}/{pod}", _port_forward)
     return app
 
 
@@ -53,90 +71,90 @@ async def _pods(request: web.Request) -> web.Response:
     return web.Response(body=orjson.dumps(body), content_type="application/json")
 
 
-async def _container_logs(request: web.Request) -> web.StreamResponse:
+async def _summary(request: web.Request) -> web.StreamResponse:
+    async def answer() -> web.StreamResponse:
+        return web.Response(body=orjson.dumps(await _usage(request)), content_type="application/json")
+
+    return await _answered(answer())
+
+
+async def _metrics(request: web.Request) -> web.StreamResponse:
+    async def answer() -> web.StreamResponse:
+        return web.Response(text=metrics(await _usage(request)), content_type="text/plain")
+
+    return await _answered(answer())
+
+
+async def _usage(request: web.Request) -> Object:
     kubelet = request.app[KUBELET]
+    return await request.app[SAMPLER].summary(kubelet.node, [worker.pod for worker in kubelet.workers.values()])
+
+
+async def _container_logs(request: web.Request) -> web.StreamResponse:
     where = request.match_info
-    pod = _find(kubelet, where["namespace"], where["pod"])
+    pod = _find(request)
     if pod is None:
-        return _refusal(404, f'pod "{where["namespace"]}/{where["pod"]}" is not on this node')
-    if all(container["name"] != where["container"] for container in pod["spec"]["containers"]):
-        return _refusal(404, f'container "{where["container"]}" not found in pod "{where["pod"]}"')
+        return refusal(404, f'pod "{where["pod"]}" does not exist\n')
+    if not _has(pod, where["container"]):
+        return refusal(404, f'container "{where["container"]}" not found in pod "{where["pod"]}"\n')
     try:
-        options, limit = log_options(request.query)
-    except ValueError as error:
-        return _refusal(400, str(error))
+        return await _answered(serve_log(request, request.app[KUBELET].engine, pod, where["container"]))
+    except (NoLog, ValueError) as trouble:
+        return refusal(400, str(trouble))
+
+
+def _in_container(serve: _Serve) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        container = request.match_info["container"]
+        pod = _find(request)
+        if pod is None:
+            return refusal(404, "pod does not exist")
+        if not _has(pod, container):
+            return refusal(500, f'container not found ("{container}")')
+        return await _answered(serve(request, request.app[KUBELET].engine, pod, container))
+
+    return handle
+
+
+async def _port_forward(request: web.Request) -> web.StreamResponse:
+    pod = _find(request)
+    if pod is None:
+        return refusal(404, "pod does not exist")
+    return await _answered(remote.forward_ports(request, request.app[KUBELET].engine, pod))
+
+
+async def _answered(work: Awaitable[web.StreamResponse]) -> web.StreamResponse:
     try:
-        attempts = (await observe(kubelet.engine, pod["metadata"]["uid"])).containers.get(where["container"], ())
-        chosen = _choose(attempts, previous=request.query.get("previous") in ("true", "1"))
-        if chosen is None:
-            kind = "previous terminated container" if "previous" in request.query else "container"
-            message = f'{kind} "{where["container"]}" in pod "{where["pod"]}" not found'
-            status = 400 if attempts or "previous" not in request.query else 404
-            return _refusal(status, message if attempts else f"{message}: it is waiting to start")
-        return await _stream(request, kubelet, chosen, options, limit)
+        return await work
     except EngineUnavailable as trouble:
-        return _refusal(500, f"the Docker Engine does not answer: {trouble}")
-    except EngineError as error:
-        return _refusal(500, str(error))
+        return refusal(500, f"the Docker Engine does not answer: {trouble}")
+    except EngineError as trouble:
+        return refusal(500, str(trouble))
 
 
-async def _stream(
-    request: web.Request, kubelet: Kubelet, chosen: Seen, options: Mapping[str, str], limit: int | None
-) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-    response.enable_chunked_encoding()
-    await response.prepare(request)
-    left = limit
-    async for _, piece in kubelet.engine.logs(chosen.id, options):
-        if left is not None:
-            piece = piece[:left]
-            left -= len(piece)
-        await response.write(piece)
-        if left == 0:
-            break
-    await response.write_eof()
-    return response
+async def _node_logs(request: web.Request) -> web.StreamResponse:
+    """The files of the node's own log directory, and nothing beside it."""
+    asked = request.match_info["path"].strip("/")
+    root = NODE_LOGS.resolve()
+    found = (root / asked.replace("\0", "")).resolve()
+    if not found.is_relative_to(root) or not found.exists():
+        return refusal(404, "404 page not found\n")
+    if found.is_dir():
+        names = sorted(f"{one.name}/" if one.is_dir() else one.name for one in found.iterdir())
+        lines = [f'<a href="{quote(name)}">{escape(name)}</a>' for name in names]
+        return web.Response(text="\n".join(["<pre>", *lines, "</pre>", ""]), content_type="text/html")
+    if not found.is_file():
+        return refusal(404, "404 page not found\n")
+    kind = mimetypes.guess_type(found.name)[0] or "text/plain"
+    return web.FileResponse(found, headers={"Content-Type": kind})
 
 
-def _find(kubelet: Kubelet, namespace: str, name: str) -> Pod | None:
-    for worker in kubelet.workers.values():
-        if naming.display_name(worker.pod) == f"{namespace}/{name}":
-            return worker.pod
-    return None
+def _find(request: web.Request) -> Pod | None:
+    where = request.match_info
+    wanted = f"{where['namespace']}/{where['pod']}"
+    workers = request.app[KUBELET].workers.values()
+    return next((one.pod for one in workers if naming.display_name(one.pod) == wanted), None)
 
 
-def _choose(attempts: tuple[Seen, ...], *, previous: bool) -> Seen | None:
-    position = 1 if previous else 0
-    return attempts[position] if len(attempts) > position else None
-
-
-def log_options(query: Mapping[str, str]) -> tuple[dict[str, str], int | None]:
-    """The engine's query parameters, and the limit in bytes. Raises ValueError with a sentence."""
-    options: dict[str, str] = {}
-    if query.get("follow") in ("true", "1"):
-        options["follow"] = "1"
-    if query.get("timestamps") in ("true", "1"):
-        options["timestamps"] = "1"
-    if "tailLines" in query:
-        options["tail"] = str(_count(query, "tailLines", least=0))
-    if "sinceSeconds" in query and "sinceTime" in query:
-        raise ValueError("at most one of sinceTime or sinceSeconds may be given")
-    if "sinceSeconds" in query:
-        options["since"] = f"{time.time() - _count(query, 'sinceSeconds', least=1):.3f}"
-    if "sinceTime" in query:
-        options["since"] = f"{clock.parse(query['sinceTime']).timestamp():.3f}"
-    return options, _count(query, "limitBytes", least=1) if "limitBytes" in query else None
-
-
-def _count(query: Mapping[str, str], name: str, *, least: int) -> int:
-    try:
-        value = int(query[name])
-    except ValueError:
-        raise ValueError(f"{name} must be a number, not {query[name]!r}") from None
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}")
-    return value
-
-
-def _refusal(status: int, message: str) -> web.Response:
-    return web.Response(status=status, text=message + "\n")
+def _has(pod: Pod, container: str) -> bool:
+    return any(one["name"] == container for one in pod["spec"]["containers"])

@@ -15,7 +15,10 @@ TAG: Final = secrets.token_hex(4)
 PAUSE: Final = f"k8sm-test/pause:{TAG}"
 SHELL: Final = f"k8sm-test/shell:{TAG}"
 
-_PROGRAMS: Final = ("/bin/sh", "/bin/sleep", "/bin/cat", "/bin/ls", "/usr/bin/env", "/usr/bin/id")
+_PROGRAMS: Final = (
+    *("/bin/sh", "/bin/sleep", "/bin/cat", "/bin/ls", "/bin/stty", "/bin/tar"),
+    *("/usr/bin/env", "/usr/bin/id", "/usr/bin/test", "/usr/bin/tty"),
+)
 
 
 def build() -> None:

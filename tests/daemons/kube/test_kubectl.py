@@ -199,7 +199,7 @@ def test_discovery_and_versions(kubectl: Kubectl) -> None:
     resources = kubectl("api-resources", "--no-headers")
     for line in (r"^pods +po +v1 +true +Pod", r"^nodes +no +v1 +false +Node", r"^leases +coordination.k8s.io/v1 +true"):
         assert re.search(line, resources, re.M)
-    assert kubectl("api-versions").split() == ["coordination.k8s.io/v1", "v1"]
+    assert {"coordination.k8s.io/v1", "v1"} <= set(kubectl("api-versions").split())
     assert re.search(r"v1\.32\.", kubectl("version"))
     assert re.search(r"(?:FIELD|RESOURCE): +containers <\[\]", kubectl("explain", "pod.spec.containers"))
     assert kubectl("get", "--raw", "/healthz") == "ok"
@@ -225,7 +225,7 @@ def test_protected_namespaces(kubectl: Kubectl) -> None:
 @pytest.mark.parametrize("words", [("run", "r1", "--image=k8slab/nginx:1.22", "--restart=Never")])
 def test_run(kubectl: Kubectl, namespace: str, words: tuple[str, ...]) -> None:
     assert kubectl(*words, "-n", namespace) == "pod/r1 created\n"
-    assert "is not available" in kubectl.fails("logs", "r1", "-n", namespace)
+    assert kubectl("logs", "r1", "-n", namespace) == "", "a pod without a node has said nothing"
 
 
 def test_imperative_creates(kubectl: Kubectl, namespace: str) -> None:

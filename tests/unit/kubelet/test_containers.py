@@ -7,7 +7,7 @@ import pytest
 
 from k8slab.kube.kubelet.containers import DnsConfig, binds, container_config, sandbox_config
 from k8slab.kube.kubelet.images import policy_of
-from k8slab.kube.kubelet.server import log_options
+from k8slab.kube.kubelet.logs import log_options
 from k8slab.kube.kubelet.support import unsupported
 from tests.unit.kubelet.pods import a_container, a_pod
 

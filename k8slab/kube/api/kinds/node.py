@@ -7,7 +7,7 @@ from typing import Final
 
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
-from k8slab.kube.api.kind import AGE, NAME, Column, Kind
+from k8slab.kube.api.kind import AGE, NAME, PROXY_VERBS, Column, Kind, Subresource
 from k8slab.kube.api.meta import Object, dig
 
 ROLE_LABEL: Final = "node-role.kubernetes.io/"
@@ -117,4 +117,5 @@ NODE: Final = Kind(
     prepare=_prepare,
     validate=_problems,
     status=True,
+    subresources=(Subresource("proxy", "NodeProxyOptions", PROXY_VERBS, has_paths=True),),
 )

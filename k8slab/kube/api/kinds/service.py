@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
-from k8slab.kube.api.kind import AGE, NAME, Column, Kind, field_reader
+from k8slab.kube.api.kind import AGE, NAME, PROXY_VERBS, Column, Kind, Subresource, field_reader
 from k8slab.kube.api.meta import Object, dig
 
 TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
@@ -186,6 +186,7 @@ SERVICE: Final = Kind(
     status=True,
     creates_on_update=True,
     returns_deleted=True,
+    subresources=(Subresource("proxy", "ServiceProxyOptions", PROXY_VERBS, has_paths=True),),
 )
 
 

@@ -1,4 +1,4 @@
-"""ConfigMap, Secret, ServiceAccount and Lease."""
+"""ConfigMap, Secret, ServiceAccount, Lease and Binding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
-from k8slab.kube.api.kind import AGE, NAME, Column, Kind, field_reader
+from k8slab.kube.api.kind import AGE, NAME, Column, Kind, Subresource, field_reader
 from k8slab.kube.api.meta import Object, dig
 
 _KEY: Final = re.compile(r"^[-._a-zA-Z0-9]+$")
@@ -121,6 +121,7 @@ SERVICE_ACCOUNT: Final = Kind(
     short_names=("sa",),
     columns=(NAME, Column("Secrets", lambda obj: len(obj.get("secrets") or ())), AGE),
     returns_deleted=True,
+    subresources=(Subresource("token", "TokenRequest", ("create",), "authentication.k8s.io", "v1"),),
 )
 
 LEASE: Final = Kind(
@@ -133,3 +134,5 @@ LEASE: Final = Kind(
     creates_on_update=True,
     unconditional_update=False,
 )
+
+BINDING: Final = Kind(kind="Binding", plural="bindings", singular="binding", verbs=("create",), stored=False)

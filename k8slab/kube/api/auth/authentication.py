@@ -1,0 +1,121 @@
+"""From a request to a user: a certificate, a token of a file, a service account's token, or nobody in particular."""
+
+from __future__ import annotations
+
+import csv
+import hmac
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from aiohttp import web
+
+from k8slab.kube.api import errors
+from k8slab.kube.api.auth.tokens import Claims, InvalidToken, Tokens
+from k8slab.kube.api.auth.user import ANONYMOUS, UNSECURED, User, authenticated
+
+log = logging.getLogger(__name__)
+
+BEARER: Final = "bearer "
+
+
+class Accounts(Protocol):
+    """Whether what a token speaks of is still there."""
+
+    def problem(self, claims: Claims) -> str:
+        """Why the token does not hold any more; "" when it does."""
+        ...
+
+
+class Authentication(Protocol):
+    async def user(self, request: web.BaseRequest) -> User:
+        """Raises Unauthorized."""
+        ...
+
+
+class AsksNothing:
+    """The lab's open port."""
+
+    async def user(self, request: web.BaseRequest) -> User:
+        return UNSECURED
+
+
+class TokenFile:
+    """Tokens from a file of lines ``token,user,uid[,"group1,group2"]``; ``read`` raises ValueError for other lines."""
+
+    def __init__(self, users: Mapping[str, User]) -> None:
+        self._users = dict(users)
+
+    @classmethod
+    def read(cls, path: Path) -> TokenFile:
+        users: dict[str, User] = {}
+        with path.open(newline="") as lines:
+            for number, row in enumerate(csv.reader(lines, skipinitialspace=True), 1):
+                if not row or row[0].startswith("#"):
+                    continue
+                if len(row) < 3 or not row[0] or not row[1]:
+                    raise ValueError(f"{path}:{number}: a line is token,user,uid and perhaps groups in quotes")
+                groups = tuple(filter(None, (one.strip() for one in row[3].split(",")))) if len(row) > 3 else ()
+                users[row[0]] = User(row[1], groups, row[2])
+        return cls(users)
+
+    def user(self, token: str) -> User | None:
+        given = token.encode()
+        found = None
+        # Each is compared, always: the time taken tells nothing of which one is nearly right.
+        for known, user in self._users.items():
+            if hmac.compare_digest(known.encode(), given):
+                found = user
+        return found
+
+
+@dataclass(frozen=True)
+class Recognises:
+    """The secure port: certificates are checked by TLS against the clients' authority before a request is read."""
+
+    tokens: Tokens
+    accounts: Accounts
+    file: TokenFile = field(default_factory=lambda: TokenFile({}))
+    anonymous: bool = True
+
+    async def user(self, request: web.BaseRequest) -> User:
+        header = request.headers.get("Authorization", "")
+        transport = request.transport
+        certificate = transport.get_extra_info("peercert") if transport else None
+        if certificate:
+            return authenticated(of_certificate(certificate))
+        if header[: len(BEARER)].lower() == BEARER:
+            user = await self.bearer(header[len(BEARER) :].strip())
+            if user is None:
+                raise errors.unauthorized()
+            return user
+        if header or not self.anonymous:
+            raise errors.unauthorized()
+        return ANONYMOUS
+
+    async def bearer(self, token: str, audiences: Sequence[str] = ()) -> User | None:
+        """The token's user; None, said in the log, when it has none."""
+        if (user := self.file.user(token)) is not None:
+            return authenticated(user)
+        try:
+            claims = await self.tokens.read(token, audiences)
+        except InvalidToken as trouble:
+            log.info("a bearer token was not accepted: %s", trouble)
+            return None
+        if problem := self.accounts.problem(claims):
+            log.info("a token of %s/%s was not accepted: %s", claims.namespace, claims.name, problem)
+            return None
+        return authenticated(claims.user())
+
+
+def of_certificate(certificate: Mapping[str, Any]) -> User:
+    """The common name is the user, the organizations are the groups. Raises Unauthorized without a name."""
+    names: dict[str, list[str]] = {}
+    for relative in certificate.get("subject", ()):
+        for key, value in relative:
+            names.setdefault(key, []).append(value)
+    if not names.get("commonName"):
+        raise errors.unauthorized()
+    return User(names["commonName"][0], tuple(names.get("organizationName", ())))

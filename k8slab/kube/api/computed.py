@@ -1,0 +1,35 @@
+"""Kinds that are kept nowhere: each is answered on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Final
+
+import orjson
+from aiohttp import web
+
+from k8slab.kube.api import answers, bodies
+from k8slab.kube.api.kind import Kind
+from k8slab.kube.api.kinds.reviews import REVIEWS
+from k8slab.kube.api.kinds.small import BINDING
+from k8slab.kube.api.requests import Asked, is_dry_run
+from k8slab.kube.api.subresources.binding import serve_binding
+
+if TYPE_CHECKING:
+    from k8slab.kube.api.resources import Resources
+
+Answer = Callable[["Resources", web.BaseRequest, Kind, Asked], Awaitable[web.StreamResponse]]
+
+
+async def _review(resources: Resources, request: web.BaseRequest, kind: Kind, asked: Asked) -> web.StreamResponse:
+    answers.wanted_by(request)
+    is_dry_run(request.query, "CreateOptions")
+    body, warnings = await bodies.read(request, kind)
+    if kind.namespaced:
+        bodies.hold_namespace(body, asked.namespace)
+    answered = await resources.access.reviews.answer(kind.kind, body, request["user"])
+    raw = orjson.dumps({"kind": kind.kind, "apiVersion": kind.api_version, **answered})
+    return answers.body(request, raw + b"\n", code=201, warnings=warnings)
+
+
+COMPUTED: Final[Mapping[Kind, Answer]] = {BINDING: serve_binding, **dict.fromkeys(REVIEWS, _review)}

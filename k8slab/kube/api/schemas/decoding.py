@@ -1,0 +1,165 @@
+"""Bodies held to their types: what has the wrong type is refused, what is not in the type is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, Final
+
+from k8slab.kube.api.errors import ApiFailure, bad_request
+from k8slab.kube.api.schemas.model import types
+
+GO_NAMES: Final = {
+    "boolean": "bool",
+    "bytes": "[]uint8",
+    "double": "float64",
+    "int32": "int32",
+    "int64": "int64",
+    "IntOrString": "intstr.IntOrString",
+    "MicroTime": "string",
+    "Quantity": "resource.Quantity",
+    "string": "string",
+    "Time": "string",
+}
+
+
+class _Decoding:
+    """One body being decoded: gathers what it has too much; stops at what has the wrong type."""
+
+    def __init__(self, kind: str, version: str) -> None:
+        self.kind = kind
+        self.version = version
+        self.unknown: list[str] = []
+
+    def mismatch(self, value: Any, expected: str, where: str, field: str) -> ApiFailure:
+        found = {dict: "object", list: "array", str: "string", bool: "bool"}.get(type(value), "number")
+        target = f"Go struct field {bare(where)}.{field}" if field else "Go value"
+        return bad_request(
+            f'{self.kind} in version "{self.version}" cannot be handled as a {self.kind}: '
+            f"json: cannot unmarshal {found} into {target} of type {_go_name(expected)}"
+        )
+
+
+def bare(name: str) -> str:
+    """A type's name without the group that tells it from others."""
+    return name.rpartition(".")[2]
+
+
+def _go_name(form: str) -> str:
+    if form.startswith("[]"):
+        return "[]" + _go_name(form[2:])
+    if form.startswith("map["):
+        return "map[string]" + _go_name(form[form.index("]") + 1 :])
+    return GO_NAMES.get(form) or f"v1.{bare(form)}"
+
+
+# (decoding, value, path for messages, owner type, dotted path from the root) -> decoded value
+_Decoder = Callable[[_Decoding, Any, str, str, str], Any]
+
+
+def _scalar(expected: str, *kinds: type) -> _Decoder:
+    def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+        if type(value) not in kinds:
+            raise run.mismatch(value, expected, owner, dotted)
+        return value
+
+    return decode
+
+
+def _integer(bits: int) -> _Decoder:
+    limit = 1 << (bits - 1)
+
+    def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+        if type(value) is float and value.is_integer():
+            value = int(value)
+        if type(value) is not int or not -limit <= value < limit:
+            raise run.mismatch(value, f"int{bits}", owner, dotted)
+        return value
+
+    return decode
+
+
+def _quantity(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+    if type(value) not in (str, int, float):
+        raise run.mismatch(value, "Quantity", owner, dotted)
+    return str(value)
+
+
+def _as_it_is(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+    return value
+
+
+SCALARS: Final[Mapping[str, _Decoder]] = {
+    "string": _scalar("string", str),
+    "boolean": _scalar("boolean", bool),
+    "double": _scalar("double", int, float),
+    "Time": _scalar("Time", str),
+    "MicroTime": _scalar("MicroTime", str),
+    "bytes": _scalar("bytes", str),
+    "IntOrString": _scalar("IntOrString", int, str),
+    **dict.fromkeys(("any", "FieldsV1", "RawExtension"), _as_it_is),
+    "int32": _integer(32),
+    "int64": _integer(64),
+    "Quantity": _quantity,
+}
+
+
+@cache
+def _decoder(form: str) -> _Decoder:
+    if form in SCALARS:
+        return SCALARS[form]
+    if form.startswith("[]"):
+        return _array(form[2:])
+    if form.startswith("map[]"):
+        return _map(form[5:])
+    return _struct(form)
+
+
+def _array(form: str) -> _Decoder:
+    def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+        if type(value) is not list:
+            raise run.mismatch(value, f"[]{form}", owner, dotted)
+        each = _decoder(form)
+        return [each(run, item, f"{path}[{index}]", owner, dotted) for index, item in enumerate(value)]
+
+    return decode
+
+
+def _map(form: str) -> _Decoder:
+    def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+        if type(value) is not dict:
+            raise run.mismatch(value, f"map[]{form}", owner, dotted)
+        each = _decoder(form)
+        return {key: each(run, item, f"{path}.{key}", owner, dotted) for key, item in value.items() if item is not None}
+
+    return decode
+
+
+def _struct(form: str) -> _Decoder:
+    fields = types()[form].fields
+
+    def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+        if type(value) is not dict:
+            raise run.mismatch(value, form, owner, dotted)
+        decoded = {}
+        for key, item in value.items():
+            if key not in fields:
+                run.unknown.append(f"{path}.{key}" if path else key)
+            elif item is not None:
+                decoder = _decoder(fields[key].form)
+                decoded[key] = decoder(
+                    run, item, f"{path}.{key}" if path else key, form, f"{dotted}.{key}" if dotted else key
+                )
+        return decoded
+
+    return decode
+
+
+def decode(form: str, value: Any, *, version: str) -> tuple[dict[str, Any], list[str]]:
+    """The value with only the fields its type has and no nulls, and the paths of the fields it does not have.
+
+    Raises BadRequest where a field has the wrong type.
+    """
+    run = _Decoding(bare(form), version)
+    decoded = _decoder(form)(run, value, "", form, "")
+    return decoded, run.unknown

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+
+from k8slab.kube.api import schemas
+from k8slab.kube.api.errors import ApiFailure
+from k8slab.kube.api.kinds import KINDS
+
+
+def test_every_served_kind_has_its_type() -> None:
+    assert {kind.kind for kind in KINDS} <= set(schemas.types())
+
+
+def test_every_form_is_a_scalar_or_a_type() -> None:
+    for one in schemas.types().values():
+        for key, field in one.fields.items():
+            form = field.form
+            while (inner := schemas.element(form)) != form:
+                form = inner
+            assert form in schemas.SCALARS or form in schemas.types(), f"{one.name}.{key}: {field.form}"
+
+
+def test_names_that_two_groups_have_are_told_apart() -> None:
+    known = schemas.types()
+    assert known["Event"].model == "io.k8s.api.core.v1.Event"
+    assert known["events.k8s.io/v1.Event"].fields["regarding"].form == "ObjectReference"
+    assert known["HorizontalPodAutoscaler"].fields["spec"].form == "HorizontalPodAutoscalerSpec"
+    newer = known["autoscaling/v2.HorizontalPodAutoscaler"]
+    assert newer.fields["spec"].form == "autoscaling/v2.HorizontalPodAutoscalerSpec"
+    assert known["EndpointSlice"].fields["ports"].form == "[]discovery.k8s.io/v1.EndpointPort"
+
+
+def test_the_rules_of_lists() -> None:
+    ports = schemas.types()["ServiceSpec"].fields["ports"]
+    assert (ports.merge_key, ports.strategy, ports.list_type, ports.map_keys) == (
+        "port",
+        "merge",
+        "map",
+        ("port", "protocol"),
+    )
+    assert schemas.types()["ServicePort"].fields["protocol"].default == "TCP"
+    assert schemas.types()["ObjectMeta"].fields["finalizers"].list_type == "set"
+    assert schemas.types()["PodSpec"].fields["volumes"].strategy == "merge,retainKeys"
+    assert schemas.types()["LabelSelector"].atomic
+    assert not schemas.types()["PodSpec"].fields["tolerations"].merges
+
+
+def test_what_is_unknown_is_named_and_left_out() -> None:
+    body = {
+        "metadata": {"name": "x", "labels": None},
+        "spec": {"containers": [{"name": "a", "immage": "b"}]},
+        "sepc": 1,
+    }
+    decoded, unknown = schemas.decode("Pod", body, version="v1")
+    assert decoded == {"metadata": {"name": "x"}, "spec": {"containers": [{"name": "a"}]}}
+    assert unknown == ["spec.containers[0].immage", "sepc"]
+
+
+@pytest.mark.parametrize(
+    ("form", "body", "said"),
+    [
+        ("Pod", {"spec": {"containers": {}}}, "object … PodSpec.spec.containers of type []v1.Container"),
+        ("Deployment", {"spec": {"replicas": "3"}}, "string … DeploymentSpec.spec.replicas of type int32"),
+        ("Deployment", {"spec": {"replicas": 1 << 31}}, "number … DeploymentSpec.spec.replicas of type int32"),
+        ("Pod", {"metadata": {"labels": []}}, "array … ObjectMeta.metadata.labels of type map[string]string"),
+    ],
+)
+def test_a_wrong_type_is_refused(form: str, body: dict[str, object], said: str) -> None:
+    with pytest.raises(ApiFailure) as failure:
+        schemas.decode(form, body, version="v1")
+    assert f"json: cannot unmarshal {said.replace('…', 'into Go struct field')}" in failure.value.message
+    assert failure.value.message.startswith(f'{form} in version "v1" cannot be handled as a {form}: ')
+
+
+def test_every_type_and_field_that_clients_may_ask_about_is_described() -> None:
+    texts = schemas.descriptions()
+    assert set(texts) >= set(schemas.types())
+    assert "deployment strategy" in texts["DeploymentSpec"][1]["strategy"]
