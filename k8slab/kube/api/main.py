@@ -35,6 +35,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
     from k8slab.kube.api.kinds import KINDS
     from k8slab.kube.api.legacy.routes import Legacy
     from k8slab.kube.api.lists import Lister
+    from k8slab.kube.api.metrics import Metrics
     from k8slab.kube.api.openapi import OpenApi
     from k8slab.kube.api.registry import Registry
     from k8slab.kube.api.resources import Resources
@@ -58,6 +59,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
         openapi=OpenApi(KINDS, GIT_VERSION),
         health=Health(storage, cache),
         tokens=doors.tokens,
+        metrics=Metrics(cache, KINDS),
     )
     loop = asyncio.get_running_loop()
     fronts, servers = [], []
