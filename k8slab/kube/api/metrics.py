@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final
 
 from aiohttp import web
@@ -72,9 +73,15 @@ class Metrics:
         finally:
             inflight.dec()
             labels = self._labels(request.get("attributes"), request.method)
-            self._requests.labels(*labels, told["code"]).inc()
+            requests, durations = self._children(labels, told["code"])
+            requests.inc()
             if not is_long(request.get("attributes")):
-                self._durations.labels(*labels).observe(time.perf_counter() - begin)
+                durations.observe(time.perf_counter() - begin)
+
+    @cache  # noqa: B019 - there is one of it, for as long as the process lives
+    def _children(self, labels: tuple[str, ...], code: int) -> tuple[Counter, Histogram]:
+        """To find them anew for each request costs more than counting."""
+        return self._requests.labels(*labels, code), self._durations.labels(*labels)
 
     @contextmanager
     def open_for_long(self, attributes: Attributes) -> Iterator[None]:
