@@ -69,7 +69,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
         log.info("serving on %s:%d%s", door.host, door.port, " with TLS" if door.tls else "")
         fronts.append(front)
         servers.append(server)
-    place = Place(address, flags.bound, str(flags.network[1]))
+    place = Place(address, flags.secure_bound or flags.bound, str(flags.network[1]))
     work = [
         asyncio.create_task(cache.run(), name="cache"),
         asyncio.create_task(keep(registry, place, doors.roles, ready=daemon.notify_ready), name="bootstrap"),
