@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from k8slab.kube.api.errors import qualified
 from k8slab.kube.api.kind import REGISTRY, Kind
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.storage.base import Change, Compacted, Storage, StorageUnavailable
@@ -185,6 +186,10 @@ class Cache:
         except TimeoutError:
             return False
         return True
+
+    def counts(self) -> dict[str, int]:
+        """The number of objects of each kind, by "plural.group"."""
+        return {qualified(held.kind.plural, held.kind.group): len(held.entries) for held in self._kinds.values()}
 
     def close_watchers(self) -> None:
         for held in self._kinds.values():

@@ -37,6 +37,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
     from k8slab.kube.api.known import Known
     from k8slab.kube.api.legacy.routes import Legacy
     from k8slab.kube.api.lists import Lister
+    from k8slab.kube.api.metrics import Metrics
     from k8slab.kube.api.openapi import OpenApi
     from k8slab.kube.api.registry import Registry
     from k8slab.kube.api.resources import Resources
@@ -61,6 +62,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
         openapi=OpenApi(KINDS, GIT_VERSION),
         health=Health(storage, cache),
         tokens=doors.tokens,
+        metrics=Metrics(cache, KINDS),
     )
     loop = asyncio.get_running_loop()
     fronts, servers = [], []
@@ -70,7 +72,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
         log.info("serving on %s:%d%s", door.host, door.port, " with TLS" if door.tls else "")
         fronts.append(front)
         servers.append(server)
-    place = Place(address, flags.bound, str(flags.network[1]))
+    place = Place(address, flags.secure_bound or flags.bound, str(flags.network[1]))
     work = [
         asyncio.create_task(cache.run(), name="cache"),
         asyncio.create_task(keep(registry, place, doors.roles, ready=daemon.notify_ready), name="bootstrap"),
