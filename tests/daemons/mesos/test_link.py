@@ -90,25 +90,32 @@ async def test_agents_become_unreachable_at_the_rate_allowed_and_only_while_sile
         "--max_agent_ping_timeouts=2",
         f"--agent_removal_rate_limit=2/{2 * interval:g}secs",
     )
-    async with (
-        LinkAgent(master, "first", port=1) as first,
-        LinkAgent(master, "second", port=2) as second,
-        LinkAgent(master, "late", port=3) as late,
-        LinkAgent(master, "last", port=4) as last,
-    ):
+    # They register together, so that their pings go out together: each turn comes 0.1 s after one.
+    first, second, late, last = agents = [
+        LinkAgent(master, name, port=port) for port, name in enumerate(("first", "second", "late", "last"), start=1)
+    ]
+    await asyncio.gather(*(agent.begin() for agent in agents))
+    try:
         removed: dict[str, float] = {}
 
         async def gone(name: str) -> bool:
             removed[name] = time.monotonic()
             return name not in await registered(cluster)
 
-        for agent in (first, second, late, last):
-            agent.answers = None
-            await asyncio.sleep(0.1)
+        async def waits_its_turn() -> bool:
+            return sum(event["type"] == "PING" for event in late.events[heard:]) > 2
+
+        first.answers = None
         await eventually(lambda: gone("first"), what="the first is unreachable")
-        late.answers = 0.27
+        second.answers = None
         await eventually(lambda: gone("second"), what="the second is unreachable")
-        assert removed["second"] - removed["first"] > interval / 2
+        assert removed["second"] - removed["first"] > 0.75 * interval
+        late.answers, heard = None, len(late.events)
+        await eventually(waits_its_turn, what="the late one has missed too many pings")
+        late.answers, last.answers = 0.27, None
         await eventually(lambda: gone("last"), what="the last is unreachable")
         assert removed["last"] - removed["second"] > 1.5 * interval
         assert await registered(cluster) == {"late"}
+    finally:
+        for agent in agents:
+            await agent.__aexit__()
