@@ -13,7 +13,7 @@ import orjson
 from k8slab.kube.api import errors, validation
 from k8slab.kube.api.cache import Cache
 from k8slab.kube.api.kind import Kind
-from k8slab.kube.api.meta import Object
+from k8slab.kube.api.meta import Object, is_number
 from k8slab.kube.api.selectors import Selector
 from k8slab.kube.api.storage.base import Compacted, FutureRevision, Page, Record, Storage
 
@@ -150,7 +150,7 @@ class Lister:
 
 
 def _judge(options: ListOptions) -> None:
-    if options.version and not options.version.isdigit():
+    if options.version and not is_number(options.version):
         problem = validation.invalid("resourceVersion", options.version, "strconv.ParseUint: parsing: invalid syntax")
         raise errors.ApiFailure(500, "InternalError", str(problem))
     problems = []

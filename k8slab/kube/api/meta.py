@@ -17,6 +17,7 @@ Object = dict[str, Any]
 SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 LONGEST_BASE: Final = 58
 
+_DIGITS: Final = re.compile(r"[0-9]{1,18}\Z")
 _QUANTITY: Final = re.compile(r"^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$")
 _FACTORS: Final = {
     "": Decimal(1),
@@ -112,6 +113,11 @@ def parse_quantity(value: Any) -> Decimal | None:
         return bounded(Decimal(number), _FACTORS[suffix])
     except ArithmeticError:
         return None
+
+
+def is_number(text: Any) -> bool:
+    """Whether it is a whole number in plain digits that 64 bits can hold: a version, an index."""
+    return isinstance(text, str) and _DIGITS.match(text) is not None
 
 
 def dig(obj: Any, *path: str) -> Any:

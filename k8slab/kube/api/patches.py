@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from k8slab.kube.api.errors import ApiFailure, bad_request
+from k8slab.kube.api.meta import is_number
 from k8slab.kube.api.schemas import Field, element, types
 
 DIRECTIVE: Final = "$patch"
@@ -77,7 +78,7 @@ def _at(target: Any, path: Sequence[str], *, missing: Any = _REQUIRED) -> Any:
     for part in path:
         if isinstance(target, Mapping) and part in target:
             target = target[part]
-        elif isinstance(target, list) and part.isdigit() and int(part) < len(target):
+        elif isinstance(target, list) and is_number(part) and int(part) < len(target):
             target = target[int(part)]
         elif missing is _REQUIRED:
             raise _rejected(f"there is nothing at /{'/'.join(path)}")
@@ -92,7 +93,7 @@ def _put(target: Any, path: Sequence[str], value: Any, *, insert: bool) -> Any:
     head, rest = path[0], path[1:]
     if isinstance(target, list):
         items = list(target)
-        index = len(items) if head == "-" else int(head) if head.isdigit() else -1
+        index = len(items) if head == "-" else int(head) if is_number(head) else -1
         if not 0 <= index <= len(items) or (index == len(items) and (rest or not insert)):
             raise _rejected(f"there is no member {head}")
         if rest:
@@ -143,7 +144,9 @@ def strategic(target: Any, patch: Any, form: str) -> Any:
         raise bad_request(f"unrecognized {DIRECTIVE} directive: {directive}")
     merged = dict(target) if isinstance(target, Mapping) else {}
     if RETAIN in body:
-        kept = set(body.pop(RETAIN))
+        kept = body.pop(RETAIN)
+        if not isinstance(kept, list):
+            raise bad_request(f"{RETAIN} is a list of keys")
         merged = {key: value for key, value in merged.items() if key in kept}
     fields = types()[form].fields if form in types() else {}
     orders = {key[len(ORDER) :]: body.pop(key) for key in list(body) if key.startswith(ORDER)}

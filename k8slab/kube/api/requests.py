@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -12,10 +13,14 @@ from k8slab.kube.api import errors, selectors, validation
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds import KINDS
 from k8slab.kube.api.lists import ListOptions
+from k8slab.kube.api.meta import is_number
 from k8slab.kube.api.watching import WatchOptions
 
 BY_PATH: Final[Mapping[tuple[str, str, str], Kind]] = {(kind.group, kind.version, kind.plural): kind for kind in KINDS}
 GROUPS: Final = frozenset((kind.group, kind.version) for kind in KINDS)
+INTEGER: Final = re.compile(r"[+-]?[0-9]+\Z")
+LARGEST_INTEGER: Final = (1 << 63) - 1
+LONGEST_INTEGER: Final = 20
 TRUE: Final = frozenset({"true", "1", "t", "T", "True", "TRUE", ""})
 
 
@@ -94,7 +99,7 @@ def list_options(kind: Kind, query: Mapping[str, str]) -> ListOptions:
 
 def watch_options(kind: Kind, query: Mapping[str, str], name: str) -> WatchOptions:
     version = query.get("resourceVersion", "")
-    if version and not version.isdigit():
+    if version and not is_number(version):
         raise errors.bad_request(f"invalid resource version: {version!r}")
     initial, match = _tristate(query, "sendInitialEvents"), query.get("resourceVersionMatch", "")
     problems = []
@@ -131,7 +136,9 @@ def _selector(kind: Kind, query: Mapping[str, str], name: str) -> selectors.Sele
 
 def _number(query: Mapping[str, str], key: str) -> int:
     text = query.get(key) or "0"
-    try:
-        return int(text)
-    except ValueError:
-        raise errors.bad_request(f"{key}: strconv.ParseInt: parsing {text!r}: invalid syntax") from None
+    if not INTEGER.match(text):
+        raise errors.bad_request(f"{key}: strconv.ParseInt: parsing {text!r}: invalid syntax")
+    number = int(text) if len(text) <= LONGEST_INTEGER else LARGEST_INTEGER + 1
+    if abs(number) > LARGEST_INTEGER:
+        raise errors.bad_request(f"{key}: strconv.ParseInt: parsing {text!r}: value out of range")
+    return number

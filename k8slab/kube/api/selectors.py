@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from k8slab.kube.api.errors import ApiFailure, bad_request
+from k8slab.kube.api.meta import is_number
 
 Object = Mapping[str, Any]
 
@@ -132,7 +133,7 @@ def _requirement(tokens: Sequence[str], position: int) -> tuple[Requirement, int
         return Requirement(key, "notin" if operator == "!=" else "in", values), position + (2 if empty else 3)
     if operator in ("<", ">"):
         bound = at(position + 2)
-        if not bound.lstrip("-").isdigit():
+        if not is_number(bound.removeprefix("-")):
             raise _unparsable(f"for 'Gt', 'Lt' operators, the value must be an integer: {bound!r}")
         return Requirement(key, "gt" if operator == ">" else "lt", frozenset((bound,))), position + 3
     if operator in ("in", "notin"):

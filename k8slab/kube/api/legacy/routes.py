@@ -17,7 +17,7 @@ from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.legacy import meta, v1beta1, v1beta3
 from k8slab.kube.api.legacy.v1beta1 import FromV1, ToV1
 from k8slab.kube.api.lists import Lister, ListOptions
-from k8slab.kube.api.meta import Object
+from k8slab.kube.api.meta import Object, is_number
 from k8slab.kube.api.negotiation import Wanted
 from k8slab.kube.api.registry import Registry
 from k8slab.kube.api.requests import BY_PATH, Asked, is_dry_run, is_watch
@@ -195,7 +195,7 @@ class Legacy:
 
     async def _watch(self, request: web.BaseRequest, kind: Kind, old: Old) -> web.StreamResponse:
         version = request.query.get("resourceVersion", "")
-        if version and not version.isdigit():
+        if version and not is_number(version):
             raise errors.bad_request(f"invalid resource version: {version!r}")
         options = WatchOptions(_selector(request, kind, old.asked.name), version)
 
