@@ -24,7 +24,7 @@ from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.kubelet.kubelet import Kubelet
 from k8slab.kube.kubelet.logs import NoLog, serve_log
 from k8slab.kube.kubelet.stats import Sampler, metrics
-from k8slab.kube.streams.commands import refusal
+from k8slab.kube.streams.takeover import refusal
 
 KUBELET: Final = web.AppKey("kubelet", Kubelet)
 SAMPLER: Final = web.AppKey("sampler", Sampler)
