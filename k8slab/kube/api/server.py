@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 from aiohttp import web
 
+from k8slab.kube import malformed
 from k8slab.kube.api import errors
 from k8slab.kube.api.auth.attributes import of_path, of_resource
 from k8slab.kube.api.auth.gate import Gate
@@ -61,6 +62,7 @@ class ApiServer:
 
     def protocol_factory(self, gate: Gate) -> web.Server:
         """Connections of one port."""
+        malformed.keep_quiet()
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
             event = gate.audit.received(request) if gate.audit is not None else None

@@ -1,0 +1,16 @@
+"""Requests that are no HTTP: the server's library answers them with 400 by itself, and they are no failure of ours."""
+
+from __future__ import annotations
+
+import logging
+
+from aiohttp.http_exceptions import HttpProcessingError
+
+
+def is_told(record: logging.LogRecord) -> bool:
+    """Whether a record of the library's log is worth a line: anyone can send nonsense, as often as they like."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+def keep_quiet() -> None:
+    logging.getLogger("aiohttp.server").addFilter(is_told)
