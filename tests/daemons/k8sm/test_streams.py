@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -275,3 +276,23 @@ async def test_usage(cluster: Cluster, client: KubeClient) -> None:
                 assert "root:" not in await answer.text()
     listed = await asyncio.to_thread(cluster.kubectl, "get", "--raw", f"/api/v1/nodes/{node}/proxy/logs/")
     assert "<pre>" in listed
+
+
+async def test_top(kubectl: Kubectl, cluster: Cluster, client: KubeClient) -> None:
+    limited = {"resources": {"limits": {"cpu": "500m"}}}
+    shown = await started(cluster, client, pod("hot", "while :; do :; done", container=limited))
+    node = shown["spec"]["nodeName"]
+    done = await run(kubectl, "top", "nodes", "--no-headers")
+    lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
+    assert set(cluster.hosts) == set(lines), done.stderr
+    assert re.fullmatch(r"\d+m \d+% \d+Mi \d+%", " ".join(lines[node][1:]))
+    done = await run(kubectl, "top", "pods", "-l", "app=hot", "--containers", "--no-headers")
+    name, container, cpu, memory = done.stdout.split()
+    assert (name, container) == ("hot", "main")
+    assert 50 < int(cpu.removesuffix("m")) < 1000
+    assert re.fullmatch(r"\d+Mi", memory)
+    done = await run(kubectl, "top", "pod", "none")
+    assert done.returncode == 1
+    assert "NotFound" in done.stderr
+    done = await run(kubectl, "get", "pods.metrics.k8s.io", "hot", "--no-headers")
+    assert re.fullmatch(r"hot +\d+n +\d+Ki +[\d.]+s", done.stdout.strip()), done.stderr
