@@ -12,8 +12,10 @@ from k8slab.kube.api import answers, bodies
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds.reviews import REVIEWS
 from k8slab.kube.api.kinds.small import BINDING
+from k8slab.kube.api.kinds.usage import NODE_METRICS, POD_METRICS
 from k8slab.kube.api.requests import Asked, is_dry_run
 from k8slab.kube.api.subresources.binding import serve_binding
+from k8slab.kube.api.usage import serve_usage
 
 if TYPE_CHECKING:
     from k8slab.kube.api.resources import Resources
@@ -32,4 +34,9 @@ async def _review(resources: Resources, request: web.BaseRequest, kind: Kind, as
     return answers.body(request, raw + b"\n", code=201, warnings=warnings)
 
 
-COMPUTED: Final[Mapping[Kind, Answer]] = {BINDING: serve_binding, **dict.fromkeys(REVIEWS, _review)}
+COMPUTED: Final[Mapping[Kind, Answer]] = {
+    BINDING: serve_binding,
+    NODE_METRICS: serve_usage,
+    POD_METRICS: serve_usage,
+    **dict.fromkeys(REVIEWS, _review),
+}

@@ -14,15 +14,13 @@ from k8slab.kube.kubelet.context import Pod
 from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.kubelet.observation import Seen, observe
 from k8slab.kube.streams.carrier import Connection
-from k8slab.kube.streams.commands import refusal, relay, serve_command
+from k8slab.kube.streams.commands import relay, serve_command
 from k8slab.kube.streams.forwarding import Refused, ports_of, serve_forwarding
 from k8slab.kube.streams.session import Outcome, Session, Wish
-from k8slab.kube.streams.spdy_front import NoCommonProtocol
-from k8slab.kube.streams.takeover import Taken, upgrade_of
+from k8slab.kube.streams.takeover import refusal
 
 _LARGEST_OUTPUT: Final = 1 << 20
 _TRUE: Final = ("1", "true")
-_UPGRADES: Final = ("spdy/3.1", "websocket")
 
 
 def wish_of(request: web.Request) -> Wish:
@@ -97,8 +95,6 @@ async def forward_ports(request: web.Request, engine: Engine, pod: Pod) -> web.S
         ports = ports_of(request.query.getall("port", []))
     except ValueError as trouble:
         return refusal(400, str(trouble))
-    if upgrade_of(request) not in _UPGRADES:
-        return refusal(400, "unable to upgrade: missing upgrade headers in request")
     sandbox = (await observe(engine, pod["metadata"]["uid"])).sandbox
     if sandbox is None or not sandbox.running:
         return refusal(404, f"unable to find pod sandbox of {_name(pod)}: not running")
@@ -114,10 +110,7 @@ async def forward_ports(request: web.Request, engine: Engine, pod: Pod) -> web.S
         except (netns.NoConnection, EngineError, EngineUnavailable) as trouble:
             raise Refused(f"error forwarding port {port} to pod {identity}, uid : {trouble}") from None
 
-    try:
-        return await serve_forwarding(request, ports, dial) or Taken()
-    except NoCommonProtocol as trouble:
-        return refusal(403, str(trouble))
+    return await serve_forwarding(request, ports, dial)
 
 
 async def _whole(process: Attached) -> bytes:

@@ -17,6 +17,7 @@ from urllib.parse import quote
 import orjson
 from aiohttp import web
 
+from k8slab.kube import malformed
 from k8slab.kube.client import Object
 from k8slab.kube.kubelet import naming, remote
 from k8slab.kube.kubelet.context import Pod
@@ -24,7 +25,7 @@ from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.kubelet.kubelet import Kubelet
 from k8slab.kube.kubelet.logs import NoLog, serve_log
 from k8slab.kube.kubelet.stats import Sampler, metrics
-from k8slab.kube.streams.commands import refusal
+from k8slab.kube.streams.takeover import refusal
 
 KUBELET: Final = web.AppKey("kubelet", Kubelet)
 SAMPLER: Final = web.AppKey("sampler", Sampler)
@@ -34,6 +35,7 @@ _Serve = Callable[[web.Request, Engine, Pod, str], Awaitable[web.StreamResponse]
 
 
 def application(kubelet: Kubelet) -> web.Application:
+    malformed.keep_quiet()
     app = web.Application()
     app[KUBELET] = kubelet
     app[SAMPLER] = Sampler(kubelet.engine)

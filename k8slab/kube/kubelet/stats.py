@@ -43,7 +43,7 @@ class Usage:
 class Sampler:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._last: dict[str, tuple[Usage, int]] = {}
+        self._last: dict[str, tuple[Usage, int, float]] = {}
         self._turn = asyncio.Lock()
 
     async def summary(self, node: str, pods: Iterable[Pod]) -> Object:
@@ -81,13 +81,14 @@ class Sampler:
         for identity, usage in found.items():
             before = self._last.get(identity)
             if before is None:
-                self._last[identity] = (usage, 0)
+                self._last[identity] = (usage, 0, 0.0)
             elif usage.at - before[0].at >= INTERVAL:
-                rate = (usage.cpu - before[0].cpu) / (usage.at - before[0].at)
-                self._last[identity] = (usage, max(0, int(rate)))
+                window = usage.at - before[0].at
+                rate = max(0, int((usage.cpu - before[0].cpu) / window))
+                self._last[identity] = (usage, rate, round(window, 3))
 
     def _shown(self, identity: str, now: str) -> Object:
-        usage, rate = self._last[identity]
+        usage, rate, window = self._last[identity]
         memory: Object = {
             "time": now,
             "usageBytes": usage.memory,
@@ -96,7 +97,7 @@ class Sampler:
         }
         if usage.limit:
             memory["availableBytes"] = max(0, usage.limit - usage.working_set)
-        return {"cpu": {"time": now, "usageNanoCores": rate, "usageCoreNanoSeconds": usage.cpu}, "memory": memory}
+        return {"cpu": _cpu(now, rate, usage.cpu, window), "memory": memory}
 
     def _pod(self, pod: Pod, containers: Mapping[str, str], now: str) -> Object:
         meta, status = pod["metadata"], pod.get("status") or {}
@@ -114,16 +115,17 @@ class Sampler:
             "podRef": {"name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"]},
             "startTime": status.get("startTime", ""),
             "containers": shown,
-            "cpu": {
-                "time": now,
-                "usageNanoCores": sum(rate for _, rate in parts),
-                "usageCoreNanoSeconds": sum(usage.cpu for usage, _ in parts),
-            },
+            "cpu": _cpu(
+                now,
+                sum(rate for _, rate, _ in parts),
+                sum(usage.cpu for usage, _, _ in parts),
+                max((window for _, _, window in parts), default=0.0),
+            ),
             "memory": {
                 "time": now,
-                "usageBytes": sum(usage.memory for usage, _ in parts),
-                "workingSetBytes": sum(usage.working_set for usage, _ in parts),
-                "rssBytes": sum(usage.rss for usage, _ in parts),
+                "usageBytes": sum(usage.memory for usage, _, _ in parts),
+                "workingSetBytes": sum(usage.working_set for usage, _, _ in parts),
+                "rssBytes": sum(usage.rss for usage, _, _ in parts),
             },
         }
         networks = self._last[containers[naming.SANDBOX]][0].networks if naming.SANDBOX in containers else None
@@ -140,6 +142,11 @@ class Sampler:
             ]
             result["network"] = {"time": now, **interfaces[0], "interfaces": interfaces}
         return result
+
+
+def _cpu(now: str, rate: int, total: int, window: float) -> Object:
+    """``windowSeconds``, which the original does not tell: the time that the rate was taken over."""
+    return {"time": now, "usageNanoCores": rate, "usageCoreNanoSeconds": total, "windowSeconds": window}
 
 
 def usage_of(stats: Mapping[str, Any]) -> Usage:

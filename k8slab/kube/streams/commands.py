@@ -13,7 +13,7 @@ from aiohttp import web
 
 from k8slab.kube.streams.session import Outcome, Session, Sink, Source, Wish, sizes
 from k8slab.kube.streams.spdy_front import NoCommonProtocol, spdy_session
-from k8slab.kube.streams.takeover import Taken, upgrade_of
+from k8slab.kube.streams.takeover import Taken, refusal, upgrade_of
 from k8slab.kube.streams.websocket_front import websocket_session
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,3 @@ async def _sizes(source: Source, process: Process) -> None:
     with contextlib.suppress(OSError):
         async for width, height in sizes(source):
             await process.resize(width, height)
-
-
-def refusal(status: int, message: str) -> web.Response:
-    return web.Response(status=status, text=message)

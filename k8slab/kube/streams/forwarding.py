@@ -15,9 +15,9 @@ from k8slab.kube.spdy.frames import Reset
 from k8slab.kube.streams.carrier import Carrier, Connection, WebSocketTunnel
 from k8slab.kube.streams.mux import Mux, Stream
 from k8slab.kube.streams.session import Sink
-from k8slab.kube.streams.spdy_front import PROTOCOL_HEADER, UPGRADE
+from k8slab.kube.streams.spdy_front import PROTOCOL_HEADER, UPGRADE, NoCommonProtocol
 from k8slab.kube.streams.spdy_front import negotiate as negotiate_spdy
-from k8slab.kube.streams.takeover import switch, upgrade_of
+from k8slab.kube.streams.takeover import Taken, refusal, switch, upgrade_of
 from k8slab.kube.streams.websocket_front import V4, V4_BASE64, Channels, close, negotiate, open_socket
 
 log = logging.getLogger(__name__)
@@ -49,15 +49,25 @@ class Duplex(Protocol):
     async def finish(self) -> None: ...
 
 
-async def serve_forwarding(request: web.BaseRequest, ports: list[int], dial: Dial) -> web.StreamResponse | None:
-    """Upgrade the request and forward until the client goes. ``ports``: those of the query, for plain WebSockets.
+async def serve_forwarding(request: web.BaseRequest, ports: list[int], dial: Dial) -> web.StreamResponse:
+    """Upgrade as the client asks, and forward until it goes; a request that can be no such one is answered at once.
 
-    The answer to give back is the WebSocket, or None for one that was taken over. Raises NoCommonProtocol.
+    ``ports``: those of the query, for plain WebSockets.
     """
-    if upgrade_of(request) != "websocket":
-        protocol = negotiate_spdy(request, (V1,))
-        await _pairs(await switch(request, UPGRADE, {PROTOCOL_HEADER: protocol}), dial)
-        return None
+    try:
+        match upgrade_of(request):
+            case "websocket":
+                return await _over_websocket(request, ports, dial)
+            case "spdy/3.1":
+                protocol = negotiate_spdy(request, (V1,))
+                await _pairs(await switch(request, UPGRADE, {PROTOCOL_HEADER: protocol}), dial)
+                return Taken()
+    except NoCommonProtocol as trouble:
+        return refusal(403, str(trouble))
+    return refusal(400, "unable to upgrade: missing upgrade headers in request")
+
+
+async def _over_websocket(request: web.BaseRequest, ports: list[int], dial: Dial) -> web.StreamResponse:
     protocol = negotiate(request, WEBSOCKETS)
     socket = await open_socket(request, protocol)
     if protocol == TUNNEL:

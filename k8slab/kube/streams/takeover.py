@@ -102,3 +102,8 @@ def upgrade_of(request: web.BaseRequest) -> str:
     if "upgrade" not in (wish.strip() for wish in wishes.split(",")):
         return ""
     return request.headers.get("Upgrade", "").strip().lower()
+
+
+def refusal(status: int, message: str) -> web.Response:
+    """Instead of an upgrade: a sentence, which clients show as it is."""
+    return web.Response(status=status, text=message)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
 import pexpect
 import pytest
+import yarl
 
 from k8slab.kube.client import KubeClient
 from tests.daemons.k8sm import images
@@ -75,6 +78,20 @@ async def test_exec_on_a_terminal(kubectl: Kubectl, cluster: Cluster, client: Ku
         assert child.exitstatus == 5
 
     await asyncio.to_thread(converse)
+
+
+async def test_a_container_that_ends_under_a_command(cluster: Cluster, client: KubeClient, tmp_path: Path) -> None:
+    version = chosen_kubectls()[-1]
+    kubectl = Kubectl(kubectls()[version], cluster.server, tmp_path)
+    shown = await started(cluster, client, pod("dies"))
+    command = ["--server", kubectl.server, "exec", "dies", "--", "/bin/sh", "-c", "echo begun; exec sleep 1000"]
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(kubectl.binary, *command, stdout=pipe, stderr=pipe)
+    assert process.stdout is not None
+    assert await asyncio.wait_for(process.stdout.readline(), 20) == b"begun\n"
+    await asyncio.to_thread(cluster.kill_container, shown, "main")
+    _, said = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, said) == (137, b"command terminated with exit code 137\n")
 
 
 async def test_exec_in_what_does_not_run(kubectl: Kubectl, cluster: Cluster, client: KubeClient) -> None:
@@ -245,5 +262,37 @@ async def test_usage(cluster: Cluster, client: KubeClient) -> None:
     text = await asyncio.to_thread(cluster.kubectl, "get", "--raw", f"/api/v1/nodes/{node}/proxy/metrics/resource")
     assert 'container_cpu_usage_seconds_total{container="main",namespace="default",pod="busy"} ' in text
     assert await asyncio.to_thread(cluster.kubectl, "get", "--raw", f"/api/v1/nodes/{node}/proxy/healthz") == "ok"
+    async with aiohttp.ClientSession(f"{cluster.server}/api/v1/nodes/{node}/proxy/") as http:
+        async with http.post("run/default/busy/main?cmd=ls+-d+/bin+/bin/sh") as answer:
+            assert (answer.status, await answer.text()) == (200, "/bin\n/bin/sh\n")
+        async with http.post("run/default/busy/main?cmd=ls+/nowhere") as answer:
+            assert answer.status == 500
+            assert (await answer.text()).endswith("command terminated with exit code 2")
+        async with http.post("run/default/none/main?cmd=ls") as answer:
+            assert (answer.status, await answer.text()) == (404, "pod does not exist")
+        for outside in ("logs/..%2f..%2fetc/passwd", "logs/%00", "logs/nothing"):
+            async with http.get(yarl.URL(f"{http._base_url}{outside}", encoded=True)) as answer:
+                assert answer.status in (200, 404)
+                assert "root:" not in await answer.text()
     listed = await asyncio.to_thread(cluster.kubectl, "get", "--raw", f"/api/v1/nodes/{node}/proxy/logs/")
     assert "<pre>" in listed
+
+
+async def test_top(kubectl: Kubectl, cluster: Cluster, client: KubeClient) -> None:
+    limited = {"resources": {"limits": {"cpu": "500m"}}}
+    shown = await started(cluster, client, pod("hot", "while :; do :; done", container=limited))
+    node = shown["spec"]["nodeName"]
+    done = await run(kubectl, "top", "nodes", "--no-headers")
+    lines = {line.split()[0]: line.split() for line in done.stdout.splitlines()}
+    assert set(cluster.hosts) == set(lines), done.stderr
+    assert re.fullmatch(r"\d+m \d+% \d+Mi \d+%", " ".join(lines[node][1:]))
+    done = await run(kubectl, "top", "pods", "-l", "app=hot", "--containers", "--no-headers")
+    name, container, cpu, memory = done.stdout.split()
+    assert (name, container) == ("hot", "main")
+    assert 50 < int(cpu.removesuffix("m")) < 1000
+    assert re.fullmatch(r"\d+Mi", memory)
+    done = await run(kubectl, "top", "pod", "none")
+    assert done.returncode == 1
+    assert "NotFound" in done.stderr
+    done = await run(kubectl, "get", "pods.metrics.k8s.io", "hot", "--no-headers")
+    assert re.fullmatch(r"hot +\d+n +\d+Ki +[\d.]+s", done.stdout.strip()), done.stderr

@@ -21,7 +21,6 @@ from k8slab.kube.streams.carrier import Connection
 from k8slab.kube.streams.commands import STDERR, STDOUT, relay, serve_command
 from k8slab.kube.streams.forwarding import Refused, ports_of, serve_forwarding
 from k8slab.kube.streams.session import Outcome, Session, Wish
-from k8slab.kube.streams.takeover import Taken
 
 
 class Plain:
@@ -172,7 +171,7 @@ class FakeKubelet:
             ports = ports_of(request.query.getall("port", []))
         except ValueError as trouble:
             return web.Response(status=400, text=str(trouble))
-        return await serve_forwarding(request, ports, connect) or Taken()
+        return await serve_forwarding(request, ports, connect)
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.path_qs)

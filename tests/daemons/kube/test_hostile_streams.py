@@ -15,13 +15,14 @@ import pytest
 from aiohttp import web
 
 from k8slab.kube.client import KubeClient
-from k8slab.kube.spdy.connection import MOST_STREAMS, Connection, Event, Received, Replied, WasReset, WentAway
+from k8slab.kube.spdy.connection import MOST_STREAMS, Received, Replied, WasReset, WentAway
 from k8slab.kube.spdy.frames import GoAway, HeaderWriter, Reset, Type, control, data, words
 from k8slab.kube.streams import spdy_front
 from tests.daemons.kube.conftest import Api
 from tests.daemons.kube.kubelet import FakeKubelet, fake_kubelet
+from tests.daemons.kube.spdy_client import upgraded
 from tests.daemons.kube.test_streams import add_node, add_pod
-from tests.daemons.processes import eventually, free_port
+from tests.daemons.processes import eventually
 
 EXEC = "exec?command=cat&stdin=true&stdout=true"
 
@@ -44,47 +45,6 @@ def no_traceback(api: Api, caplog: pytest.LogCaptureFixture) -> AsyncIterator[No
     assert "Traceback" not in written, written
     assert "never retrieved" not in written, written
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
-
-
-class Spdy:
-    """A client of the test's own."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-        self.connection = Connection(server=False)
-        self.events: list[Event] = []
-
-    async def flush(self) -> None:
-        self.writer.write(self.connection.take())
-        await self.writer.drain()
-
-    async def until(self, kind: type[Event], count: int = 1) -> list[Event]:
-        """The events of this kind, as soon as there are so many."""
-        async with asyncio.timeout(30):
-            while len(found := [one for one in self.events if isinstance(one, kind)]) < count:
-                content = await self.reader.read(1 << 16)
-                assert content, f"the connection ended before {kind.__name__}: {self.events[-3:]}"
-                self.events += self.connection.receive(content)
-        return found
-
-    async def ended(self) -> bytes:
-        """What still came until the other side closed."""
-        async with asyncio.timeout(30):
-            try:
-                return await self.reader.read()
-            except ConnectionError:
-                return b""
-
-
-async def upgraded(api: Api, namespace: str, what: str, *headers: str) -> Spdy:
-    place = urlsplit(api.url)
-    reader, writer = await asyncio.open_connection(place.hostname, place.port)
-    lines = [f"POST /api/v1/namespaces/{namespace}/pods/web/{what} HTTP/1.1", f"Host: {place.netloc}"]
-    lines += ["Connection: Upgrade", "Upgrade: SPDY/3.1", *headers, "", ""]
-    writer.write("\r\n".join(lines).encode())
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 20)
-    assert head.startswith(b"HTTP/1.1 101 "), head
-    return Spdy(reader, writer)
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -264,78 +224,6 @@ async def test_a_message_that_is_too_long_or_for_no_channel(api: Api, kubelet: F
             assert (answer.status, (await answer.json())["message"]) == (400, "Upgrade request required")
         async with http.put(path) as answer:
             assert answer.status == 405
-
-
-@pytest.mark.parametrize(
-    ("protocol", "decode"),
-    [("channel.k8s.io", bytes), ("v4.channel.k8s.io", bytes), ("base64.channel.k8s.io", None)],
-)
-async def test_browsers_protocols(
-    api: Api, kubelet: FakeKubelet, namespace: str, protocol: str, decode: object
-) -> None:
-    path = f"/api/v1/namespaces/{namespace}/pods/web/exec?command=/bin/sh&command=-c&command=echo+hi&stdout=true"
-    said = []
-    async with aiohttp.ClientSession(api.url) as http, http.ws_connect(path, protocols=(protocol,)) as socket:
-        assert socket.protocol == protocol
-        async for message in socket:
-            said.append(message.data)
-    if decode is None:
-        assert said == ["1", "1aGkK"]
-    elif protocol == "v4.channel.k8s.io":
-        assert said == [b"\1", b"\1hi\n", b'\3{"metadata":{},"status":"Success"}']
-    else:
-        assert said == [b"\1", b"\1hi\n"]
-
-
-async def test_logs_as_messages(api: Api, kubelet: FakeKubelet, namespace: str) -> None:
-    path = f"/api/v1/namespaces/{namespace}/pods/web/log"
-    async with aiohttp.ClientSession(api.url) as http:
-        for protocols, expected in (((), b"one\ntwo\n"), (("base64.binary.k8s.io",), "b25lCnR3bwo=")):
-            async with http.ws_connect(path, protocols=protocols) as socket:
-                assert [message.data async for message in socket] == [expected]
-                assert socket.close_code == 1000
-        headers = {"Connection": "Upgrade", "Upgrade": "websocket"}
-        async with http.get(path, headers=headers) as answer:
-            assert answer.status == 400
-            assert (await answer.json())["reason"] == "BadRequest"
-        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await http.ws_connect(path, protocols=("v4.channel.k8s.io",))
-        assert refused.value.status == 403
-
-
-async def test_a_log_is_not_followed_for_nobody(api: Api, kubelet: FakeKubelet, namespace: str) -> None:
-    path = f"/api/v1/namespaces/{namespace}/pods/web/log?follow=true"
-    async with aiohttp.ClientSession(api.url) as http, http.get(path) as answer:
-        assert await answer.content.readexactly(8) == b"one\ntwo\n"
-    await asyncio.wait_for(kubelet.follower_left.wait(), 20)
-
-
-async def test_ports_forwarded_over_plain_websockets(api: Api, kubelet: FakeKubelet, namespace: str) -> None:
-    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while content := await reader.read(1 << 16):
-            writer.write(content.upper())
-        writer.close()
-
-    server = await asyncio.start_server(shout, "127.0.0.1", 0)
-    port, nobody = server.sockets[0].getsockname()[1], free_port()
-    path = f"/api/v1/namespaces/{namespace}/pods/web/portforward?ports={port}&ports={nobody}"
-    async with server, aiohttp.ClientSession(api.url) as http:
-        async with http.ws_connect(path, protocols=("v4.channel.k8s.io",)) as socket:
-            heard = dict.fromkeys(range(4), b"")
-
-            async def until(number: int, expected: bytes) -> None:
-                while expected not in heard[number]:
-                    message = await socket.receive_bytes(timeout=20)
-                    heard[message[0]] += message[1:]
-
-            for number, one in enumerate((port, port, nobody, nobody)):
-                await until(number, one.to_bytes(2, "little"))
-            await socket.send_bytes(b"\0hello")
-            await until(0, b"HELLO")
-            await until(3, f"dial tcp 127.0.0.1:{nobody}: connect: connection refused".encode())
-        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await http.ws_connect(path.replace(str(nobody), "0"), protocols=("v4.channel.k8s.io",))
-        assert refused.value.status == 400
 
 
 async def test_kubelets_that_talk_nonsense(api: Api, client: KubeClient, namespace: str) -> None:

@@ -22,6 +22,7 @@ from k8slab.kube.api.kinds.reviews import REVIEWS
 from k8slab.kube.api.kinds.scheduling import PRIORITY_CLASS
 from k8slab.kube.api.kinds.service import ENDPOINTS, SERVICE
 from k8slab.kube.api.kinds.small import BINDING, CONFIG_MAP, LEASE, SECRET, SERVICE_ACCOUNT
+from k8slab.kube.api.kinds.usage import NODE_METRICS, POD_METRICS
 from k8slab.kube.api.kinds.volumes import PERSISTENT_VOLUME, PERSISTENT_VOLUME_CLAIM, STORAGE
 
 KINDS: Final[tuple[Kind, ...]] = (
@@ -56,4 +57,6 @@ KINDS: Final[tuple[Kind, ...]] = (
     PRIORITY_CLASS,
     LEASE,
     ENDPOINT_SLICE,
+    NODE_METRICS,
+    POD_METRICS,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from k8slab.kube.api.registry import Registry
 
 KUBELET_PORT: Final = 10250
 _SCHEMES: Final = ("", "http", "https")
+_HOST: Final = re.compile(r"[0-9A-Za-z]([0-9A-Za-z._-]*[0-9A-Za-z])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,14 @@ def kubelet_of(node: Object) -> Place:
     addresses = {one.get("type"): one.get("address") for one in dig(node, "status", "addresses") or ()}
     host = addresses.get("InternalIP") or addresses.get("Hostname") or node["metadata"]["name"]
     port = dig(node, "status", "daemonEndpoints", "kubeletEndpoint", "Port") or KUBELET_PORT
-    return Place(str(host), int(port))
+    if not _is_host(host) or not (isinstance(port, int) and 0 < port < 1 << 16):
+        raise ApiFailure(500, "", f"error dialing backend: dial tcp: lookup {host}: no such host")
+    return Place(str(host), port)
+
+
+def _is_host(text: Any) -> bool:
+    """Whether it can stand in an address; whether it is there is another matter."""
+    return isinstance(text, str) and _HOST.fullmatch(text) is not None
 
 
 def container(pod: Object, asked: str) -> str:
@@ -94,7 +103,7 @@ async def pod_place(registry: Registry, namespace: str, identity: str) -> Place:
     scheme, name, port = split(identity, "pod")
     pod = await read(registry, POD, namespace, name)
     host = dig(pod, "status", "podIP")
-    if not host:
+    if not _is_host(host):
         raise errors.bad_request("address not allowed")
     if not port:
         ports = [one["ports"][0]["containerPort"] for one in pod["spec"]["containers"] if one.get("ports")]
@@ -128,7 +137,9 @@ async def service_place(registry: Registry, namespace: str, identity: str) -> Pl
         addresses = subset.get("addresses")
         for one in subset.get("ports") or ():
             if addresses and (one.get("name") or "") == port:
-                return Place(str(random.choice(addresses)["ip"]), int(one["port"]), scheme or "http")
+                host = random.choice(addresses).get("ip")
+                if _is_host(host):
+                    return Place(str(host), int(one["port"]), scheme or "http")
     raise unavailable(f'no endpoints available for service "{identity}"')
 
 

@@ -96,7 +96,7 @@ async def _refused(behind: Connection, answer: dial.Answer) -> web.Response:
     kept = {
         name: value
         for name, value in answer.headers
-        if name.lower() not in HOP_BY_HOP and name.lower() != "content-length"
+        if name.lower() not in HOP_BY_HOP and name.lower() != "content-length" and (name + value).isprintable()
     }
     return web.Response(status=answer.status, body=body, headers=kept)
 
