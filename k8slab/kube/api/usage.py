@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import aiohttp
 import orjson
@@ -54,7 +54,7 @@ async def _of_nodes(resources: Resources, nodes: list[Object]) -> list[Object]:
     items = []
     for node in nodes:
         own = (summaries.get(node["metadata"]["name"]) or {}).get("node")
-        if own:
+        if _is_whole(own):
             items.append({"metadata": _metadata(node, own), **_span(own), "usage": _usage(own)})
     return items
 
@@ -63,12 +63,15 @@ async def _of_pods(resources: Resources, pods: list[Object]) -> list[Object]:
     hosts = {pod["spec"].get("nodeName") for pod in pods}
     nodes = [entry.obj for entry in resources.cache.of(NODE).scan(NODE.scope(""))]
     summaries = await _summaries(node for node in nodes if node["metadata"]["name"] in hosts)
-    by_uid = {pod["podRef"]["uid"]: pod for summary in summaries.values() for pod in summary.get("pods") or ()}
+    told = [pod for summary in summaries.values() for pod in _list(summary.get("pods"))]
+    by_uid = {dig(pod, "podRef", "uid"): pod for pod in told if isinstance(dig(pod, "podRef", "uid"), str)}
     items = []
     for pod in pods:
         own = by_uid.get(pod["metadata"]["uid"])
-        if own and own.get("containers"):
-            containers = [{"name": one["name"], "usage": _usage(one)} for one in own["containers"]]
+        told_of = _list((own or {}).get("containers"))
+        # A pod of which only a part is known is better not told of: it would look as if it used little.
+        if told_of and _is_whole(own) and all(map(_is_whole, told_of)):
+            containers = [{"name": one.get("name", ""), "usage": _usage(one)} for one in told_of]
             items.append({"metadata": _metadata(pod, own), **_span(own), "containers": containers})
     return items
 
@@ -92,6 +95,16 @@ async def _summaries(nodes: Iterable[Object]) -> dict[str, Any]:
         return {name: summary for name, summary in told if summary is not None}
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _is_whole(used: Any) -> TypeGuard[Object]:
+    """Whether a kubelet said all that is to be told: one that has just begun has no rates yet."""
+    numbers = (dig(used, "cpu", "usageNanoCores"), dig(used, "memory", "workingSetBytes"))
+    return all(isinstance(one, int) for one in numbers) and isinstance(dig(used, "cpu", "time"), str)
+
+
 def _metadata(obj: Object, used: Object) -> Object:
     meta = obj["metadata"]
     kept = {key: meta[key] for key in ("name", "namespace", "labels") if meta.get(key)}
@@ -99,8 +112,8 @@ def _metadata(obj: Object, used: Object) -> Object:
 
 
 def _span(used: Object) -> Object:
-    window = dig(used, "cpu", "windowSeconds") or 0
-    return {"timestamp": used["cpu"]["time"], "window": f"{window:g}s"}
+    window = dig(used, "cpu", "windowSeconds")
+    return {"timestamp": used["cpu"]["time"], "window": f"{window:g}s" if isinstance(window, float) else "0s"}
 
 
 def _usage(used: Object) -> Object:

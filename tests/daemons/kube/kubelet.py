@@ -100,6 +100,7 @@ class FakeKubelet:
         self.following = asyncio.Event()
         self.follower_left = asyncio.Event()
         self.log_status = 200
+        self.summary: Any = {}
 
     def application(self) -> web.Application:
         app = web.Application()
@@ -107,7 +108,11 @@ class FakeKubelet:
         app.router.add_route("*", "/attach/{namespace}/{pod}/{container}", self._attach)
         app.router.add_route("*", "/portForward/{namespace}/{pod}", self._forward)
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
+        app.router.add_get("/stats/summary", self._summary)
         return app
+
+    async def _summary(self, request: web.Request) -> web.Response:
+        return web.json_response(self.summary)
 
     async def _exec(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.path_qs)
