@@ -77,8 +77,9 @@ def read_yaml(body: bytes) -> Any:
     import yaml
 
     try:
-        return yaml.load(body, Loader=yaml_loader())
-    except yaml.YAMLError as trouble:
+        # What JSON cannot say (binaries, sets, numbers without bounds) ends here; keys become strings.
+        return orjson.loads(orjson.dumps(yaml.load(body, Loader=yaml_loader()), option=orjson.OPT_NON_STR_KEYS))
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as trouble:
         raise errors.bad_request(f"error converting YAML to JSON: {trouble}") from None
 
 

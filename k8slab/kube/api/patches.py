@@ -1,22 +1,18 @@
-"""JSON patch (RFC 6902), JSON merge patch (RFC 7386) and the strategic merge patch of built-in kinds.
-
-All of them return a new value and leave their arguments as they were.
-"""
+"""JSON patch (RFC 6902) and JSON merge patch (RFC 7386): a new value is returned, arguments stay."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from k8slab.kube.api.errors import ApiFailure, bad_request
-from k8slab.kube.api.meta import is_number
-from k8slab.kube.api.schemas import Field, element, types
+import orjson
 
-DIRECTIVE: Final = "$patch"
-ORDER: Final = "$setElementOrder/"
-DELETE_FROM: Final = "$deleteFromPrimitiveList/"
-RETAIN: Final = "$retainKeys"
-UNTYPED: Final = Field("any")
+from k8slab.kube.api.errors import ApiFailure, bad_request
+
+# The original's bounds, so that a small patch cannot become a large object.
+MOST_OPERATIONS: Final = 10_000
+MOST_COPIED: Final = 3 * 1024 * 1024
 
 
 def merge(target: Any, patch: Any) -> Any:
@@ -35,9 +31,17 @@ def json_patch(target: Any, operations: Any) -> Any:
     """Raises Invalid when a test fails or a path is not there, BadRequest when the patch is none."""
     if not isinstance(operations, Sequence) or isinstance(operations, str):
         raise bad_request("json: cannot unmarshal object into Go value of type jsonpatch.Patch")
+    if len(operations) > MOST_OPERATIONS:
+        message = f"The allowed maximum operations in a JSON patch is {MOST_OPERATIONS}, got {len(operations)}"
+        raise ApiFailure(413, "RequestEntityTooLarge", message)
+    copied = 0
     for operation in operations:
         if not isinstance(operation, Mapping) or not isinstance(operation.get("path"), str):
             raise bad_request("a JSON patch is a list of operations, each with op and path")
+        if operation.get("op") == "copy":
+            copied += len(orjson.dumps(_at(target, _pointer(operation.get("from") or ""))))
+            if copied > MOST_COPIED:
+                raise _rejected("the patch copies too much")
         target = _operate(target, operation)
     return target
 
@@ -53,11 +57,13 @@ def _operate(target: Any, operation: Mapping[str, Any]) -> Any:
         case "remove":
             return _remove(target, path)
         case "test":
-            if _at(target, path, missing=None) != operation.get("value"):
+            if not _same(_at(target, path, missing=None), operation.get("value")):
                 raise _rejected(f"testing value {operation['path']} failed")
             return target
         case "move":
             source = _pointer(operation.get("from") or "")
+            if path[: len(source)] == source and path != source:
+                raise _rejected("a value cannot be moved into itself")
             return _put(_remove(target, source), path, _at(target, source), insert=True)
         case "copy":
             return _put(target, path, _at(target, _pointer(operation.get("from") or "")), insert=True)
@@ -65,12 +71,24 @@ def _operate(target: Any, operation: Mapping[str, Any]) -> Any:
             raise bad_request(f"unexpected JSON patch operation: {other}")
 
 
-def _pointer(text: str) -> list[str]:
-    if text and not text.startswith("/"):
+def _same(one: Any, other: Any) -> bool:
+    """As JSON tells values apart: true is not 1, but 1.0 is."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(item, other[key]) for key, item in one.items())
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return bool(one == other)
+
+
+def _pointer(text: Any) -> list[str]:
+    if not isinstance(text, str) or (text and not text.startswith("/")):
         raise _rejected(f"{text!r} is not a JSON pointer")
     return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
 
 
+_INDEX: Final = re.compile(r"^(?:0|[1-9][0-9]{0,8})\Z")
 _REQUIRED: Final = object()
 
 
@@ -78,7 +96,7 @@ def _at(target: Any, path: Sequence[str], *, missing: Any = _REQUIRED) -> Any:
     for part in path:
         if isinstance(target, Mapping) and part in target:
             target = target[part]
-        elif isinstance(target, list) and is_number(part) and int(part) < len(target):
+        elif isinstance(target, list) and _INDEX.match(part) and int(part) < len(target):
             target = target[int(part)]
         elif missing is _REQUIRED:
             raise _rejected(f"there is nothing at /{'/'.join(path)}")
@@ -93,7 +111,7 @@ def _put(target: Any, path: Sequence[str], value: Any, *, insert: bool) -> Any:
     head, rest = path[0], path[1:]
     if isinstance(target, list):
         items = list(target)
-        index = len(items) if head == "-" else int(head) if is_number(head) else -1
+        index = len(items) if head == "-" else int(head) if _INDEX.match(head) else -1
         if not 0 <= index <= len(items) or (index == len(items) and (rest or not insert)):
             raise _rejected(f"there is no member {head}")
         if rest:
@@ -128,88 +146,3 @@ def _remove(target: Any, path: Sequence[str]) -> Any:
 def _rejected(why: str) -> ApiFailure:
     message = "the server rejected our request due to an error in our request"
     return ApiFailure(422, "Invalid", message, details={"causes": [{"message": why}]})
-
-
-def strategic(target: Any, patch: Any, form: str) -> Any:
-    """Merge by the type's own rules: lists of members by key, the $-directives obeyed and never stored."""
-    if not isinstance(patch, Mapping):
-        return patch
-    directive = patch.get(DIRECTIVE)
-    body = {key: value for key, value in patch.items() if key != DIRECTIVE}
-    if directive == "replace":
-        return _stripped(body)
-    if directive == "delete":
-        return {}
-    if directive not in (None, "merge"):
-        raise bad_request(f"unrecognized {DIRECTIVE} directive: {directive}")
-    merged = dict(target) if isinstance(target, Mapping) else {}
-    if RETAIN in body:
-        kept = body.pop(RETAIN)
-        if not isinstance(kept, list):
-            raise bad_request(f"{RETAIN} is a list of keys")
-        merged = {key: value for key, value in merged.items() if key in kept}
-    fields = types()[form].fields if form in types() else {}
-    orders = {key[len(ORDER) :]: body.pop(key) for key in list(body) if key.startswith(ORDER)}
-    for key in [key for key in body if key.startswith(DELETE_FROM)]:
-        name, gone = key[len(DELETE_FROM) :], body.pop(key)
-        if name in merged:
-            merged[name] = [item for item in merged[name] if item not in gone]
-    for key, value in body.items():
-        field = fields.get(key, UNTYPED)
-        if value is None:
-            merged.pop(key, None)
-        elif isinstance(value, list) and field.merges:
-            merged[key] = _merge_list(merged.get(key), value, field.merge_key, element(field.form))
-        elif isinstance(value, Mapping):
-            merged[key] = strategic(merged.get(key), value, element(field.form))
-        else:
-            merged[key] = _stripped(value)
-    for key, order in orders.items():
-        if key in merged:
-            merged[key] = _ordered(merged[key], order, fields.get(key, UNTYPED).merge_key)
-    return merged
-
-
-def _merge_list(target: Any, patch: list[Any], key: str, form: str) -> list[Any]:
-    items = list(target) if isinstance(target, list) else []
-    if any(isinstance(item, Mapping) and item.get(DIRECTIVE) == "replace" for item in patch):
-        return [_stripped(item) for item in patch if not (isinstance(item, Mapping) and set(item) == {DIRECTIVE})]
-    if not key:
-        return items + [item for item in patch if item not in items]
-    for item in patch:
-        if not isinstance(item, Mapping) or key not in item:
-            raise bad_request(f"map: {item} does not contain declared merge key: {key}")
-        places = [index for index, old in enumerate(items) if _same(old, item, key)]
-        if item.get(DIRECTIVE) == "delete":
-            items = [old for index, old in enumerate(items) if index not in places]
-        elif places:
-            items[places[0]] = strategic(items[places[0]], item, form)
-        else:
-            items.append(strategic({}, item, form))
-    return items
-
-
-def _same(old: Any, item: Mapping[str, Any], key: str) -> bool:
-    return isinstance(old, Mapping) and old.get(key) == item[key]
-
-
-def _ordered(items: list[Any], order: Iterable[Any], key: str) -> list[Any]:
-    """The members named in the order as it says; the others keep their places relative to their neighbours."""
-    ranks = {(entry.get(key) if isinstance(entry, Mapping) else entry): rank for rank, entry in enumerate(order)}
-    rank, placed = -1, []
-    for index, item in enumerate(items):
-        name = item.get(key) if isinstance(item, Mapping) else item
-        rank = ranks.get(name, rank)
-        placed.append((rank, name not in ranks, index, item))
-    return [item for *_, item in sorted(placed, key=lambda entry: entry[:3])]
-
-
-def _stripped(value: Any) -> Any:
-    """The value without directives, for what is stored as it came."""
-    if isinstance(value, Mapping):
-        return {
-            key: _stripped(item)
-            for key, item in value.items()
-            if item is not None and key not in (DIRECTIVE, RETAIN) and not key.startswith((ORDER, DELETE_FROM))
-        }
-    return [_stripped(item) for item in value] if isinstance(value, list) else value

@@ -21,6 +21,7 @@ from k8slab.kube.api.meta import Object
 from k8slab.kube.api.registry import Registry
 from k8slab.kube.api.requests import Asked, is_dry_run, is_watch, list_options, watch_options
 from k8slab.kube.api.storage.base import Record
+from k8slab.kube.api.strategic import strategic
 from k8slab.kube.api.subresources import SERVED
 from k8slab.kube.api.watching import watch
 
@@ -216,4 +217,4 @@ class Resources:
             raise errors.bad_request("cannot restore struct from: a patch of this type is an object")
         if media == PATCHES[1]:
             return lambda old: patches.merge(old, patch)
-        return lambda old: patches.strategic(old, patch, form)
+        return lambda old: strategic(old, patch, form)

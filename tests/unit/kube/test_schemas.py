@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from k8slab.kube.api import schemas
+from k8slab.kube.api import negotiation, schemas
 from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.kinds import KINDS
 
@@ -76,3 +76,17 @@ def test_every_type_and_field_that_clients_may_ask_about_is_described() -> None:
     texts = schemas.descriptions()
     assert set(texts) >= set(schemas.types())
     assert "deployment strategy" in texts["DeploymentSpec"][1]["strategy"]
+
+
+@pytest.mark.parametrize(
+    "text", ["a: !!binary aGk=", "a: 99999999999999999999999", "? [a]\n: b", "a: &x [*x]", "{", "a: !!set {b}"]
+)
+def test_yaml_that_json_cannot_say_is_refused(text: str) -> None:
+    with pytest.raises(ApiFailure) as failure:
+        negotiation.read_object(text.encode(), "application/yaml")
+    assert failure.value.code == 400
+
+
+def test_yaml_is_read_as_the_json_it_stands_for() -> None:
+    read = negotiation.read_object(b"2: 2020-01-01\ntrue: [~, 1.5]\n", "application/yaml")
+    assert read == {"2": "2020-01-01", "true": [None, 1.5]}
