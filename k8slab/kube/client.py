@@ -62,7 +62,25 @@ RESOURCES: Final[Mapping[str, ResourcePath]] = {
     "secrets": _core("Secret"),
     "serviceaccounts": _core("ServiceAccount"),
     "services": _core("Service"),
+    "limitranges": _core("LimitRange"),
+    "persistentvolumeclaims": _core("PersistentVolumeClaim"),
+    "podtemplates": _core("PodTemplate"),
+    "resourcequotas": _core("ResourceQuota"),
+    "controllerrevisions": _group("apps/v1", "ControllerRevision"),
+    "cronjobs": _group("batch/v1", "CronJob"),
+    "daemonsets": _group("apps/v1", "DaemonSet"),
+    "deployments": _group("apps/v1", "Deployment"),
+    "endpointslices": _group("discovery.k8s.io/v1", "EndpointSlice"),
+    "horizontalpodautoscalers": _group("autoscaling/v2", "HorizontalPodAutoscaler"),
+    "ingresses": _group("networking.k8s.io/v1", "Ingress"),
+    "jobs": _group("batch/v1", "Job"),
     "leases": _group("coordination.k8s.io/v1", "Lease"),
+    "networkpolicies": _group("networking.k8s.io/v1", "NetworkPolicy"),
+    "poddisruptionbudgets": _group("policy/v1", "PodDisruptionBudget"),
+    "replicasets": _group("apps/v1", "ReplicaSet"),
+    "rolebindings": _group("rbac.authorization.k8s.io/v1", "RoleBinding"),
+    "roles": _group("rbac.authorization.k8s.io/v1", "Role"),
+    "statefulsets": _group("apps/v1", "StatefulSet"),
 }
 
 
@@ -181,13 +199,19 @@ class KubeClient:
         *,
         grace_period_seconds: int | None = None,
         uid: str | None = None,
+        propagation: str = "",
     ) -> Object:
-        """Ask for deletion; ``uid`` makes it fail with a conflict when another object has taken the name."""
+        """Ask for deletion; ``uid`` makes it fail with a conflict when another object has taken the name.
+
+        ``propagation`` says what becomes of its dependents: Background, Foreground or Orphan.
+        """
         options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
         if grace_period_seconds is not None:
             options["gracePeriodSeconds"] = grace_period_seconds
         if uid is not None:
             options["preconditions"] = {"uid": uid}
+        if propagation:
+            options["propagationPolicy"] = propagation
         return await self._call("DELETE", _path(resource, namespace, name), body=options)
 
     async def bind(self, namespace: str, pod: str, node: str, annotations: Mapping[str, str] | None = None) -> Object:

@@ -17,15 +17,23 @@ from k8slab.kube.api.storage.base import Record, Refused
 # Deletions of one collection that are under way together.
 AT_ONCE: Final = 16
 POLICIES: Final = ("Background", "Foreground", "Orphan")
+# Who sees to the dependents takes these away: of those that are left alone, and of those that must go first.
+ORPHAN: Final = "orphan"
+FOREGROUND: Final = "foregroundDeletion"
+FINALIZERS: Final = {"Orphan": ORPHAN, "Foreground": FOREGROUND}
 
 
 @dataclass(frozen=True)
 class DeleteOptions:
-    """``grace`` in seconds, None when the client leaves it to the object; empty ``uid`` and ``version`` match all."""
+    """``grace`` in seconds, None when the client leaves it to the object; empty ``uid`` and ``version`` match all.
+
+    ``policy`` is one of POLICIES, or empty to leave it to the object and its kind.
+    """
 
     grace: int | None = None
     uid: str = ""
     version: str = ""
+    policy: str = ""
     dry_run: bool = False
 
 
@@ -33,10 +41,18 @@ def parse_options(body: dict[str, Any], query: dict[str, str], *, dry_run: bool)
     """From a DeleteOptions body and the query, of which the query wins nothing that the body says."""
     asked: dict[str, Any] = {key: query[key] for key in ("gracePeriodSeconds", "propagationPolicy") if key in query}
     given = {**asked, **body}
-    policy = given.get("propagationPolicy") or "Background"
-    if policy not in POLICIES:
-        problem = validation.not_supported("propagationPolicy", policy, POLICIES)
-        raise errors.invalid("meta.k8s.io", "DeleteOptions", "", [problem])
+    policy = given.get("propagationPolicy") or ""
+    problems = []
+    if policy and policy not in POLICIES:
+        problems.append(validation.not_supported("propagationPolicy", policy, (*POLICIES, "nil")))
+    orphans = given.get("orphanDependents")
+    if orphans is not None and policy:
+        why = "orphanDependents and deletionPropagation cannot be both set"
+        problems.append(validation.invalid("propagationPolicy", policy, why))
+    elif orphans is not None:
+        policy = "Orphan" if orphans else "Background"
+    if problems:
+        raise errors.invalid("meta.k8s.io", "DeleteOptions", "", problems)
     grace = given.get("gracePeriodSeconds")
     try:
         seconds = None if grace is None else int(grace)
@@ -44,7 +60,7 @@ def parse_options(body: dict[str, Any], query: dict[str, str], *, dry_run: bool)
         raise errors.bad_request(f"gracePeriodSeconds: {grace!r} is not a number of seconds") from None
     conditions = given.get("preconditions") or {}
     dry = dry_run or bool(given.get("dryRun"))
-    return DeleteOptions(seconds, conditions.get("uid") or "", conditions.get("resourceVersion") or "", dry)
+    return DeleteOptions(seconds, conditions.get("uid") or "", conditions.get("resourceVersion") or "", policy, dry)
 
 
 async def delete(registry: Registry, kind: Kind, namespace: str, name: str, options: DeleteOptions) -> Outcome:
@@ -56,7 +72,7 @@ async def delete(registry: Registry, kind: Kind, namespace: str, name: str, opti
         obj = kind.decode(record.value, record.revision)
         _hold_to(kind, obj, options)
         seconds = kind.grace(obj, options.grace) if kind.grace else 0
-        waiting = _waiting(kind, obj, seconds)
+        waiting = _waiting(kind, _with_policy(kind, obj, options.policy), seconds)
         try:
             if waiting is None:
                 return await _at_once(registry, kind, record, obj, options)
@@ -115,6 +131,22 @@ def _hold_to(kind: Kind, obj: Object, options: DeleteOptions) -> None:
             f"({meta['resourceVersion']}). The object might have been modified"
         )
         raise errors.conflict(kind.group, kind.plural, meta["name"], why)
+
+
+def _with_policy(kind: Kind, obj: Object, policy: str) -> Object:
+    """The object with the finalizer that stands for what becomes of its dependents."""
+    meta = obj["metadata"]
+    had = meta.get("finalizers") or []
+    if kind.ttl:
+        return obj
+    wanted = FINALIZERS.get(policy)
+    if not policy:
+        wanted = next((one for one in (ORPHAN, FOREGROUND) if one in had), ORPHAN if kind.orphans_dependents else None)
+    finalizers = [one for one in had if one not in (ORPHAN, FOREGROUND)] + ([wanted] if wanted else [])
+    if finalizers == had:
+        return obj
+    rest = {key: value for key, value in meta.items() if key != "finalizers"}
+    return {**obj, "metadata": {**rest, **({"finalizers": finalizers} if finalizers else {})}}
 
 
 def _waiting(kind: Kind, obj: Object, seconds: int) -> Object | None:

@@ -13,6 +13,7 @@ from k8slab import daemon
 from k8slab.daemon import FlagParser
 from k8slab.kube.client import KubeClient
 from k8slab.kube.controllers.endpoints import EndpointsController
+from k8slab.kube.controllers.garbage import GarbageCollector
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.namespaces import NamespaceController
 from k8slab.kube.controllers.node_lifecycle import NodeLifecycle
@@ -75,6 +76,7 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
         endpoints = EndpointsController(client, informers)
         namespaces = NamespaceController(client, informers)
         accounts = ServiceAccountsController(client, informers)
+        garbage = GarbageCollector(client, informers)
         runner = web.AppRunner(_application(), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, flags.address, flags.port, reuse_address=True).start()
@@ -87,6 +89,7 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
                 ("endpoints", endpoints.run()),
                 ("namespaces", namespaces.run()),
                 ("accounts", accounts.run()),
+                ("garbage", garbage.run()),
             )
         ]
         daemon.notify_ready()

@@ -60,7 +60,7 @@ class NamespaceController:
             if one["metadata"].get("deletionTimestamp"):
                 continue
             try:
-                await self._client.delete(resource, one["metadata"]["name"], namespace)
+                await self._client.delete(resource, one["metadata"]["name"], namespace, propagation="Background")
             except ApiError as error:
                 if not error.is_not_found:
                     raise

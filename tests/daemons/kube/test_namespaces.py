@@ -22,6 +22,10 @@ async def test_a_deleted_namespace_is_emptied_and_then_gone(
     await client.create("configmaps", named("c"), namespace)
     await client.create("services", named("s", spec={"ports": [{"port": 80}]}), namespace)
     await client.create("pods", named("p", spec={"containers": [container]}), namespace)
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}}
+    await client.create("replicationcontrollers", named("r", spec={"template": template}), namespace)
+    selected = {"selector": {"matchLabels": {"a": "b"}}, "template": template}
+    await client.create("deployments", named("d", spec=selected), namespace)
     await client.create("configmaps", {"metadata": {"name": "held", "finalizers": ["test/held"]}}, namespace)
     await client.delete("namespaces", namespace)
     supervisor.km("controller-manager", f"--master={api.url}", f"--port={free_port()}").start()
@@ -46,4 +50,5 @@ async def test_a_deleted_namespace_is_emptied_and_then_gone(
         return False
 
     await eventually(gone, what="the namespace is gone")
-    assert (await client.list("services", namespace)).items == []
+    for resource in ("services", "replicationcontrollers", "deployments"):
+        assert (await client.list(resource, namespace)).items == []
