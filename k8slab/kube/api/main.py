@@ -43,6 +43,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
     from k8slab.kube.api.resources import Resources
     from k8slab.kube.api.server import ApiServer
     from k8slab.kube.api.version import GIT_VERSION
+    from k8slab.kube.streams.takeover import leave_all
 
     storage = _storage(flags)
     cache = Cache(storage, (kind for kind in KINDS if kind.stored and kind.hub is kind))
@@ -87,6 +88,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
         for server in servers:
             server.close()
         cache.close_watchers()
+        leave_all()
         for task in (*work, stopping):
             task.cancel()
         await asyncio.wait({*work, stopping})

@@ -25,7 +25,7 @@ from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.kubelet.kubelet import Kubelet
 from k8slab.kube.kubelet.logs import NoLog, serve_log
 from k8slab.kube.kubelet.stats import Sampler, metrics
-from k8slab.kube.streams.takeover import refusal
+from k8slab.kube.streams.takeover import leave_all, refusal
 
 KUBELET: Final = web.AppKey("kubelet", Kubelet)
 SAMPLER: Final = web.AppKey("sampler", Sampler)
@@ -37,6 +37,7 @@ _Serve = Callable[[web.Request, Engine, Pod, str], Awaitable[web.StreamResponse]
 def application(kubelet: Kubelet) -> web.Application:
     malformed.keep_quiet()
     app = web.Application()
+    app.on_shutdown.append(_leave_streams)
     app[KUBELET] = kubelet
     app[SAMPLER] = Sampler(kubelet.engine)
     app.add_routes(
@@ -55,6 +56,10 @@ def application(kubelet: Kubelet) -> web.Application:
         app.router.add_route(method, "/attach/{namespace}/{pod}/{container}", _in_container(remote.attach))
         app.router.add_route(method, "/portForward/{namespace}/{pod}", _port_forward)
     return app
+
+
+async def _leave_streams(app: web.Application) -> None:
+    leave_all()
 
 
 async def _healthz(request: web.Request) -> web.Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -15,6 +15,15 @@ from k8slab.kube.streams.keepalive import watch_over
 T = TypeVar("T")
 
 LOOK_UP: Final = 1.0
+
+# The clients' connections of everything that has no end of its own: a server that stops does not wait for those.
+_endless: set[asyncio.WriteTransport] = set()
+
+
+def leave_all() -> None:
+    """Cut off every stream that is open in this process."""
+    for transport in tuple(_endless):
+        transport.abort()
 
 
 class Taken(web.StreamResponse):
@@ -37,10 +46,18 @@ class _Protocol(asyncio.StreamReaderProtocol):
     def __init__(self, reader: asyncio.StreamReader, former: asyncio.Protocol) -> None:
         super().__init__(reader)
         self._former = former
+        self._taken: asyncio.WriteTransport | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._former.connection_lost(exc)
+        if self._taken is not None:
+            _endless.discard(self._taken)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._taken = cast(asyncio.WriteTransport, transport)
+        _endless.add(self._taken)
 
 
 def take(request: web.BaseRequest) -> Connection:
@@ -85,12 +102,17 @@ def break_off(request: web.BaseRequest) -> ConnectionResetError:
 async def while_there(request: web.BaseRequest, work: Awaitable[T]) -> T:
     """What ``work`` gives. Raises ConnectionResetError once the client has gone: nobody must be waited for in vain."""
     task = asyncio.ensure_future(work)
+    transport = request.transport
+    if transport is not None:
+        _endless.add(transport)
     try:
         while not (await asyncio.wait({task}, timeout=LOOK_UP))[0]:
             if request.transport is None or request.transport.is_closing():
                 raise ConnectionResetError("the client has gone")
         return task.result()
     finally:
+        if transport is not None:
+            _endless.discard(transport)
         if not task.done():
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from k8slab.kube.client import KubeClient
@@ -35,8 +37,15 @@ async def test_a_server_that_ends_ends_its_streams(
         process.stdin.write(b"hello\n")
         assert await asyncio.wait_for(process.stdout.readline(), 20) == b"hello\n"
         pid = Path("/proc") / (tmp_path / "pid").read_text().strip()
-        own.daemon.signal(signal.SIGTERM)
-        assert await own.daemon.exited(8) == 0
+        follow = f"{own.url}/api/v1/namespaces/{namespace}/pods/web/log?follow=true"
+        async with aiohttp.ClientSession() as http, http.get(follow) as followed:
+            assert await followed.content.readexactly(8) == b"one\ntwo\n"
+            began = time.monotonic()
+            own.daemon.signal(signal.SIGTERM)
+            assert await own.daemon.exited(8) == 0
+            assert time.monotonic() - began < 3, "it waited for what has no end"
+            with pytest.raises(aiohttp.ClientError):
+                await followed.content.read()
         assert await asyncio.wait_for(process.stdout.read(), 20) == b""
         process.stdin.close()
         await asyncio.wait_for(process.wait(), 20)
