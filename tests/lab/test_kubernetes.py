@@ -24,7 +24,7 @@ spec:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: nginx, image: "k8slab/nginx:1.22"}]}
 """
-# As the framework's first pages have it, with an image that is at hand and without its probe, which our kubelet refuses.
+# As the first pages of the framework have it, with an image that is at hand and without a probe (the kubelet refuses it).
 POD_NGINX = {
     "id": "nginx-id-01",
     "kind": "Pod",
