@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import sys
 from collections import deque
 from typing import Any
 
+from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.offers import left, take
 from k8slab.mesos.client.scheduler import SchedulerClient, launch
 
@@ -33,21 +35,33 @@ class Batch:
         self.attempts = 0
 
     async def run(self) -> None:
-        async for event in self.client.events():
-            match event["type"]:
-                case "SUBSCRIBED" if self.running:
-                    # A new master, or we were away: what became of them meanwhile?
-                    await self.client.reconcile([(task, None) for task in self.running])
-                case "OFFERS":
-                    for offer in event["offers"]["offers"]:
-                        await self.use(offer)
-                case "UPDATE":
-                    await self.note(event["update"]["status"])
-                case "ERROR":
-                    sys.exit(event["error"]["message"])
-            if len(self.done) == self.wanted.jobs:
-                await self.client.teardown()
-                return
+        # A launch may be lost with the master that heard it: ask until somebody knows what became of it.
+        asking = asyncio.create_task(self.client.keep_reconciled(self.unended))
+        async with contextlib.aclosing(self.client.events()) as events:
+            async for event in events:
+                # A call that finds no master is no harm: the next SUBSCRIBED comes with offers anew.
+                with contextlib.suppress(MesosError):
+                    await self.handle(event)
+                    if len(self.done) == self.wanted.jobs:
+                        await self.client.teardown()
+                        break
+        asking.cancel()
+
+    async def handle(self, event: dict[str, Any]) -> None:
+        match event["type"]:
+            case "SUBSCRIBED" if self.running:
+                # A new master, or we were away: what became of them meanwhile?
+                await self.client.reconcile(self.unended())
+            case "OFFERS":
+                for offer in event["offers"]["offers"]:
+                    await self.use(offer)
+            case "UPDATE":
+                await self.note(event["update"]["status"])
+            case "ERROR":
+                sys.exit(event["error"]["message"])
+
+    def unended(self) -> list[tuple[str, str | None]]:
+        return [(task, None) for task in self.running]
 
     async def use(self, offer: dict[str, Any]) -> None:
         """As many jobs as fit; what is left goes back at once, for whoever DRF says is next."""
@@ -100,12 +114,16 @@ async def main(wanted: argparse.Namespace) -> int:
     stopping = asyncio.create_task(interrupted.wait())
     await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if interrupted.is_set() and client.subscribed:
-        await client.teardown()
+    if interrupted.is_set():
+        with contextlib.suppress(MesosError):
+            await client.teardown()
     await client.close()
     if interrupted.is_set():
         return 130
-    await working
+    try:
+        await working
+    except MesosError as error:
+        sys.exit(f"the master refuses the framework: {error.text}")
     return int(any(state != "TASK_FINISHED" for state in batch.done.values()))
 
 
@@ -120,4 +138,7 @@ if __name__ == "__main__":
     given = parser.parse_args()
     if not given.master:
         parser.error('no --master, and no MESOS_MASTER: eval "$(k8slab env)" sets it')
-    sys.exit(asyncio.run(main(given)))
+    try:
+        sys.exit(asyncio.run(main(given)))
+    except ValueError as error:
+        parser.error(str(error))

@@ -97,8 +97,8 @@ def execute(
     command: Annotated[
         list[str], typer.Argument(metavar="COMMAND…", help="One shell line, or a program and its words.")
     ],
-    cpus: Annotated[float, typer.Option("--cpus", min=0.01, help="How much of a processor.")] = 0.1,
-    mem: Annotated[float, typer.Option("--mem", min=1, help="Megabytes.")] = 32,
+    cpus: Annotated[float, typer.Option("--cpus", min=0.01, max=1e6, help="How much of a processor.")] = 0.1,
+    mem: Annotated[float, typer.Option("--mem", min=1, max=1e9, help="Megabytes.")] = 32,
     name: Annotated[str, typer.Option("--name", help="What to call it.")] = "execute",
     docker_image: Annotated[
         str, typer.Option("--docker-image", metavar="IMAGE", help="Run in a container of it.", show_default=False)

@@ -78,7 +78,7 @@ def cluster(masters: Sequence[Known], *, leader_needed: bool = True) -> Cluster:
 
 def _parsed(text: str) -> Known:
     host, colon, port = text.strip().removeprefix("http://").rstrip("/").partition(":")
-    if not host or (colon and not port.isdigit()):
+    if not host or (colon and not port.isdecimal()):
         raise UsageError(f"{text!r} is no master's address.", remedy="For example: --masters 172.17.1.4:5050")
     return Known(text, host, int(port or PORT))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import shlex
 import signal
 import sys
@@ -52,6 +53,7 @@ def run(session: Session, masters: Sequence[Known], command: Command) -> int:
 
     # A cluster that nobody leads is told at once; later, one may be waited for.
     cluster(masters)
+    _log_to(session.verbose)
     try:
         return asyncio.run(_run(session, addresses(masters), command))
     except MesosError as error:
@@ -79,6 +81,7 @@ async def _run(session: Session, master: str, command: Command) -> int:
         on_waiting=lambda: session.say(
             Text(f"No offer has {command.cpus:g} cpus and {command.mem:g} MB yet; waiting.")
         ),
+        on_trouble=lambda text: session.say(Text(text[:1].upper() + text[1:])),
     )
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupted)
     final = await running.run(stop)
@@ -88,10 +91,20 @@ async def _run(session: Session, master: str, command: Command) -> int:
     return 0 if final is not None and final["state"] == "TASK_FINISHED" else FAILED
 
 
-def _write(name: str, text: str) -> None:
+def _write(name: str, written: bytes) -> None:
+    """As it is: what a task writes need not be text."""
     stream = sys.stdout if name == "stdout" else sys.stderr
-    stream.write(text)
     stream.flush()
+    stream.buffer.write(written)
+    stream.buffer.flush()
+
+
+def _log_to(verbose: bool) -> None:
+    """The client's own log is for those who ask: a master that is looked for elsewhere is no news to others."""
+    if verbose:
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    else:
+        logging.getLogger("k8slab").addHandler(logging.NullHandler())
 
 
 def print_log(masters: Sequence[Known], name: str, file: str, *, follow: bool) -> None:
@@ -145,9 +158,9 @@ async def _print_log(masters: Sequence[Known], found: Cluster, task: Task, file:
                 f"The agent {task.agent} has no sandbox of {task.id} any more.",
                 why="Sandboxes of executors that ended long ago make room for others.",
             )
-        async with aclosing(sandbox.follow(file, over.is_set)) as texts:
-            async for text in texts:
-                _write("stdout", text)
+        async with aclosing(sandbox.follow(file, over.is_set)) as pieces:
+            async for written in pieces:
+                _write("stdout", written)
     finally:
         watching.cancel()
         await agent.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 from aiohttp import web
 
+from k8slab.mesos.authentication import Realm
 from k8slab.mesos.http import Routes, json_answer
 
 KIBIBYTE = 1024
@@ -38,7 +39,7 @@ def add_builtin_routes(table: Routes, process_id: str) -> None:
         endpoints: list[dict[str, Any]] = [{"name": path} for path in table.paths]
         return json_answer(request, {"processes": [{"id": process_id, "endpoints": endpoints}]})
 
-    table.add("/system/stats.json", stats)
+    table.add("/system/stats.json", stats, realm=Realm.READONLY)
     table.add("/help", help)
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import grp
+import os
 import pwd
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.helpers import content_disposition_header
 
+from k8slab.mesos.authentication import Realm
 from k8slab.mesos.http import Handler, Routes, json_answer, refuse
 
 # Sixteen pages, as the original hands out at a time.
@@ -37,12 +42,12 @@ class Files:
         self._attached[name.rstrip("/")] = path
 
     def add_to(self, routes: Routes) -> None:
-        routes.add("/files/browse", _answered(self._browse))
-        routes.add("/files/browse.json", _answered(self._browse))
-        routes.add("/files/read", _answered(self._read))
-        routes.add("/files/read.json", _answered(self._read))
-        routes.add("/files/download", self._download)
-        routes.add("/files/download.json", self._download)
+        routes.add("/files/browse", _answered(self._browse), realm=Realm.READONLY)
+        routes.add("/files/browse.json", _answered(self._browse), realm=Realm.READONLY)
+        routes.add("/files/read", _answered(self._read), realm=Realm.READONLY)
+        routes.add("/files/read.json", _answered(self._read), realm=Realm.READONLY)
+        routes.add("/files/download", self._download, realm=Realm.READONLY)
+        routes.add("/files/download.json", self._download, realm=Realm.READONLY)
 
     def resolve(self, name: str) -> Path:
         """The file behind a name. Raises Refused: 404 not there, 400 when it leads out of what is attached."""
@@ -50,7 +55,11 @@ class Files:
         for attached in sorted(self._attached, key=len, reverse=True):
             if name == attached or name.startswith(f"{attached}/"):
                 root = self._attached[attached].resolve()
-                found = (root / name[len(attached) :].lstrip("/")).resolve()
+                try:
+                    found = (root / name[len(attached) :].lstrip("/")).resolve()
+                except (ValueError, RuntimeError) as error:
+                    # A name with a zero in it, or links that lead in circles.
+                    raise Refused(404) from error
                 if not found.is_relative_to(root):
                     raise Refused(400, f"Resolved path '{found}' is inaccessible")
                 if not found.exists():
@@ -63,7 +72,7 @@ class Files:
         folder = self.resolve(name)
         if not folder.is_dir():
             raise Refused(404)
-        return [_entry(f"{name.rstrip('/')}/{path.name}", path) for path in sorted(folder.iterdir()) if path.exists()]
+        return _listed(name, folder, _entry)
 
     def _read(self, query: Any) -> dict[str, Any]:
         """``offset`` −1 asks for the size alone; no more than ``LONGEST_READ`` bytes come at a time."""
@@ -89,7 +98,7 @@ class Files:
         folder = self.resolve(name)
         if not folder.is_dir():
             raise Refused(404)
-        return [_info(f"{name.rstrip('/')}/{path.name}", path) for path in sorted(folder.iterdir()) if path.exists()]
+        return _listed(name, folder, _info)
 
     def read_v1(self, name: str, offset: int, length: int | None) -> dict[str, Any]:
         """``{"size": bytes of the file, "data": base64}``; without ``length`` what fits. Raises Refused."""
@@ -111,9 +120,12 @@ class Files:
             path = await asyncio.to_thread(self.resolve, _path(request.query))
             if await asyncio.to_thread(path.is_dir):
                 raise Refused(400, "Cannot download a directory.\n")
+            if not await asyncio.to_thread(path.is_file):
+                # Opening a pipe waits for somebody to write.
+                raise Refused(400, "Cannot download what is no file.\n")
         except Refused as refused:
             return refuse(refused.status, refused.text)
-        disposition = f'attachment; filename="{path.name}"'
+        disposition = content_disposition_header("attachment", filename=_shown(path.name))
         headers = {"Content-Type": "application/octet-stream", "Content-Disposition": disposition}
         return web.FileResponse(path, headers=headers)
 
@@ -146,6 +158,20 @@ def _number(query: Any, name: str, default: int) -> int:
         return int(query.get(name) or default)
     except ValueError as error:
         raise Refused(400, f"Failed to parse {name}: {query[name]}.\n") from error
+
+
+def _listed(name: str, folder: Path, described: Callable[[str, Path], dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is in ``folder``, without links to nowhere or in circles, and what goes away while we look."""
+    listed = []
+    for path in sorted(folder.iterdir()):
+        with contextlib.suppress(OSError):
+            listed.append(described(f"{name.rstrip('/')}/{_shown(path.name)}", path))
+    return listed
+
+
+def _shown(name: str) -> str:
+    """A file's name may be any bytes; JSON is text."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _entry(name: str, path: Path) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from k8slab.daemon import FlagParser
+from k8slab.mesos.authentication import OPEN, Authentication, Realm, read_credentials
 from k8slab.mesos.durations import parse_duration
 
 T = TypeVar("T")
@@ -30,8 +31,10 @@ class Flags:
         *,
         environ: Mapping[str, str] | None = None,
         aliases: Mapping[str, str] | None = None,
+        paths: Collection[str] = (),
     ) -> Flags:
-        """``names``: flag → (default, help). ``aliases``: older spelling → flag."""
+        """``names``: flag → (default, help). ``aliases``: older spelling → flag. ``paths``: those that name a file
+        whose content is not to be shown, so that ``file://`` is only a way to write its path."""
         environ = os.environ if environ is None else environ
         parser = FlagParser(prog=program, allow_abbrev=False)
         for name, (_, help) in names.items():
@@ -45,7 +48,7 @@ class Flags:
             found = next((given[spelling] for spelling in spellings if given[spelling] is not None), None)
             if found is None:
                 found = next((environ[key] for key in map(_variable, spellings) if key in environ), default)
-            values[name] = _from_file(parser, found)
+            values[name] = found and found.removeprefix("file://") if name in paths else _from_file(parser, found)
         return cls(parser, values)
 
     def text(self, name: str) -> str | None:
@@ -78,9 +81,40 @@ class Flags:
             if self._values[name] is not None and self.boolean(name):
                 self._parser.error(f"--{name} is not supported, only --no-{name}")
 
+    def refuse(self, reason: str) -> None:
+        """End the program with one sentence."""
+        self._parser.error(reason)
+
     def shown(self) -> dict[str, str]:
         """As ``/flags`` shows them: those that have a value."""
         return {name: value for name, value in self._values.items() if value is not None}
+
+
+AUTHENTICATION = {
+    Realm.SCHEDULER: ("authenticate_http_frameworks", "http_framework_authenticators"),
+    Realm.READONLY: ("authenticate_http_readonly", "http_authenticators"),
+    Realm.READWRITE: ("authenticate_http_readwrite", "http_authenticators"),
+}
+
+
+def http_authentication(flags: Flags, owner: str, *, credentials: str, realms: Iterable[Realm]) -> Authentication:
+    """What the flags ask for. ``credentials``: the flag that names the file."""
+    known = flags.read(credentials, read_credentials) if flags.text(credentials) else None
+    guarded = [realm for realm in realms if flags.boolean(AUTHENTICATION[realm][0])]
+    for realm in guarded:
+        asked, authenticators = AUTHENTICATION[realm]
+        if not flags.text(authenticators):
+            flags.refuse(f"Missing --{authenticators}=basic, which --{asked} needs")
+        flags.read(authenticators, _basic)
+        if known is None:
+            flags.refuse(f"No credentials for --{asked}: name a file of principals and secrets with --{credentials}")
+    return Authentication(owner, realms=guarded, credentials=known or {}) if guarded else OPEN
+
+
+def _basic(authenticator: str) -> str:
+    if authenticator != "basic":
+        raise ValueError(f"expected basic, got {authenticator!r}")
+    return authenticator
 
 
 def host_address(ip: str | None) -> str:

@@ -13,6 +13,7 @@ import orjson
 from aiohttp import web
 
 from k8slab.mesos import recordio
+from k8slab.mesos.authentication import OPEN, Authentication, Realm
 from k8slab.mesos.messages import ConversionError, convert
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ JSON_TYPE = "application/json"
 PROTOBUF_TYPE = "application/x-protobuf"
 LARGEST_BODY = 16 * 1024 * 1024
 SLOWEST_BODY_SECONDS = 60.0
+SLOWEST_HEADERS_SECONDS = 30.0
 # What is deeper could be read here but not be written again, and would spoil every answer it appears in.
 DEEPEST_JSON = 100
 LARGEST_BACKLOG = 64 * 1024 * 1024
@@ -32,18 +34,28 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Routes:
     """Every route exists bare and under the process' id; the longest registered path wins, a trailing slash is nothing.
 
-    Only routes added with ``prefix=True`` also answer below themselves.
+    Only routes added with ``prefix=True`` also answer below themselves. Those of a realm ask who is calling, before
+    anything else, when that realm is guarded.
     """
 
-    def __init__(self, process_id: str) -> None:
+    def __init__(self, process_id: str, authentication: Authentication = OPEN) -> None:
+        self._authentication = authentication
         self._prefixes = {f"/{process_id}", "/" + quote(process_id, safe="")}
         self._exact: dict[str, Handler] = {}
         self._below: dict[str, Handler] = {}
 
-    def add(self, path: str, handler: Handler, *, prefix: bool = False) -> None:
+    def add(self, path: str, handler: Handler, *, realm: Realm | None = None, prefix: bool = False) -> None:
+        if realm is not None:
+            handler = self._guarded(handler, realm)
         self._exact[path] = handler
         if prefix:
             self._below[path] = handler
+
+    def _guarded(self, handler: Handler, realm: Realm) -> Handler:
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            return self._authentication.refusal(request, realm) or await handler(request)
+
+        return guarded if self._authentication.guards(realm) else handler
 
     @property
     def paths(self) -> list[str]:
@@ -72,21 +84,64 @@ class Routes:
         return await handler(request)
 
 
-async def serve(routes: Routes, *, host: str, port: int) -> web.AppRunner:
+async def serve(
+    routes: Routes, *, host: str, port: int, slowest_headers: float = SLOWEST_HEADERS_SECONDS
+) -> web.AppRunner:
     """Listen; ends the program with a sentence when that address cannot be had.
 
     A handler is cancelled the moment its client goes away, which is how streams notice.
     """
+    silent: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+
+    async def dispatch(request: web.Request) -> web.StreamResponse:
+        if (limit := silent.pop(request.protocol, None)) is not None:
+            limit.cancel()
+        return await routes.dispatch(request)
+
     app = web.Application(client_max_size=LARGEST_BODY)
-    app.router.add_route("*", "/{path:.*}", routes.dispatch)
+    app.router.add_route("*", "/{path:.*}", dispatch)
     runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
+        await _Site(runner, host, port, silent, slowest_headers).start()
     except OSError as error:
         await runner.cleanup()
         raise SystemExit(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
     return runner
+
+
+class _Site(web.TCPSite):
+    """Closes connections whose first request's headers do not arrive in time: aiohttp waits for them for ever. Those of
+    later requests are bounded by its own limit on idle connections."""
+
+    def __init__(
+        self,
+        runner: web.AppRunner,
+        host: str,
+        port: int,
+        silent: dict[web.RequestHandler, asyncio.TimerHandle],
+        slowest_headers: float,
+    ) -> None:
+        """``silent``: connections on which no request has come, each with what will close it."""
+        super().__init__(runner, host, port, backlog=1024)
+        self._address = host, port
+        self._silent, self._slowest_headers = silent, slowest_headers
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        host, port = self._address
+        self._server = await asyncio.get_running_loop().create_server(self._connected, host, port, backlog=1024)
+
+    def _connected(self) -> web.RequestHandler:
+        assert self._runner.server is not None
+        connection = self._runner.server()
+        loop = asyncio.get_running_loop()
+        self._silent[connection] = loop.call_later(self._slowest_headers, self._give_up, connection)
+        return connection
+
+    def _give_up(self, connection: web.RequestHandler) -> None:
+        self._silent.pop(connection, None)
+        connection.force_close()
 
 
 def refuse(status: int, text: str, **headers: str) -> web.Response:
@@ -227,6 +282,15 @@ class EventStream:
                 return
             if self._closed:
                 self._wake.set()
+
+    async def serve(self, response: web.StreamResponse) -> None:
+        """Write until closed, then end the answer. Closed as well when the peer went away or read nothing for too long:
+        there is nobody left to answer then, and aiohttp needs nothing more from us."""
+        try:
+            await self.pump(response)
+            await response.write_eof()
+        except (ConnectionError, asyncio.CancelledError):
+            self.close()
 
 
 async def open_stream(request: web.Request, **headers: str) -> web.StreamResponse:

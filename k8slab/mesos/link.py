@@ -24,10 +24,10 @@ Events, master → agent.
 | REGISTERED, REREGISTERED | agent_id, total_ping_timeout_seconds |
 | RUN_TASK | framework_info, task (TaskInfo), role |
 | RUN_TASK_GROUP | framework_info, executor (ExecutorInfo), task_group {tasks}, role |
-| KILL_TASK | framework_id, task_id, kill_policy? |
+| KILL_TASK | framework_id, task_id, kill_policy?, partition_aware: what a task that is not there is called |
 | ACKNOWLEDGE | framework_id, task_id, agent_id, uuid |
 | MESSAGE | framework_id, executor_id, data |
-| RECONCILE_TASK | framework_id, task_id: the master knows this task, does the agent? |
+| RECONCILE_TASK | framework_id, task_id, partition_aware: the master knows this task, does the agent? |
 | SHUTDOWN_EXECUTOR | framework_id, executor_id |
 | SHUTDOWN_FRAMEWORK | framework_id |
 | CHECKPOINT_RESOURCES | resources: all the agent has, with what was reserved since; kept, and told in REREGISTER as checkpointed_resources |

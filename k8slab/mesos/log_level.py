@@ -7,6 +7,7 @@ import logging
 
 from aiohttp import web
 
+from k8slab.mesos.authentication import Realm
 from k8slab.mesos.durations import parse_duration
 from k8slab.mesos.http import Routes, refuse
 
@@ -33,7 +34,7 @@ class LogLevel:
         logging.getLogger(OURS).setLevel(logging.DEBUG if level else logging.NOTSET)
 
     def add_to(self, routes: Routes) -> None:
-        routes.add("/logging/toggle", self._toggle)
+        routes.add("/logging/toggle", self._toggle, realm=Realm.READWRITE)
 
     async def _toggle(self, request: web.Request) -> web.Response:
         level, duration = request.query.get("level"), request.query.get("duration")

@@ -254,7 +254,7 @@ def total(parts: Iterable[Resources]) -> Resources:
 
 def thousandths(amount: float) -> int:
     """Raises ValueError for an amount that cannot be one."""
-    if not math.isfinite(amount) or amount < 0:
+    if not math.isfinite(amount * MILLI) or amount < 0:
         raise ValueError(f"not an amount: {amount}")
     return round(amount * MILLI)
 

@@ -68,8 +68,9 @@ def _masters(cluster: Cluster, look: Look, now: float) -> Table | None:
 
 
 def _agents(cluster: Cluster, look: Look, now: float) -> Table | None:
+    right, folded = ("CPUS", "MEM", "TASKS"), ("AGENT", "ATTRIBUTES")
     table = plain_table(
-        "AGENT", "ADDRESS", "STATE", "CPUS", "MEM", "TASKS", "ATTRIBUTES", right=("CPUS", "MEM", "TASKS")
+        *("AGENT", "ADDRESS", "STATE", "CPUS", "MEM", "TASKS", "ATTRIBUTES"), right=right, folded=folded
     )
     for agent in cluster.agents:
         state = Text("active", GOOD) if agent.active else Text("away", BAD)
@@ -86,9 +87,11 @@ def _agents(cluster: Cluster, look: Look, now: float) -> Table | None:
 
 
 def _frameworks(cluster: Cluster, look: Look, now: float) -> Table | None:
-    right = ("CPUS", "MEM", "SHARE", "TASKS", "OFFERS")
+    right, folded = ("CPUS", "MEM", "SHARE", "TASKS", "OFFERS"), ("FRAMEWORK", "ROLE", "ID")
     table = plain_table(
-        "FRAMEWORK", "ROLE", "STATE", "CPUS", "MEM", "SHARE", "OF", "TASKS", "OFFERS", "ID", right=right
+        *("FRAMEWORK", "ROLE", "STATE", "CPUS", "MEM", "SHARE", "OF", "TASKS", "OFFERS", "ID"),
+        right=right,
+        folded=folded,
     )
     for framework in cluster.frameworks:
         share = framework.share
@@ -109,7 +112,8 @@ def _frameworks(cluster: Cluster, look: Look, now: float) -> Table | None:
 
 
 def _tasks(cluster: Cluster, look: Look, now: float) -> Table | None:
-    table = plain_table("TASK", "FRAMEWORK", "STATE", "AGENT", "CPUS", "MEM", "AGE", right=("CPUS", "MEM", "AGE"))
+    right, folded = ("CPUS", "MEM", "AGE"), ("TASK", "FRAMEWORK", "AGENT")
+    table = plain_table(*("TASK", "FRAMEWORK", "STATE", "AGENT", "CPUS", "MEM", "AGE"), right=right, folded=folded)
     for task in cluster.tasks:
         since = age(now - task.since) if task.since else "-"
         state = Text(_word(task.state), STATE_STYLES.get(task.state, BAD))
@@ -119,7 +123,8 @@ def _tasks(cluster: Cluster, look: Look, now: float) -> Table | None:
 
 
 def _offers(cluster: Cluster, look: Look, now: float) -> Table | None:
-    table = plain_table("OFFER", "FRAMEWORK", "AGENT", "CPUS", "MEM", "PORTS", right=("CPUS", "MEM"))
+    right, folded = ("CPUS", "MEM"), ("OFFER", "FRAMEWORK", "AGENT", "PORTS")
+    table = plain_table(*("OFFER", "FRAMEWORK", "AGENT", "CPUS", "MEM", "PORTS"), right=right, folded=folded)
     for offer in cluster.offers:
         cpus, mem = f"{offer.resources.cpus:g}", _memory(offer.resources.mem)
         table.add_row(offer.id, offer.framework, offer.agent, cpus, mem, offer.resources.ports or "-")
@@ -139,7 +144,13 @@ def as_json(cluster: Cluster, kinds: Sequence[Kind]) -> dict[str, Any]:
     """``{"schema": 1, "cluster": …}`` and a list for each of ``kinds``."""
     forms: Mapping[Kind, Callable[[], list[dict[str, Any]]]] = {
         "masters": lambda: [
-            {"name": one.name, "address": one.address, "state": one.state, "elected": one.elected or None}
+            {
+                "name": one.name,
+                "address": one.address,
+                "state": one.state,
+                "elected": one.elected or None,
+                "version": one.version or None,
+            }
             for one in cluster.masters
         ],
         "agents": lambda: [_agent_json(agent) for agent in cluster.agents],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rich.console import JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -80,11 +81,15 @@ def _table(layout: Layout, rows: Sequence[Row], last: str, tell: Cell) -> Table:
     return table
 
 
-def plain_table(*headings: str, right: Sequence[str] = ()) -> Table:
-    """A table without lines: headings, then columns held apart by spaces, fit for grep and awk too."""
+def plain_table(*headings: str, right: Sequence[str] = (), folded: Sequence[str] = ()) -> Table:
+    """A table without lines: headings, then columns held apart by spaces, fit for grep and awk too.
+
+    On paper too narrow for a row the columns ``folded`` go on in the next line, so that no other loses anything.
+    """
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold", show_edge=False)
     for heading in headings:
-        table.add_column(heading, no_wrap=True, justify="right" if heading in right else "left")
+        justify: JustifyMethod = "right" if heading in right else "left"
+        table.add_column(heading, no_wrap=heading not in folded, overflow="fold", justify=justify)
     return table
 
 

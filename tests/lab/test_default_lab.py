@@ -310,6 +310,32 @@ def test_real_clients_find_the_lab_through_its_environment(lab: dict[str, Any]) 
     assert shown.stdout.strip() == "http://172.17.1.1:2379,http://172.17.1.2:2379,http://172.17.1.3:2379"
 
 
+def test_the_secure_port_knows_whom_it_lets_in(whole: dict[str, Any], tmp_path: Path) -> None:
+    address = nodes_of(whole)["kubernetes-mesos"]["address"]
+    authority = tmp_path / "ca.crt"
+    authority.write_text(k8slab("exec", "kubernetes-mesos", "--", "cat", "/var/run/kubernetes/ca.crt").out)
+
+    def curl(path: str, *words: str) -> dict[str, Any]:
+        url = f"https://{address}:6443{path}"
+        ran = subprocess.run(["curl", "-sS", "--cacert", str(authority), *words, url], capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        return dict(json.loads(ran.stdout))
+
+    assert curl("/version")["major"] == "1"
+    assert curl("/api/v1/nodes")["reason"] == "Forbidden"
+    k8slab("kubectl", "create", "serviceaccount", "visitor")
+    k8slab(
+        "kubectl", "create", "clusterrolebinding", "visitor", "--clusterrole=view", "--serviceaccount=default:visitor"
+    )
+    token = k8slab("kubectl", "create", "token", "visitor").out.strip()
+    try:
+        known = ("-H", f"Authorization: Bearer {token}")
+        until("the role takes effect", lambda: "items" in curl("/api/v1/pods", *known), within=5)
+        assert curl("/api/v1/secrets", *known)["reason"] == "Forbidden"
+    finally:
+        k8slab("kubectl", "delete", "clusterrolebinding/visitor", "serviceaccount/visitor")
+
+
 def test_logs_are_read_by_short_name(lab: dict[str, Any]) -> None:
     # From its beginning: how much a daemon has written by now is not this test's to say.
     shown = k8slab("logs", "kubernetes-mesos/api", "-n", "1000000").out

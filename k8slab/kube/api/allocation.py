@@ -98,6 +98,8 @@ class Allocator:
     def refusal(self, new: Object, claims: Claims, found: dict[str, Record | None]) -> ApiFailure | None:
         """Why a claim cannot be had, when it was asked for by name; None when another try may choose better."""
         for check in claims.checks:
+            if not check.key.startswith((ADDRESSES, PORTS)):
+                continue
             if found.get(check.key) is None or check.key in claims.chosen:
                 continue
             value = check.key.rsplit("/", 1)[-1]

@@ -23,17 +23,17 @@ async def read_as(request: web.BaseRequest, form: str, api_version: str, name: s
     """The same for a body that is no object of a kind: ``form`` is its type, ``name`` what its ``kind`` says."""
     raw, media = await request.read(), request.headers.get("Content-Type", "")
     body = negotiation.read_object(raw, media)
-    obj, unknown = _decode(form, api_version, name, body)
+    obj, unknown = decoded_as(form, api_version, name, body)
     twice = duplicates.found(raw, media, body)
     return obj, judge_unknown(request.query, api_version, name, unknown, twice)
 
 
 def decoded(kind: Kind, body: Any) -> tuple[Object, list[str]]:
     """The body as an object of the kind, and the paths of the fields it has too much."""
-    return _decode(kind.schema, kind.api_version, kind.kind, body)
+    return decoded_as(kind.schema, kind.api_version, kind.kind, body)
 
 
-def _decode(form: str, api_version: str, name: str, body: Any) -> tuple[Object, list[str]]:
+def decoded_as(form: str, api_version: str, name: str, body: Any) -> tuple[Object, list[str]]:
     if not isinstance(body, dict):
         raise errors.bad_request("the object provided is unrecognized: it is not an object")
     given, given_version = body.get("kind") or name, body.get("apiVersion") or api_version

@@ -13,6 +13,7 @@ from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds.namespace import NAMESPACE
 from k8slab.kube.api.kinds.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING
+from k8slab.kube.api.kinds.scheduling import BUILT_IN, PRIORITY_CLASS
 from k8slab.kube.api.kinds.service import ENDPOINTS, SERVICE
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.registry import Registry
@@ -48,6 +49,8 @@ async def prepare(registry: Registry, place: Place, roles: bool) -> None:
             await _ensure(registry, CLUSTER_ROLE, role)
         for binding in policy.cluster_role_bindings():
             await _ensure(registry, CLUSTER_ROLE_BINDING, binding)
+    for name, value in BUILT_IN.items():
+        await _ensure(registry, PRIORITY_CLASS, {"metadata": {"name": name}, "value": value})
     await _ensure_service(registry, place)
     await _ensure_endpoints(registry, place)
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from k8slab.kube.api.errors import qualified
 from k8slab.kube.api.kind import REGISTRY, Kind
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.storage.base import Change, Compacted, Storage, StorageUnavailable
@@ -152,6 +153,7 @@ class Cache:
     def __init__(self, storage: Storage, kinds: Iterable[Kind]) -> None:
         self._storage = storage
         self._kinds = {kind.prefix: KindCache(kind) for kind in kinds}
+        self.kinds = tuple(held.kind for held in self._kinds.values())
         self.revision = 0
         self.loaded = asyncio.Event()
         self._advanced = asyncio.Event()
@@ -184,6 +186,10 @@ class Cache:
         except TimeoutError:
             return False
         return True
+
+    def counts(self) -> dict[str, int]:
+        """The number of objects of each kind, by "plural.group"."""
+        return {qualified(held.kind.plural, held.kind.group): len(held.entries) for held in self._kinds.values()}
 
     def close_watchers(self) -> None:
         for held in self._kinds.values():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from k8slab import daemon
+from k8slab.kube.api.admission import PLUGINS
 
 DESCRIPTION: Final = "Serves the Kubernetes API from objects kept in etcd."
 DEFAULT_RANGE: Final = "10.0.0.0/24"
@@ -67,6 +68,7 @@ def _declare(parser: daemon.FlagParser) -> None:
     parser.flag("service-account-signing-key-file", "the key that signs them; shared through etcd when not given")
     parser.flag("service-account-issuer", "who issues them", default=ISSUER)
     parser.flag("api-audiences", "for whom they are, separated by commas (default: the issuer)", default="")
+    parser.flag("disable-admission-plugins", "judges of new objects that do not judge, separated by commas")
     parser.flag("audit-log-path", "a file that gets a line for each request; - is standard output")
 
 
@@ -85,6 +87,10 @@ def _judge(parser: daemon.FlagParser, flags: argparse.Namespace) -> None:
         parser.error(f"--authorization-mode is {' or '.join(MODES)}, not {flags.authorization_mode!r}")
     if bool(flags.tls_cert_file) is not bool(flags.tls_private_key_file):
         parser.error("--tls-cert-file and --tls-private-key-file go together")
+    flags.disabled_plugins = _words(flags.disable_admission_plugins)
+    for plugin in flags.disabled_plugins:
+        if plugin not in PLUGINS:
+            parser.error(f"--disable-admission-plugins: {plugin!r} is none of {', '.join(PLUGINS)}")
     flags.audiences = _words(flags.api_audiences)
     flags.account_keys = [Path(one) for one in _words(flags.service_account_key_file)]
     flags.signing_key = Path(flags.service_account_signing_key_file) if flags.service_account_signing_key_file else None

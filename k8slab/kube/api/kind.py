@@ -92,7 +92,8 @@ def _no_problems(new: Object, old: Object | None) -> list[FieldProblem]:
 class Kind:
     """``default`` fills in what was left out; ``prepare(new, old)`` decides what a client may not set; ``validate(new,
     old)`` judges the outcome; ``grace(obj, asked)`` gives the seconds a deletion waits for the kubelet. What is not
-    ``stored`` is answered and forgotten. ``form`` names its type where that is not its kind's name."""
+    ``stored`` is answered and forgotten. ``form`` names its type where that is not its kind's name. A deletion that
+    does not say what becomes of the dependents leaves them, where the kind ``orphans_dependents``."""
 
     kind: str
     plural: str
@@ -121,6 +122,7 @@ class Kind:
     storage_name: str = ""
     stored: bool = True
     form: str = ""
+    orphans_dependents: bool = False
 
     @property
     def hub(self) -> Kind:

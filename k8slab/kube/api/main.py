@@ -27,14 +27,17 @@ def run(argv: Sequence[str]) -> int:
 
 async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
     """Serve until ``stop``; returns the exit code."""
+    from k8slab.kube.api.admission import Admission
     from k8slab.kube.api.allocation import Allocator
     from k8slab.kube.api.cache import Cache
     from k8slab.kube.api.discovery import Discovery
     from k8slab.kube.api.doors import open_doors
     from k8slab.kube.api.health import Health
     from k8slab.kube.api.kinds import KINDS
+    from k8slab.kube.api.known import Known
     from k8slab.kube.api.legacy.routes import Legacy
     from k8slab.kube.api.lists import Lister
+    from k8slab.kube.api.metrics import Metrics
     from k8slab.kube.api.openapi import OpenApi
     from k8slab.kube.api.registry import Registry
     from k8slab.kube.api.resources import Resources
@@ -42,8 +45,9 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
     from k8slab.kube.api.version import GIT_VERSION
 
     storage = _storage(flags)
-    cache = Cache(storage, (kind for kind in KINDS if kind.stored))
-    registry = Registry(storage, cache, Allocator(storage, flags.network))
+    cache = Cache(storage, (kind for kind in KINDS if kind.stored and kind.hub is kind))
+    admission = Admission(Known(storage, cache), flags.disabled_plugins)
+    registry = Registry(storage, cache, Allocator(storage, flags.network), admission)
     address = flags.advertise_address or (_own_address() if flags.host in ANY else flags.host)
     try:
         doors = open_doors(flags, storage, cache, address)
@@ -58,6 +62,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
         openapi=OpenApi(KINDS, GIT_VERSION),
         health=Health(storage, cache),
         tokens=doors.tokens,
+        metrics=Metrics(cache, KINDS),
     )
     loop = asyncio.get_running_loop()
     fronts, servers = [], []
@@ -67,7 +72,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
         log.info("serving on %s:%d%s", door.host, door.port, " with TLS" if door.tls else "")
         fronts.append(front)
         servers.append(server)
-    place = Place(address, flags.bound, str(flags.network[1]))
+    place = Place(address, flags.secure_bound or flags.bound, str(flags.network[1]))
     work = [
         asyncio.create_task(cache.run(), name="cache"),
         asyncio.create_task(keep(registry, place, doors.roles, ready=daemon.notify_ready), name="bootstrap"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import orjson
@@ -31,6 +31,7 @@ class Wanted:
     version: str = ""
 
 
+@lru_cache(maxsize=256)
 def accepted(header: str) -> Wanted:
     """The first form of the Accept header that we can make. Raises NotAcceptable when there is none."""
     if not header or header == JSON:

@@ -12,17 +12,26 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from k8slab.kube.api import errors, validation
+from k8slab.kube.api.admission import Admission
+from k8slab.kube.api.admission.quota import Quotas
 from k8slab.kube.api.allocation import Allocator, Claims
 from k8slab.kube.api.apply.managed import Track
 from k8slab.kube.api.cache import Cache
 from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.kind import Kind
+from k8slab.kube.api.kinds.limits import LIMIT_RANGE, RESOURCE_QUOTA
 from k8slab.kube.api.kinds.namespace import NAMESPACE
+from k8slab.kube.api.kinds.scheduling import PRIORITY_CLASS
 from k8slab.kube.api.kinds.service import SERVICE
 from k8slab.kube.api.meta import Object, dig, generated_name, new_uid, now
 from k8slab.kube.api.storage.base import Check, Record, Refused, Storage, Write
 
 TRIES: Final = 8
+PATIENCE: Final = 1.0
+# A quota that many use at once refuses most of them at first; one of them gets on each time.
+QUOTA_TRIES: Final = 256
+# What judgements about other objects are made by.
+JUDGED_BY: Final = frozenset({LIMIT_RANGE, PRIORITY_CLASS, RESOURCE_QUOTA})
 SYSTEM_FIELDS: Final = (
     "uid",
     "creationTimestamp",
@@ -44,10 +53,12 @@ class Outcome:
 
 
 class Registry:
-    def __init__(self, storage: Storage, cache: Cache, allocator: Allocator) -> None:
+    def __init__(self, storage: Storage, cache: Cache, allocator: Allocator, admission: Admission) -> None:
         self.storage = storage
         self.cache = cache
         self.allocator = allocator
+        self.admission = admission
+        self._quotas = Quotas(cache, cache.kinds)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Record:
         """The newest record, read from the storage. Raises NotFound."""
@@ -81,12 +92,12 @@ class Registry:
                 meta["name"] = generated_name(meta["generateName"])
             if attempt == 1:
                 kind.default(obj)
+                await self.admission.change(kind, namespace, obj)
                 if track is not None and (owners := track(None, obj)):
                     meta["managedFields"] = owners
                 kind.prepare(obj, None)
                 self._judge(kind, obj, None)
-                if kind.namespaced:
-                    await self._open_namespace(kind, namespace, meta["name"])
+                await self.admission.judge(kind, namespace, obj)
             claims = await self._claims(kind, obj, None, attempt)
             key, value = kind.key(namespace, meta["name"]), kind.encode(obj)
             if dry_run:
@@ -96,11 +107,12 @@ class Registry:
                 revision = await self.storage.commit(
                     (Check(key, 0), *claims.checks), (Write(key, value, kind.ttl), *claims.writes)
                 )
+                self._told(kind, claims, revision)
                 return Outcome(value, revision, created=True)
             except Refused as refused:
                 if refused.found.get(key) is not None and not (generated and attempt < TRIES):
                     raise errors.already_exists(kind.group, kind.plural, meta["name"]) from None
-                self._give_back(kind, obj, claims, refused, attempt)
+                await self._give_back(kind, obj, claims, refused, attempt)
 
     async def change(
         self,
@@ -150,19 +162,25 @@ class Registry:
                 revision = await self.storage.commit(
                     (Check(key, record.revision), *claims.checks), (write, *claims.writes)
                 )
+                self._told(kind, claims, revision)
                 return Outcome(value, revision, deleted=gone)
             except Refused as refused:
                 record, fresh = None, True
-                if not gone:
-                    self._give_back(kind, new, claims, refused, attempt)
+                await self._give_back(kind, None if gone else new, claims, refused, attempt)
         raise errors.conflict(kind.group, kind.plural, name, errors.MODIFIED)
 
     async def remove(self, kind: Kind, record: Record, obj: Object) -> int:
         """Take an object out of the storage as it is in the record. Raises Refused when it has changed meanwhile."""
         claims = await self._claims(kind, None, obj, 1)
-        return await self.storage.commit(
-            (Check(record.key, record.revision), *claims.checks), (Write(record.key, None), *claims.writes)
-        )
+        try:
+            revision = await self.storage.commit(
+                (Check(record.key, record.revision), *claims.checks), (Write(record.key, None), *claims.writes)
+            )
+        except Refused as refused:
+            await self._give_back(kind, None, claims, refused, 1)
+            raise
+        self._told(kind, claims, revision)
+        return revision
 
     def replacement(
         self, kind: Kind, old: Object, wanted: Object, *, status_only: bool = False, track: Track | None = None
@@ -209,36 +227,42 @@ class Registry:
         if problems:
             raise errors.invalid(kind.group, kind.kind, new["metadata"].get("name") or "", problems)
 
-    async def _open_namespace(self, kind: Kind, namespace: str, name: str) -> None:
-        """Raises unless the namespace is there and takes new objects."""
-        entry = self.cache.of(NAMESPACE).entries.get(NAMESPACE.key("", namespace))
-        if entry is not None:
-            found = entry.obj
-        else:
-            record = await self.get(NAMESPACE, "", namespace)
-            found = NAMESPACE.decode(record.value, record.revision)
-        if found["metadata"].get("deletionTimestamp"):
-            why = f"unable to create new content in namespace {namespace} because it is being terminated"
-            cause = {
-                "reason": "NamespaceTerminating",
-                "message": f"namespace {namespace} is being terminated",
-                "field": "metadata.namespace",
-            }
-            raise errors.forbidden(kind.group, kind.plural, name, why, causes=[cause])
-
     async def _free(self, kind: Kind, key: str, name: str) -> None:
         record, _ = await self.storage.get(key)
         if record is not None:
             raise errors.already_exists(kind.group, kind.plural, name)
 
     async def _claims(self, kind: Kind, new: Object | None, old: Object | None, attempt: int) -> Claims:
-        if kind is not SERVICE:
-            return Claims()
-        return await self.allocator.claims(new, old, attempt=attempt)
+        """What else the change's transaction must hold and write. Raises Forbidden for what exceeds a quota."""
+        claims = await self.allocator.claims(new, old, attempt=attempt) if kind is SERVICE else Claims()
+        if kind.namespaced and self.admission.has("ResourceQuota"):
+            meta = (new or old or {})["metadata"]
+            namespace, name = meta.get("namespace") or "", meta.get("name") or ""
+            await self.admission.known.up_to_date()
+            checks, writes = self._quotas.claims(kind.hub, namespace, name, _hub_form(kind, new), _hub_form(kind, old))
+            claims.checks += checks
+            claims.writes += writes
+            if kind is RESOURCE_QUOTA and new is not None and (old is None or new.get("spec") != old.get("spec")):
+                # It counts what was there before it.
+                _, current = await self.storage.get(RESOURCE_QUOTA.prefix)
+                await self.cache.wait_for(current, PATIENCE)
+                new["status"] = self._quotas.counted(new)["status"]
+        return claims
 
-    def _give_back(self, kind: Kind, obj: Object, claims: Claims, refused: Refused, attempt: int) -> None:
+    def _told(self, kind: Kind, claims: Claims, revision: int) -> None:
+        """Judgements look at what was written of these kinds."""
+        if kind in JUDGED_BY or any(write.key.startswith(RESOURCE_QUOTA.prefix) for write in claims.writes):
+            self.admission.known.wrote(revision)
+
+    async def _give_back(self, kind: Kind, obj: Object | None, claims: Claims, refused: Refused, attempt: int) -> None:
         """Forget what was chosen in vain, so that the next try chooses anew. Raises when that cannot help."""
-        if kind is not SERVICE:
+        quotas = [record for key, record in refused.found.items() if key.startswith(RESOURCE_QUOTA.prefix)]
+        if quotas:
+            # Somebody else has written a quota: what it is now must be known before it is counted again.
+            await self.cache.wait_for(max(record.revision if record else 0 for record in quotas), PATIENCE)
+            if attempt >= QUOTA_TRIES and obj is not None:
+                raise errors.conflict(kind.group, kind.plural, obj["metadata"].get("name") or "", errors.MODIFIED)
+        if kind is not SERVICE or obj is None:
             return
         failure = self.allocator.refusal(obj, claims, dict(refused.found))
         if failure is not None or attempt >= TRIES:
@@ -251,6 +275,12 @@ class Registry:
             for port in obj["spec"].get("ports") or ():
                 if str(port.get("nodePort")) == value:
                     port.pop("nodePort")
+
+
+def _hub_form(kind: Kind, obj: Object | None) -> Object | None:
+    if obj is None or kind.hub is kind:
+        return obj
+    return kind.hub.decode(kind.encode(obj), 0)
 
 
 def _owned(new: Object, old: Object, track: Track | None) -> Object:

@@ -167,7 +167,7 @@ class Resources:
         if media_of(request) == APPLY_PATCH:
             return await serve_apply(self, request, kind, asked, status_only=status_only)
         dry_run = is_dry_run(request.query, "PatchOptions")
-        apply_patch = await read_patch(request, kind.schema)
+        apply_patch = await self.read_patch(request, kind.schema)
         writer = writer_of(request, "PatchOptions", asked.subresource)
         warnings: list[str] = []
 
@@ -204,17 +204,17 @@ class Resources:
         deleted = Listing([Record("", one.value, one.revision) for one in outcomes], found.revision)
         return answers.listing(request, kind, deleted, {})
 
-
-async def read_patch(request: web.BaseRequest, form: str) -> Callable[[Object], Any]:
-    """The patch in the body, for an object of the type. Raises 400, and 415 for a kind of patch that is not served."""
-    media = media_of(request)
-    if media not in PATCHES:
-        raise errors.unsupported_media_type((*PATCHES, APPLY_PATCH))
-    patch = negotiation.read_object(await request.read(), negotiation.JSON)
-    if media == PATCHES[0]:
-        return lambda old: patches.json_patch(old, patch)
-    if not isinstance(patch, Mapping):
-        raise errors.bad_request("cannot restore struct from: a patch of this type is an object")
-    if media == PATCHES[1]:
-        return lambda old: patches.merge(old, patch)
-    return lambda old: strategic(old, patch, form)
+    @staticmethod
+    async def read_patch(request: web.BaseRequest, form: str) -> Callable[[Object], Any]:
+        """The patch in the body, for an object of the type. Raises 400, and 415 for one that is not served."""
+        media = media_of(request)
+        if media not in PATCHES:
+            raise errors.unsupported_media_type((*PATCHES, APPLY_PATCH))
+        patch = negotiation.read_object(await request.read(), negotiation.JSON)
+        if media == PATCHES[0]:
+            return lambda old: patches.json_patch(old, patch)
+        if not isinstance(patch, Mapping):
+            raise errors.bad_request("cannot restore struct from: a patch of this type is an object")
+        if media == PATCHES[1]:
+            return lambda old: patches.merge(old, patch)
+        return lambda old: strategic(old, patch, form)

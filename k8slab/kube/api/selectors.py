@@ -197,3 +197,31 @@ def _parse_fields(text: str, readers: Mapping[str, Callable[[Object], str]]) -> 
             raise bad_request(f"field label not supported: {label}")
         terms.append(FieldTerm(label, re.sub(r"\\([\\,=])", r"\1", value), operator != "!="))
     return terms
+
+
+_OPERATORS: Final = {"In": "in", "NotIn": "notin", "Exists": "exists", "DoesNotExist": "!"}
+
+
+def requirements_of(selector: Mapping[str, Any]) -> list[Requirement]:
+    """Those of a LabelSelector object; one that is empty selects everything."""
+    labels = selector.get("matchLabels") or {}
+    found = [Requirement(key, "in", frozenset((value,))) for key, value in labels.items()]
+    for term in selector.get("matchExpressions") or ():
+        operator = _OPERATORS.get(term.get("operator") or "", "exists")
+        found.append(Requirement(term.get("key") or "", operator, frozenset(term.get("values") or ())))
+    return sorted(found, key=lambda one: one.key)
+
+
+def shown_requirements(selector: Mapping[str, Any]) -> str:
+    """A LabelSelector object as clients write it: "app=web,tier in (a,b),!old"; "" for one that is empty."""
+    equal = set((selector.get("matchLabels") or {}).items())
+    return ",".join(_written(one, equal) for one in requirements_of(selector))
+
+
+def _written(one: Requirement, equal: set[tuple[str, str]]) -> str:
+    if one.operator in ("in", "notin"):
+        values = sorted(one.values)
+        if one.operator == "in" and len(values) == 1 and (one.key, values[0]) in equal:
+            return f"{one.key}={values[0]}"
+        return f"{one.key} {one.operator} ({','.join(values)})"
+    return one.key if one.operator == "exists" else f"!{one.key}"

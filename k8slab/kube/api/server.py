@@ -19,6 +19,8 @@ from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.health import ENDPOINTS, Health
 from k8slab.kube.api.legacy import routes as legacy
 from k8slab.kube.api.legacy.routes import Legacy
+from k8slab.kube.api.metrics import CONTENT_TYPE as METRICS_TYPE
+from k8slab.kube.api.metrics import Metrics, is_long
 from k8slab.kube.api.negotiation import LARGEST_BODY, accepted, compressed
 from k8slab.kube.api.openapi import V2_PROTOBUF, Document, OpenApi
 from k8slab.kube.api.requests import parse
@@ -33,7 +35,7 @@ CONFIGURATION: Final = "/.well-known/openid-configuration"
 KEY_SET: Final = "/openid/v1/jwks"
 PATHS: Final = (
     *(CONFIGURATION, "/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", KEY_SET),
-    *("/readyz", "/version"),
+    *("/metrics", "/readyz", "/version"),
 )
 
 
@@ -47,7 +49,9 @@ class ApiServer:
         openapi: OpenApi,
         health: Health,
         tokens: Tokens,
+        metrics: Metrics,
     ) -> None:
+        self._metrics = metrics
         self._legacy = legacy
         self._resources = resources
         self._discovery = discovery
@@ -59,11 +63,12 @@ class ApiServer:
         """Connections of one port."""
 
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            if gate.audit is None:
-                return await self._handle(request, gate)
-            event = gate.audit.received(request)
-            response = await self._handle(request, gate)
-            gate.audit.told(event, request, response.status)
+            event = gate.audit.received(request) if gate.audit is not None else None
+            with self._metrics.counted(request) as counted:
+                response = await self._handle(request, gate)
+                counted["code"] = response.status
+            if gate.audit is not None and event is not None:
+                gate.audit.told(event, request, response.status)
             return response
 
         return web.Server(handle, request_factory=_request, access_log=None, tcp_keepalive=True)
@@ -94,8 +99,12 @@ class ApiServer:
         path = request.path
         asked = parse(request) if path.startswith(("/api/", "/apis/")) else None
         if asked is not None:
-            await gate.enter(request, of_resource(request.method, asked, request.query))
-            return await self._resources.serve(request, asked)
+            wanted = of_resource(request.method, asked, request.query)
+            await gate.enter(request, wanted)
+            if not is_long(wanted):
+                return await self._resources.serve(request, asked)
+            with self._metrics.open_for_long(wanted):
+                return await self._resources.serve(request, asked)
         if path.startswith("/api/v1beta") and (old := legacy.parse(request)) is not None:
             await gate.enter(request, of_resource(request.method, old.asked, request.query))
             return await self._legacy.serve(request, old)
@@ -108,6 +117,8 @@ class ApiServer:
             return web.Response(body=VERSION, content_type=JSON_TYPE)
         if path.startswith("/openapi/"):
             return self._openapi_answer(request)
+        if path == "/metrics":
+            return web.Response(body=self._metrics.text(), headers={"Content-Type": METRICS_TYPE})
         if path == CONFIGURATION:
             place = f"{request.scheme}://{request.host}{KEY_SET}"
             return web.Response(body=orjson.dumps(self._tokens.discovery(place)), content_type=JSON_TYPE)

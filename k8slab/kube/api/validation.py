@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from k8slab.kube.api.errors import FieldProblem
-from k8slab.kube.api.meta import Object
+from k8slab.kube.api.meta import Object, parse_quantity
 
 _LABEL: Final = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 _LABEL_1035: Final = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?$")
@@ -97,7 +97,35 @@ def immutable(field: str, value: Any) -> FieldProblem:
     return invalid(field, value, "field is immutable")
 
 
+class Literal(str):
+    """A value that a message shows as it is written, such as a structure in Go's notation."""
+
+
+def go_map(values: Mapping[str, Any] | None) -> Literal:
+    inside = ", ".join(f'"{key}":"{value}"' for key, value in sorted((values or {}).items()))
+    return Literal(f"map[string]string{{{inside}}}" if values is not None else "map[string]string(nil)")
+
+
+def go_selector(selector: Mapping[str, Any]) -> Literal:
+    terms = selector.get("matchExpressions")
+    shown = "[]v1.LabelSelectorRequirement(nil)"
+    if terms:
+        each = (
+            f'v1.LabelSelectorRequirement{{Key:"{one.get("key") or ""}", Operator:"{one.get("operator") or ""}", '
+            f"Values:{go_strings(one.get('values'))}}}"
+            for one in terms
+        )
+        shown = f"[]v1.LabelSelectorRequirement{{{', '.join(each)}}}"
+    return Literal(f"v1.LabelSelector{{MatchLabels:{go_map(selector.get('matchLabels'))}, MatchExpressions:{shown}}}")
+
+
+def go_strings(values: Sequence[str] | None) -> Literal:
+    return Literal("[]string(nil)" if values is None else "[]string{" + ", ".join(f'"{one}"' for one in values) + "}")
+
+
 def _shown(value: Any) -> str:
+    if isinstance(value, Literal):
+        return str(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -107,6 +135,37 @@ def _shown(value: Any) -> str:
     if isinstance(value, Sequence):
         return "[" + ", ".join(map(_shown, value)) + "]"
     return "null" if value is None else str(value)
+
+
+def not_negative(field: str, value: int | None) -> list[FieldProblem]:
+    return [] if value is None or value >= 0 else [invalid(field, value, "must be greater than or equal to 0")]
+
+
+def quantity(field: str, value: Any, *, positive: bool = False) -> list[FieldProblem]:
+    amount = parse_quantity(value)
+    if amount is None:
+        rule = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+        return [invalid(field, value, rule)]
+    if positive and amount <= 0:
+        return [invalid(field, value, "must be greater than zero")]
+    return [] if amount >= 0 else [invalid(field, value, "must be greater than or equal to 0")]
+
+
+def selector(field: str, wanted: Mapping[str, Any]) -> list[FieldProblem]:
+    """A label selector's own form."""
+    found = labels(f"{field}.matchLabels", wanted.get("matchLabels"))
+    for index, term in enumerate(wanted.get("matchExpressions") or ()):
+        path = f"{field}.matchExpressions[{index}]"
+        key, operator, values = term.get("key") or "", term.get("operator") or "", term.get("values") or ()
+        if operator in ("In", "NotIn") and not values:
+            found.append(required(f"{path}.values", "must be specified when `operator` is 'In' or 'NotIn'"))
+        elif operator in ("Exists", "DoesNotExist") and values:
+            why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+            found.append(forbidden(f"{path}.values", why))
+        elif operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
+            found.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
+        found += [invalid(f"{path}.key", key, why) for why in qualified_name(key)]
+    return found
 
 
 def one_of(field: str, value: Any, supported: Iterable[str]) -> list[FieldProblem]:

@@ -16,6 +16,7 @@ from k8slab.kube.controllers.endpoints import EndpointsController
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.namespaces import NamespaceController
 from k8slab.kube.controllers.node_lifecycle import NodeLifecycle
+from k8slab.kube.controllers.service_accounts import ServiceAccountsController
 from k8slab.kube.durations import duration
 from k8slab.kube.events import EventRecorder
 
@@ -73,6 +74,7 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
         nodes = NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period)
         endpoints = EndpointsController(client, informers)
         namespaces = NamespaceController(client, informers)
+        accounts = ServiceAccountsController(client, informers)
         runner = web.AppRunner(_application(), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, flags.address, flags.port, reuse_address=True).start()
@@ -84,6 +86,7 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
                 ("nodes", nodes.run()),
                 ("endpoints", endpoints.run()),
                 ("namespaces", namespaces.run()),
+                ("accounts", accounts.run()),
             )
         ]
         daemon.notify_ready()

@@ -11,6 +11,7 @@ from http import HTTPStatus
 from typing import Final
 
 from k8slab.kube.streams.carrier import READ, Connection
+from k8slab.kube.streams.keepalive import watch_over
 
 CONNECT_SECONDS: Final = 10.0
 LARGEST_REFUSAL: Final = 64 * 1024
@@ -46,9 +47,11 @@ async def connect(host: str, port: int) -> Connection:
     """Raises Unreachable."""
     try:
         async with asyncio.timeout(CONNECT_SECONDS):
-            return Connection(*await asyncio.open_connection(host, port, limit=READ))
+            reader, writer = await asyncio.open_connection(host, port, limit=READ)
     except (OSError, TimeoutError) as trouble:
         raise Unreachable(dial_error(host, port, trouble)) from None
+    watch_over(writer.transport)
+    return Connection(reader, writer)
 
 
 async def connect_unix(path: str) -> Connection:

@@ -18,7 +18,7 @@ from k8slab.kube.streams.session import Sink
 from k8slab.kube.streams.spdy_front import PROTOCOL_HEADER, UPGRADE
 from k8slab.kube.streams.spdy_front import negotiate as negotiate_spdy
 from k8slab.kube.streams.takeover import switch, upgrade_of
-from k8slab.kube.streams.websocket_front import V4, V4_BASE64, Channels, close, negotiate, new_socket
+from k8slab.kube.streams.websocket_front import V4, V4_BASE64, Channels, close, negotiate, open_socket
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,7 @@ async def serve_forwarding(request: web.BaseRequest, ports: list[int], dial: Dia
         await _pairs(await switch(request, UPGRADE, {PROTOCOL_HEADER: protocol}), dial)
         return None
     protocol = negotiate(request, WEBSOCKETS)
-    socket = new_socket(protocol)
-    await socket.prepare(request)
+    socket = await open_socket(request, protocol)
     if protocol == TUNNEL:
         await _pairs(WebSocketTunnel(socket), dial)
     else:

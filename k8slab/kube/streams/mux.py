@@ -84,7 +84,7 @@ class Mux:
             try:
                 with contextlib.suppress(ConnectionError, TimeoutError):
                     async with asyncio.timeout(FAREWELL):
-                        await self._end(reading)
+                        await self._end()
             finally:
                 reading.cancel()
                 await asyncio.gather(reading, return_exceptions=True)
@@ -188,13 +188,10 @@ class Mux:
             while out := self._connection.take():
                 await self._carrier.write(out)
 
-    async def _end(self, reading: asyncio.Task[None]) -> None:
-        """Finish every stream, and give the peer a moment to take it all in and to go by itself."""
+    async def _end(self) -> None:
+        """Finish every stream, and say that there is nothing more."""
         for stream in list(self._streams.values()):
             stream.incoming.abandon()
             self._connection.send(stream.number, b"", fin=True)
-        if not reading.done():
-            await self._flush()
-            await self.gone.wait()
         self._connection.end(GoAway.OK)
         await self._flush()

@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
 from k8slab.kube.streams.carrier import READ, Connection
+from k8slab.kube.streams.keepalive import watch_over
 
 T = TypeVar("T")
 
@@ -52,6 +53,7 @@ def take(request: web.BaseRequest) -> Connection:
     protocol = _Protocol(reader, former)
     # What came behind the request's head, which the HTTP server has put aside.
     early: bytes = getattr(former, "_message_tail", b"")
+    watch_over(transport)
     transport.set_protocol(protocol)
     protocol.connection_made(transport)
     if not transport.is_reading():
@@ -71,6 +73,13 @@ async def switch(request: web.BaseRequest, protocol: str, headers: Mapping[str, 
     lines = [SWITCHING, "Connection: Upgrade", f"Upgrade: {protocol}", *(f"{k}: {v}" for k, v in headers.items())]
     await taken.write("\r\n".join([*lines, "", ""]).encode())
     return taken
+
+
+def break_off(request: web.BaseRequest) -> ConnectionResetError:
+    """For an answer that cannot be brought to its end: half of one must not look like a whole one."""
+    if request.transport is not None:
+        request.transport.close()
+    return ConnectionResetError("the answer broke off")
 
 
 async def while_there(request: web.BaseRequest, work: Awaitable[T]) -> T:

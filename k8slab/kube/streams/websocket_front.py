@@ -13,6 +13,7 @@ from typing import Final
 from aiohttp import WSMsgType, web
 
 from k8slab.kube.streams.carrier import FAREWELL
+from k8slab.kube.streams.keepalive import watch_over
 from k8slab.kube.streams.pipe import Pipe
 from k8slab.kube.streams.session import Outcome, Session, Sink, Source, Wish
 from k8slab.kube.streams.spdy_front import NoCommonProtocol
@@ -42,10 +43,13 @@ def negotiate(request: web.BaseRequest, served: Sequence[str]) -> str:
     )
 
 
-def new_socket(protocol: str) -> web.WebSocketResponse:
-    return web.WebSocketResponse(
-        protocols=(protocol,) if protocol else (), compress=False, max_msg_size=LARGEST_MESSAGE
-    )
+async def open_socket(request: web.BaseRequest, protocol: str) -> web.WebSocketResponse:
+    """Upgrade to a protocol that was negotiated. Raises aiohttp's HTTPBadRequest for what is no such handshake."""
+    protocols = (protocol,) if protocol else ()
+    socket = web.WebSocketResponse(protocols=protocols, compress=False, max_msg_size=LARGEST_MESSAGE)
+    await socket.prepare(request)
+    watch_over(request.transport)
+    return socket
 
 
 class Channels:
@@ -147,8 +151,7 @@ class _Session:
 async def websocket_session(request: web.BaseRequest, wish: Wish) -> AsyncIterator[Session | None]:
     """Upgrade. Raises NoCommonProtocol, or aiohttp's HTTPBadRequest for what is no WebSocket's handshake."""
     protocol = negotiate(request, COMMANDS)
-    socket = new_socket(protocol)
-    await socket.prepare(request)
+    socket = await open_socket(request, protocol)
     readable = [number for number, wished in ((STDIN, wish.stdin), (RESIZE, wish.tty)) if wished]
     channels = Channels(socket, protocol, readable)
     reading = asyncio.create_task(channels.read())

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-import uuid
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from k8slab.mesos.agent.checkpoint import Checkpoint
 from k8slab.mesos.agent.isolation import Isolation
-from k8slab.mesos.agent.launcher import Launcher, LaunchError, command_executor_info
+from k8slab.mesos.agent.launcher import Launcher, command_executor_info
+from k8slab.mesos.agent.launches import Launches
 from k8slab.mesos.agent.model import MAX_COMPLETED_FRAMEWORKS, Executor, Framework, Task
 from k8slab.mesos.agent.options import AgentOptions
-from k8slab.mesos.agent.paths import link_latest
+from k8slab.mesos.agent.paths import link_latest, suppressed
 from k8slab.mesos.agent.processes import kill_tree
-from k8slab.mesos.agent.statuses import completed, ends, lost_state, own_status, unknown_state
+from k8slab.mesos.agent.statuses import completed, ends, own_status, unknown_state
 from k8slab.mesos.agent.updates import StatusUpdates
 from k8slab.mesos.resources import Resources
 
@@ -53,7 +54,7 @@ class Agent:
         self.checkpointed_resources: list[dict[str, Any]] | None = checkpoint.read_resources()
         self.farewell: asyncio.Future[str] | None = None
         self._send = send
-        self._launches: set[asyncio.Task[None]] = set()
+        self.launches = Launches(self)
         self.updates = StatusUpdates(self._forward)
 
     @property
@@ -86,122 +87,24 @@ class Agent:
 
     def run_task(self, framework_info: dict[str, Any], info: dict[str, Any], role: str) -> None:
         executor_info = info.get("executor") or command_executor_info(info, framework_info["id"]["value"])
-        self._run(framework_info, executor_info, [info], role, is_command="executor" not in info)
+        self.launches.run(framework_info, executor_info, [info], role, is_command="executor" not in info)
 
     def run_task_group(
         self, framework_info: dict[str, Any], executor_info: dict[str, Any], group: dict[str, Any], role: str
     ) -> None:
-        self._run(framework_info, executor_info, group["tasks"], role, group=group)
+        self.launches.run(framework_info, executor_info, group["tasks"], role, group=group)
 
-    def _run(
+    def kill_task(
         self,
-        framework_info: dict[str, Any],
-        executor_info: dict[str, Any],
-        infos: list[dict[str, Any]],
-        role: str,
+        framework_id: str,
+        task_id: str,
+        kill_policy: Mapping[str, Any] | None,
         *,
-        group: dict[str, Any] | None = None,
-        is_command: bool = False,
+        partition_aware: bool = False,
     ) -> None:
-        framework_id = framework_info["id"]["value"]
-        framework = self.frameworks.get(framework_id)
-        if framework is None:
-            framework = self.frameworks[framework_id] = Framework(framework_info)
-            self.checkpoint.write_framework(self.agent_id, framework)
-        if framework.terminating:
-            log.info("tasks of framework %s dropped: it is shutting down", framework_id)
-            return
-        tasks = [
-            Task(
-                task_id=info["task_id"]["value"],
-                info=info,
-                role=role,
-                resources=Resources.from_json(info.get("resources", ())),
-                group=group,
-            )
-            for info in infos
-        ]
-        executor = framework.executors.get(executor_info["executor_id"]["value"])
-        executor = executor or self._new_executor(framework, executor_info, role, tasks, is_command=is_command)
-        for task in tasks:
-            executor.queued[task.task_id] = task
-            if framework.checkpoint:
-                self.checkpoint.write_task(self.agent_id, executor, task)
-        if executor.state in ("terminating", "terminated"):
-            for task in tasks:
-                state = lost_state(framework)
-                self.end_task(executor, task, state, "EXECUTOR_TERMINATED", "Executor is terminating")
-        elif executor.state == "running" and executor.stream is not None:
-            self.deliver(executor)
-
-    def _new_executor(
-        self, framework: Framework, info: dict[str, Any], role: str, tasks: list[Task], *, is_command: bool
-    ) -> Executor:
-        executor_id, container_id = info["executor_id"]["value"], str(uuid.uuid4())
-        executor = Executor(
-            framework_id=framework.framework_id,
-            executor_id=executor_id,
-            info={**info, "framework_id": {"value": framework.framework_id}},
-            role=role,
-            container_id=container_id,
-            directory=self.checkpoint.paths.sandbox(self.agent_id, framework.framework_id, executor_id, container_id),
-            resources=Resources.from_json(info.get("resources", ())),
-            is_command=is_command,
-            queued={task.task_id: task for task in tasks},
-        )
-        framework.executors[executor_id] = executor
-        self.checkpoint.write_executor(self.agent_id, executor)
-        self.checkpoint.prune_runs(self.agent_id, executor)
-        launch = asyncio.create_task(self._launch(framework, executor), name=f"launch {executor_id}")
-        self._launches.add(launch)
-        launch.add_done_callback(self._launches.discard)
-        return executor
-
-    async def _launch(self, framework: Framework, executor: Executor) -> None:
-        try:
-            executor.process = await self.launcher.launch(
-                framework,
-                executor,
-                agent_id=self.agent_id,
-                joins=lambda: self.isolation.admit(executor),
-                on_exit=lambda status: self.executor_exited(executor, status),
-            )
-        except LaunchError as error:
-            log.warning("%s: %s", executor.label, error)
-            executor.termination = ("CONTAINER_LAUNCH_FAILED", str(error))
-            self.executor_exited(executor, -1)
-            return
-        link_latest(executor.directory)
-        self.checkpoint.write_pid(self.agent_id, executor)
-        log.info("%s started as %d in %s", executor.label, executor.process.pid, executor.directory)
-        if executor.state == "terminating":
-            self.kill_executor(executor)
-        elif executor.state == "registering":
-            timeout = self.options.executor_registration_timeout
-            executor.timer = self._later(timeout, self._registration_timed_out, executor)
-
-    def _registration_timed_out(self, executor: Executor) -> None:
-        text = f"Executor did not register within {self.options.executor_registration_timeout:g}secs"
-        self.terminate(executor, "EXECUTOR_REGISTRATION_TIMEOUT", text)
-
-    def deliver(self, executor: Executor) -> None:
-        """Everything queued to its subscribed executor; those of a group in one event. The container grows before."""
-        queued = list(executor.queued.values())
-        executor.tasks |= executor.queued
-        executor.queued.clear()
-        self.isolation.resize(executor)
-        groups: list[dict[str, Any]] = []
-        for task in queued:
-            if task.group is None:
-                executor.send({"type": "LAUNCH", "launch": {"task": task.info}})
-            elif not any(task.group is known for known in groups):
-                groups.append(task.group)
-                executor.send({"type": "LAUNCH_GROUP", "launch_group": {"task_group": task.group}})
-
-    def kill_task(self, framework_id: str, task_id: str, kill_policy: Mapping[str, Any] | None) -> None:
         found = self.find_task(framework_id, task_id)
         if found is None:
-            self.tell_unknown(framework_id, task_id)
+            self.tell_unknown(framework_id, task_id, partition_aware=partition_aware)
             return
         executor, task = found
         if task_id in executor.queued:
@@ -209,7 +112,8 @@ class Agent:
             # A group is started whole or not at all.
             for other in [queued for queued in executor.queued.values() if queued is task or _together(queued, task)]:
                 self.end_task(executor, other, "TASK_KILLED", "TASK_KILLED_DURING_LAUNCH", text)
-            if not executor.live:
+            # One that was subscribed once and only lost its connection comes back, and may be given other tasks.
+            if executor.state == "registering" and not executor.live:
                 self.terminate(executor, "TASK_KILLED_DURING_LAUNCH", text)
             return
         event: dict[str, Any] = {"type": "KILL", "kill": {"task_id": {"value": task_id}}}
@@ -219,6 +123,18 @@ class Agent:
             executor.pending_kills[task_id] = event
         executor.send(event)
 
+    def cannot_run(self, framework_info: Mapping[str, Any], task_id: str, trouble: Exception) -> None:
+        """A task the agent failed over: it has an end all the same."""
+        framework_id = framework_info["id"]["value"]
+        text = f"The agent failed to start the task: {trouble!r}"
+        if (found := self.find_task(framework_id, task_id)) is not None:
+            self.end_task(*found, "TASK_FAILED", "CONTAINER_LAUNCH_FAILED", text)
+        else:
+            status = own_status(self.agent_id, task_id, "TASK_FAILED", "CONTAINER_LAUNCH_FAILED", text)
+            self.updates.add(framework_id, status, journal=None)
+        if (framework := self.frameworks.get(framework_id)) is not None:
+            self.forget_if_idle(framework)
+
     def find_task(self, framework_id: str, task_id: str) -> tuple[Executor, Task] | None:
         framework = self.frameworks.get(framework_id)
         for executor in framework.executors.values() if framework else ():
@@ -227,9 +143,9 @@ class Agent:
                 return executor, task
         return None
 
-    def tell_unknown(self, framework_id: str, task_id: str) -> None:
+    def tell_unknown(self, framework_id: str, task_id: str, *, partition_aware: bool) -> None:
         """The master asks for a task that is not here: say so, as an update it will have to be acknowledged for."""
-        state = unknown_state(self.frameworks.get(framework_id))
+        state = unknown_state(partition_aware=partition_aware)
         text = "Reconciliation: task unknown to the agent"
         status = own_status(self.agent_id, task_id, state, "RECONCILIATION", text)
         self.updates.add(framework_id, status, journal=None)
@@ -243,24 +159,45 @@ class Agent:
         task_id = status["task_id"]["value"]
         task = executor.tasks.get(task_id) or executor.queued.get(task_id)
         status = completed(status, executor, agent_id=self.agent_id, ip=self.launcher.options.ip)
-        framework = self.frameworks.get(executor.framework_id)
-        journal = None
-        if framework is not None and framework.checkpoint and task is not None:
-            journal = self.checkpoint.journal(self.agent_id, executor, task_id)
-        if task is not None and not task.terminal:
-            task.state = status["state"]
-            task.statuses.append(status)
-            if task.terminal:
-                executor.queued.pop(task_id, None)
-                executor.tasks[task_id] = task
-                self.isolation.resize(executor)
-        self.updates.add(executor.framework_id, status, journal=journal)
-        if status["source"] == "SOURCE_EXECUTOR":
+        own = status["source"] != "SOURCE_EXECUTOR"
+        if not executor.has_told(status) and not self._keep_update(executor, task, status, own=own):
+            # It is not confirmed: the executor comes back and repeats it.
+            executor.disconnect()
+            return
+        if not own:
             confirmed = {"task_id": status["task_id"], "uuid": status["uuid"]}
             executor.send({"type": "ACKNOWLEDGED", "acknowledged": confirmed})
 
+    def _keep_update(self, executor: Executor, task: Task | None, status: dict[str, Any], *, own: bool) -> bool:
+        """Whether it is kept. What the agent says itself is told even when it cannot be: nobody would repeat it."""
+        framework = self.frameworks.get(executor.framework_id)
+        kept = partial(self._take_over, executor, task, status)
+        try:
+            journal = None
+            if framework is not None and framework.checkpoint and task is not None:
+                journal = self.checkpoint.journal(self.agent_id, executor, task.task_id)
+            self.updates.add(executor.framework_id, status, journal=journal, kept=kept)
+        except OSError as trouble:
+            log.error("an update of task %s cannot be kept: %s", status["task_id"]["value"], trouble)
+            if not own:
+                return False
+            self.updates.add_unkept(executor.framework_id, status, kept=kept)
+        return True
+
+    def _take_over(self, executor: Executor, task: Task | None, status: dict[str, Any]) -> None:
+        if task is None or task.terminal:
+            return
+        task.take(status)
+        if task.terminal:
+            executor.queued.pop(task.task_id, None)
+            executor.tasks[task.task_id] = task
+            self.isolation.resize(executor)
+
     def end_task(self, executor: Executor, task: Task, state: str, reason: str, message: str) -> None:
-        self.update(executor, own_status(self.agent_id, task.task_id, state, reason, message))
+        status = own_status(self.agent_id, task.task_id, state, reason, message)
+        if executor.exceeded:
+            status["limitation"] = {"resources": executor.exceeded}
+        self.update(executor, status)
 
     def _forward(self, framework_id: str, status: dict[str, Any]) -> None:
         found = self.find_task(framework_id, status["task_id"]["value"])
@@ -280,7 +217,8 @@ class Agent:
         executor, task = found
         executor.tasks.pop(task_id, None)
         executor.completed_tasks.append(task)
-        self.checkpoint.forget_task(self.agent_id, executor, task_id)
+        with suppressed(f"what was written of task {task_id} stays"):
+            self.checkpoint.forget_task(self.agent_id, executor, task_id)
         if executor.state == "terminated":
             self._forget_if_done(executor)
 
@@ -294,11 +232,12 @@ class Agent:
 
     def end_overrun(self, executor: Executor) -> bool:
         """End it when the kernel has ended something of it for want of memory, whatever the executor makes of that."""
-        if executor.state == "terminated" or (text := self.isolation.overrun(executor)) is None:
+        if executor.state == "terminated" or (overrun := self.isolation.overrun(executor)) is None:
             return False
         if executor.state != "terminating":
-            log.warning("%s: %s", executor.label, text)
-            self.terminate(executor, "CONTAINER_LIMITATION_MEMORY", text)
+            log.warning("%s: %s", executor.label, overrun.message)
+            executor.exceeded = overrun.resources
+            self.terminate(executor, "CONTAINER_LIMITATION_MEMORY", overrun.message)
         return True
 
     def check_limits(self) -> None:
@@ -312,6 +251,8 @@ class Agent:
         if executor.process is not None:
             kill_tree(executor.process.pid)
             self.isolation.kill(executor)
+        elif executor.launch is not None:
+            executor.launch.cancel()
 
     def shutdown_executor(self, executor: Executor) -> None:
         """Ask it to end, and kill it after its grace period."""
@@ -322,22 +263,22 @@ class Agent:
         executor.send({"type": "SHUTDOWN"})
         given = executor.info.get("shutdown_grace_period", {}).get("nanoseconds")
         grace = self.options.executor_shutdown_grace_period if given is None else given / 1e9
-        executor.timer = self._later(grace if executor.stream is not None else 0.0, self.kill_executor, executor)
+        executor.timer = self.later(grace if executor.stream is not None else 0.0, self.kill_executor, executor)
 
     def shutdown_framework(self, framework_id: str) -> None:
+        # Of one that is not here there may still be updates: nobody is left to acknowledge them.
+        self.updates.forget_framework(framework_id)
         framework = self.frameworks.get(framework_id)
         if framework is None:
             return
         log.info("framework %s is shut down", framework_id)
         framework.terminating = True
-        self.updates.forget_framework(framework_id)
         for executor in list(framework.executors.values()):
             if executor.state == "terminated":
                 self._forget(executor)
             else:
                 self.shutdown_executor(executor)
-        if not framework.executors:
-            self._forget_framework(framework)
+        self.forget_if_idle(framework)
 
     def executor_exited(self, executor: Executor, status: int) -> None:
         """Its process ended (``status`` as from wait): so have its tasks."""
@@ -378,17 +319,29 @@ class Agent:
         if framework is None or framework.executors.get(executor.executor_id) is not executor:
             return
         # Not before: what the next agent finds ended it reads no more, unacknowledged updates and all.
-        self.checkpoint.write_end(self.agent_id, executor)
+        with suppressed(f"the end of {executor.label} cannot be written down"):
+            self.checkpoint.write_end(self.agent_id, executor)
         del framework.executors[executor.executor_id]
         framework.completed_executors.append(executor)
-        if framework.terminating and not framework.executors:
-            self._forget_framework(framework)
+        self.forget_if_idle(framework)
 
-    def _forget_framework(self, framework: Framework) -> None:
-        if self.frameworks.pop(framework.framework_id, None) is not None:
+    def know_framework(self, info: dict[str, Any]) -> Framework:
+        """The framework of this FrameworkInfo, with what it had here before if it was a completed one."""
+        framework_id = info["id"]["value"]
+        if (framework := self.frameworks.get(framework_id)) is not None:
+            return framework
+        framework = self.frameworks[framework_id] = Framework(info)
+        for before in [known for known in self.completed_frameworks if known.framework_id == framework_id]:
+            self.completed_frameworks.remove(before)
+            framework.completed_executors.extend(before.completed_executors)
+        return framework
+
+    def forget_if_idle(self, framework: Framework) -> None:
+        """One of which nothing runs here is a completed one, until it sends something new."""
+        if not framework.executors and self.frameworks.pop(framework.framework_id, None) is not None:
             self.completed_frameworks.append(framework)
 
-    def _later(self, seconds: float, callback: Callable[[Executor], None], executor: Executor) -> asyncio.TimerHandle:
+    def later(self, seconds: float, callback: Callable[[Executor], None], executor: Executor) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(seconds, callback, executor)
 
     def used(self) -> Resources:

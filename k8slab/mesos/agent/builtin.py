@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ SHUTDOWN_MARGIN_SECONDS = 0.5
 LAST_WORDS_SECONDS = 60.0
 
 
-class BuiltinExecutor:
+class BuiltinExecutor(ABC):
     """Subclasses fill ``_launch`` and ``_ended``; ``_runs`` are the tasks that have not ended."""
 
     def __init__(self, client: ExecutorClient) -> None:
@@ -79,11 +80,13 @@ class BuiltinExecutor:
         self._capabilities = frozenset(capability.get("type", "") for capability in known)
         self._container_id = (subscribed.get("container_id") or {}).get("value", "")
 
+    @abstractmethod
     async def _launch(self, tasks: list[dict[str, Any]], *, group: bool) -> None:
-        raise NotImplementedError
+        """Begin them; ``group``: they came together."""
 
+    @abstractmethod
     async def _ended(self, run: TaskRun) -> None:
-        raise NotImplementedError
+        """Its last state has been told, and it is out of ``_runs``."""
 
     def _work(self, work: Coroutine[Any, Any, None]) -> None:
         working = asyncio.create_task(work)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from k8slab.mesos.agent.model import Executor, Framework, Task
-from k8slab.mesos.agent.paths import Paths, folders, link_latest, read_json, write_json
+from k8slab.mesos.agent.paths import Paths, ended_runs, folders, link_latest, read_json, write_json, write_whole
 from k8slab.mesos.agent.processes import start_time
 from k8slab.mesos.resources import Resources
 
@@ -44,14 +44,14 @@ class Checkpoint:
 
     def write_agent(self, info: dict[str, Any]) -> None:
         home = self.paths.agent(info["id"]["value"])
-        write_json(home / "slave.info", info)
+        write_json(home / "slave.info", info, durable=True)
         link_latest(home)
 
     def forget_agent(self) -> None:
         self.paths.latest_agent.unlink(missing_ok=True)
 
     def write_resources(self, resources: list[dict[str, Any]]) -> None:
-        write_json(self.paths.resources, resources)
+        write_json(self.paths.resources, resources, durable=True)
 
     def read_resources(self) -> list[dict[str, Any]] | None:
         found: list[dict[str, Any]] | None = read_json(self.paths.resources)
@@ -63,8 +63,8 @@ class Checkpoint:
             before = self.paths.boot_id.read_text().strip()
         except FileNotFoundError:
             before = boot_id
-        self.paths.meta.mkdir(parents=True, exist_ok=True)
-        self.paths.boot_id.write_text(boot_id)
+        if not self.paths.boot_id.exists() or before != boot_id:
+            write_whole(self.paths.boot_id, boot_id.encode(), durable=True)
         return before == boot_id
 
     def write_framework(self, agent_id: str, framework: Framework) -> None:
@@ -84,6 +84,10 @@ class Checkpoint:
             pid = executor.process.pid
             write_json(self._run(agent_id, executor) / "pids" / "forked.pid", {"pid": pid, "start": start_time(pid)})
 
+    def forget_run(self, agent_id: str, executor: Executor) -> None:
+        """One that never came to be: what was written of it is taken back."""
+        shutil.rmtree(self._run(agent_id, executor), ignore_errors=True)
+
     def write_end(self, agent_id: str, executor: Executor) -> None:
         """Nothing of this run is left to be done: its process ended and its updates are acknowledged."""
         run = self._run(agent_id, executor)
@@ -93,12 +97,7 @@ class Checkpoint:
     def prune_runs(self, agent_id: str, executor: Executor) -> None:
         """Of an executor that is started again and again only the last runs stay, with their sandboxes."""
         runs = self._run(agent_id, executor).parent
-        ended = [
-            (mark.stat().st_mtime_ns, mark.parent)
-            for mark in runs.glob("*/executor.sentinel")
-            if mark.parent.name != "latest"
-        ]
-        for _, run in sorted(ended)[:-KEPT_RUNS]:
+        for _, run in sorted(ended_runs(runs, "*"))[:-KEPT_RUNS]:
             sandbox = self.paths.sandbox(agent_id, executor.framework_id, executor.executor_id, run.name)
             for folder in (sandbox, run):
                 shutil.rmtree(folder, ignore_errors=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from k8slab.mesos.agent.builtin import BuiltinExecutor, start
 from k8slab.mesos.agent.fetching import fetch
-from k8slab.mesos.agent.paths import make_sandbox
+from k8slab.mesos.agent.paths import make_sandbox, make_shared_sandbox
 from k8slab.mesos.agent.payload import ProcessPayload, inherited
 from k8slab.mesos.agent.task_run import TaskRun
 from k8slab.mesos.client.executor import ExecutorClient
@@ -83,14 +83,16 @@ class DefaultExecutor(BuiltinExecutor):
 
 def make_nested_sandbox(sandbox: Path, directory: Path, *, task_id: str, user: str | None) -> None:
     """``containers/<container>`` and ``tasks/<task>``, which points to it. Raises OSError."""
+    for parent in (sandbox / "containers", sandbox / "tasks"):
+        make_shared_sandbox(parent)
     try:
         make_sandbox(directory, user)
     except KeyError as error:
         raise OSError(f"Failed to get user information for '{user}'") from error
-    for parent in (sandbox / "containers", sandbox / "tasks"):
-        parent.mkdir(exist_ok=True)
-        parent.chmod(0o755)
-    (sandbox / "tasks" / task_id).symlink_to(Path("..", "containers", directory.name))
+    link = sandbox / "tasks" / task_id
+    # A task that has ended may have left its name to another.
+    link.unlink(missing_ok=True)
+    link.symlink_to(Path("..", "containers", directory.name))
 
 
 def main() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from k8slab.mesos.agent.docker_cleaner import ENGINE_ERRORS, NOT_FOUND, SANDBOX_LABEL
+from k8slab.mesos.agent.docker_cleaner import ENGINE_ERRORS, NOT_FOUND, SANDBOX_LABEL, patiently
 from k8slab.mesos.agent.docker_spec import entry, specification
 from k8slab.mesos.agent.payload import variables
 
+FOR_EVER = aiohttp.ClientTimeout(total=None)
 LOG_HEADER = 8
 LONGEST_LOG_TAIL_SECONDS = 5.0
 
@@ -90,16 +92,26 @@ class DockerPayload:
         self._logging = asyncio.create_task(self._follow())
 
     async def wait(self) -> int:
-        status = int((await self._container.wait(timeout=aiohttp.ClientTimeout(total=None)))["StatusCode"])
+        try:
+            status = await patiently(self._status, what="waiting")
+        except aiodocker.DockerError as error:
+            raise OSError(f"Container lost: {error.message}") from error
         if self._logging is not None:
             await asyncio.wait({self._logging}, timeout=LONGEST_LOG_TAIL_SECONDS)
             self._logging.cancel()
         return status
 
+    async def _status(self) -> int:
+        """Raises OSError when the engine goes away meanwhile."""
+        try:
+            return int((await self._container.wait(timeout=FOR_EVER))["StatusCode"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise OSError("the answer was cut off") from error
+
     async def signal(self, number: int) -> None:
         try:
-            await self._container.kill(signal=str(int(number)))
-        except ENGINE_ERRORS as error:
+            await patiently(lambda: self._container.kill(signal=str(int(number))), what=f"signal {number}")
+        except aiodocker.DockerError as error:
             print(f"signal {number}: {error}", file=sys.stderr, flush=True)
 
     async def run_beside(self, command: Mapping[str, Any]) -> int:
@@ -115,13 +127,28 @@ class DockerPayload:
             raise OSError(str(error)) from error
 
     async def _follow(self) -> None:
+        """To its end, from where it was cut off when the engine has been away."""
+        since = 0.0
+
+        async def follow() -> None:
+            nonlocal since
+            try:
+                await self._copy_log(since)
+            finally:
+                since = time.time()
+
+        try:
+            await patiently(follow, what="its log")
+        except (aiodocker.DockerError, aiohttp.ClientResponseError) as error:
+            print(f"its log: {error}", file=sys.stderr, flush=True)
+
+    async def _copy_log(self, since: float) -> None:
         """The engine's log as it comes: pieces with a header that says which output and how long."""
         docker = self._docker
         outputs: dict[int, BinaryIO] = {1: sys.stdout.buffer, 2: sys.stderr.buffer}
         url = URL(f"{docker.docker_host}/{docker.api_version}/containers/{self._options.container}/logs")
-        parameters = {"stdout": "1", "stderr": "1", "follow": "1"}
-        timeout = aiohttp.ClientTimeout(total=None)
-        async with docker.session.get(url, params=parameters, timeout=timeout) as response:
+        parameters = {"stdout": "1", "stderr": "1", "follow": "1", "since": f"{since:.9f}"}
+        async with docker.session.get(url, params=parameters, timeout=FOR_EVER, raise_for_status=True) as response:
             content = response.content
             while True:
                 try:

@@ -66,11 +66,8 @@ class ExecutorApi:
             self._attach(executor, stream, subscribe)
         beating = asyncio.create_task(_beat(stream))
         try:
-            await stream.pump(response)
-            await response.write_eof()
-        except (ConnectionError, asyncio.CancelledError):
-            # The executor went away; whether it also ended is for its process to tell.
-            stream.close()
+            # Should the executor go away, whether it also ended is for its process to tell.
+            await stream.serve(response)
         finally:
             beating.cancel()
             if executor.stream is stream:
@@ -103,7 +100,7 @@ class ExecutorApi:
             if task.state == "TASK_STAGING" and task.task_id not in has:
                 state = lost_state(agent.frameworks.get(executor.framework_id))
                 agent.end_task(executor, task, state, "AGENT_RESTARTED", "Task launched during agent restart")
-        agent.deliver(executor)
+        agent.launches.deliver(executor)
         for task_id, event in executor.pending_kills.items():
             if task_id in executor.tasks and not executor.tasks[task_id].terminal:
                 executor.send(event)

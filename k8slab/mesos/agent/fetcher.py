@@ -128,8 +128,10 @@ def main() -> int:
     for item in info["items"]:
         try:
             fetch(item, Path(info["directory"]))
-        except (OSError, ValueError) as error:
-            print(f"Failed to fetch '{item['value']}': {error}")
+        except Exception as error:
+            # Whatever servers and archives make a library raise: here it ends, told with the URI it is about.
+            told = str(error) if isinstance(error, (OSError, ValueError)) else f"{type(error).__name__}: {error}"
+            print(f"Failed to fetch '{item['value']}': {told}")
             return 1
     return 0
 

@@ -7,7 +7,9 @@ import contextlib
 import itertools
 import logging
 import os
+import pwd
 import shutil
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +21,7 @@ import orjson
 
 from k8slab.mesos.agent import programs
 from k8slab.mesos.agent.paths import make_sandbox
-from k8slab.mesos.agent.processes import identity
+from k8slab.mesos.agent.processes import identity, open_output
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +50,16 @@ class FetcherCache:
         self._numbers = itertools.count(1)
         shutil.rmtree(directory, ignore_errors=True)
 
+    @property
+    def known(self) -> int:
+        """How many files are there or on their way."""
+        return len(self._entries)
+
     @contextlib.asynccontextmanager
     async def holding(self, uri: str, *, user: str | None) -> AsyncIterator[Path]:
-        """The file, downloaded when it is not there. Raises OSError."""
-        home = self._directory / (user or "agent")
+        """The file, downloaded when it is not there. Raises OSError, KeyError when there is no such ``user``."""
+        # Not any text that came as the name of a user: it becomes a folder, which may be made with root's rights.
+        home = self._directory / (pwd.getpwnam(user).pw_name if user else "agent")
         name = Path(unquote(urlsplit(uri).path)).name
         key = (user or "", uri)
         entry = self._entries.setdefault(key, Entry(home / f"c{next(self._numbers)}-{name}"))
@@ -67,6 +75,8 @@ class FetcherCache:
             yield entry.path
         finally:
             entry.users -= 1
+            if not entry.users and not entry.path.exists():
+                del self._entries[key]
             self._make_room()
 
     def _make_room(self) -> None:
@@ -100,27 +110,32 @@ async def run_fetcher(items: list[Item], directory: Path, *, user: str | None, l
     with contextlib.ExitStack() as files:
         log_file: Any = asyncio.subprocess.DEVNULL
         if log_to is not None:
-            log_file = files.enter_context(log_to.open("ab"))
-            if who:
-                os.chown(log_file.fileno(), who[0], who[1])
-        process = await asyncio.create_subprocess_exec(
-            *programs.argv("fetcher"),
-            env={**kept, "MESOS_FETCHER_INFO": info},
-            cwd=directory,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=log_file,
-            start_new_session=True,
-            # Not user= and group=, which uvloop does not know.
-            preexec_fn=(lambda: _become(*who)) if who else None,
-        )
+            log_file = files.enter_context(open_output(log_to, who))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *programs.argv("fetcher"),
+                env={**kept, "MESOS_FETCHER_INFO": info},
+                cwd=directory,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log_file,
+                start_new_session=True,
+                # Not user= and group=, which uvloop does not know.
+                preexec_fn=(lambda: _become(*who)) if who else None,
+            )
+        except subprocess.SubprocessError as error:
+            # All that is told of a failure in preexec_fn.
+            raise OSError(f"cannot become user '{user}'") from error
     try:
         reason, _ = await process.communicate()
     except asyncio.CancelledError:
         process.kill()
+        await process.wait()
         raise
     if process.returncode != 0:
-        raise OSError(reason.decode(errors="replace").strip() or f"the fetcher ended with {process.returncode}")
+        wanted = " or ".join(f"'{item['value']}'" for item in items)
+        silent = f"Failed to fetch {wanted}: the fetcher ended with status {process.returncode}"
+        raise OSError(reason.decode(errors="replace").strip() or silent)
 
 
 def _become(user: int, group: int, groups: Sequence[int]) -> None:

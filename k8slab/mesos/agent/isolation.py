@@ -6,12 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from k8slab.mesos.agent.cgroups import MIB, Cgroups, CgroupsUnavailable
 from k8slab.mesos.agent.model import Executor
-from k8slab.mesos.agent.processes import tree, used_by
+from k8slab.mesos.agent.processes import ProcessTable
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,14 @@ KNOWN = frozenset(("posix/cpu", "posix/mem", "filesystem/posix", "cgroups/cpu", 
 BUILTIN_ALLOWANCE = 32 * MIB
 REMOVAL_SECONDS = 10.0
 REMOVAL_INTERVAL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Overrun:
+    """``resources``: as JSON, what had come to be used of what there was too little of."""
+
+    message: str
+    resources: list[dict[str, Any]]
 
 
 class Isolation:
@@ -66,13 +75,16 @@ class Isolation:
         except OSError as error:
             log.warning("%s keeps its limits: %s", executor.label, error)
 
-    def overrun(self, executor: Executor) -> str | None:
+    def overrun(self, executor: Executor) -> Overrun | None:
         """What to say when the kernel ended something of it for want of memory."""
         if self._cgroups is None or not self._cgroups.out_of_memory(executor.container_id):
             return None
         usage, peak = self._cgroups.usage(executor.container_id), self._cgroups.peak(executor.container_id)
         text = f"Memory limit exceeded: Requested: {_megabytes(usage.memory_limit)}"
-        return f"{text} Maximum Used: {_megabytes(peak)}" if peak is not None else text
+        if peak is not None:
+            text = f"{text} Maximum Used: {_megabytes(peak)}"
+        used = peak or usage.memory_limit or 0
+        return Overrun(text, [{"name": "mem", "type": "SCALAR", "scalar": {"value": used // MIB}, "role": "*"}])
 
     def kill(self, executor: Executor) -> None:
         if self._cgroups is not None:
@@ -103,7 +115,7 @@ class Isolation:
             for container_id in self._cgroups.containers() - set(known):
                 self.release(container_id)
 
-    def statistics(self, executor: Executor) -> dict[str, Any]:
+    def statistics(self, executor: Executor, table: ProcessTable) -> dict[str, Any]:
         """As ``/monitor/statistics`` shows them: seconds of processors, bytes of memory."""
         allocated = executor.allocated
         shown: dict[str, Any] = {
@@ -113,8 +125,8 @@ class Isolation:
         }
         if executor.process is None or executor.state == "terminated":
             return shown
-        members = tree(executor.process.pid)
-        used = used_by(members)
+        members = table.tree(executor.process.pid)
+        used = table.used_by(members)
         shown |= {
             "processes": len(members),
             "threads": used.threads,

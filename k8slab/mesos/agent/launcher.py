@@ -11,7 +11,7 @@ from k8slab.mesos.agent import programs
 from k8slab.mesos.agent.docker_cleaner import DockerCleaner
 from k8slab.mesos.agent.fetching import FetcherCache, fetch
 from k8slab.mesos.agent.model import Executor, Framework
-from k8slab.mesos.agent.paths import make_sandbox
+from k8slab.mesos.agent.paths import make_sandbox, make_shared_sandbox
 from k8slab.mesos.agent.payload import command_line, variables
 from k8slab.mesos.agent.processes import Process
 from k8slab.mesos.durations import format_duration
@@ -87,7 +87,10 @@ class Launcher:
         self._check_container(executor)
         user = (command.get("user") or framework.info.get("user")) if self.options.switch_user else None
         try:
-            make_sandbox(executor.directory, user)
+            if executor.is_default:
+                make_shared_sandbox(executor.directory)
+            else:
+                make_sandbox(executor.directory, user)
             await fetch(command.get("uris", ()), executor.directory, user=user, cache=self._cache)
             executable, argv = self._command(executor, command, user=user)
             return Process.start(
@@ -140,10 +143,15 @@ class Launcher:
         if self._docker is not None and executor.in_docker:
             self._docker.remove(executor.docker_name)
 
-    async def end_strays(self, work_dir: Path, executors: Sequence[Executor]) -> None:
+    def end_strays(self, work_dir: Path, executors: Sequence[Executor]) -> None:
         """At the start: containers in the engine that none of these executors stands for."""
         if self._docker is not None:
-            await self._docker.end_strays(work_dir, {executor.docker_name for executor in executors})
+            self._docker.end_strays(work_dir, {executor.docker_name for executor in executors})
+
+    async def end_all(self, work_dir: Path) -> None:
+        """When no agent is to come back here. Raises OSError when the engine cannot be asked."""
+        if self._docker is not None:
+            await self._docker.remove_all(work_dir)
 
     async def close(self) -> None:
         if self._docker is not None:

@@ -32,17 +32,20 @@ from k8slab.mesos.agent.paths import Paths
 from k8slab.mesos.agent.processes import kill_tree
 from k8slab.mesos.agent.recovery import Incompatible, await_executors, check_compatible, recover
 from k8slab.mesos.attributes import parse_attributes
+from k8slab.mesos.authentication import Authentication, Realm
 from k8slab.mesos.builtin_routes import add_builtin_routes
 from k8slab.mesos.client.detector import MasterDetector
 from k8slab.mesos.durations import parse_bytes
 from k8slab.mesos.files import Files
-from k8slab.mesos.flags import Flags, host_address
+from k8slab.mesos.flags import Flags, host_address, http_authentication
 from k8slab.mesos.http import Routes, json_answer, serve
+from k8slab.mesos.log_file import LOG_FLAGS, log_as_told, served_log
 from k8slab.mesos.log_level import LogLevel
 from k8slab.mesos.resources import Resources
 
 log = logging.getLogger("mesos-slave")
 
+PROGRAM = "mesos-slave"
 DEFAULT_PORTS = "ports:[31000-32000]"
 
 FLAGS: dict[str, tuple[str | None, str]] = {
@@ -78,16 +81,22 @@ FLAGS: dict[str, tuple[str | None, str]] = {
     "disk_watch_interval": ("1mins", "how often the disk is looked at"),
     "fetcher_cache_size": ("2GB", "how much of what was fetched is kept"),
     "launcher": ("posix", "accepted"),
-    "log_dir": (None, "accepted; this agent logs to stderr, its supervisor keeps the files"),
+    **LOG_FLAGS,
     "logging_level": ("INFO", "INFO, WARNING or ERROR"),
+    "http_credentials": (None, "file of principals and secrets, as JSON or one pair a line"),
+    "authenticate_http_readonly": ("false", "whether routes that only show ask who is calling"),
+    "authenticate_http_readwrite": ("false", "whether the operator API and what changes anything ask who is calling"),
+    "http_authenticators": ("basic", "only basic"),
 }
 LIMITS_SECONDS = 1.0
 LONGEST_REREGISTRATION_SECONDS = 15.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = Flags.parse("mesos-slave", FLAGS, sys.argv[1:] if argv is None else argv)
+    argv = sys.argv[1:] if argv is None else argv
+    flags = Flags.parse(PROGRAM, FLAGS, argv, paths={"http_credentials"})
     daemon.configure_logging()
+    log_as_told(flags, PROGRAM)
     logging.getLogger("kazoo").setLevel(logging.WARNING)
     work_dir = Path(flags.required("work_dir")).absolute()
     flags.read("master", _master)
@@ -127,6 +136,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         cache=cache,
         docker=docker,
     )
+    authentication = http_authentication(
+        flags, "mesos-agent", credentials="http_credentials", realms=(Realm.READONLY, Realm.READWRITE)
+    )
     info: dict[str, Any] = {
         "hostname": flags.text("hostname") or ip,
         "port": port,
@@ -142,7 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         executor_shutdown_grace_period=flags.seconds("executor_shutdown_grace_period"),
         flags=flags.shown(),
     )
-    return daemon.run(lambda stop: _serve(flags, work_dir, info, options, launcher, isolation, stop))
+    return daemon.run(lambda stop: _serve(flags, work_dir, info, options, launcher, isolation, authentication, stop))
 
 
 async def _serve(
@@ -152,6 +164,7 @@ async def _serve(
     options: AgentOptions,
     launcher: Launcher,
     isolation: Isolation,
+    authentication: Authentication,
     stop: asyncio.Event,
 ) -> int:
     """Serve until told to stop. Executors are left alone: those of checkpointing frameworks wait for the next agent."""
@@ -187,11 +200,17 @@ async def _serve(
         for executor in alive:
             if executor.process is not None:
                 kill_tree(executor.process.pid)
+        try:
+            await launcher.end_all(work_dir)
+        except OSError as error:
+            print(f"mesos-slave: containers may be left in the engine: {error}", file=sys.stderr)
+            return 1
         checkpoint.forget_agent()
         return 0
     executor_api = ExecutorApi(agent)
     executor_api.recovering = False
-    runner = await serve(_routes(agent, link, executor_api), host=launcher.options.ip, port=launcher.options.port)
+    table = _routes(agent, link, executor_api, authentication)
+    runner = await serve(table, host=launcher.options.ip, port=launcher.options.port)
     log.info("agent serves at http://%s:%d", launcher.options.ip, launcher.options.port)
     collector = SandboxCollector(
         checkpoint.paths,
@@ -223,7 +242,7 @@ async def _serve(
 async def _run(agent: Agent, link: MasterLink, alive: list[Any], collector: SandboxCollector) -> None:
     executors = [executor for framework in agent.frameworks.values() for executor in framework.executors.values()]
     agent.isolation.release_unknown(executor.container_id for executor in executors)
-    await agent.launcher.end_strays(agent.checkpoint.paths.work_dir, executors)
+    agent.launcher.end_strays(agent.checkpoint.paths.work_dir, executors)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_watch_limits(agent))
         tasks.create_task(collector.run(agent))
@@ -237,14 +256,14 @@ async def _watch_limits(agent: Agent) -> None:
         agent.check_limits()
 
 
-def _routes(agent: Agent, link: MasterLink, executor_api: ExecutorApi) -> Routes:
-    table = Routes("slave(1)")
+def _routes(agent: Agent, link: MasterLink, executor_api: ExecutorApi, authentication: Authentication) -> Routes:
+    table = Routes("slave(1)", authentication)
 
-    def show(path: str, view: Any) -> None:
+    def show(path: str, view: Any, *, realm: Realm | None = Realm.READONLY) -> None:
         async def handler(request: web.Request) -> web.Response:
             return json_answer(request, view())
 
-        table.add(path, handler)
+        table.add(path, handler, realm=realm)
 
     async def health(_request: web.Request) -> web.Response:
         return web.Response()
@@ -256,25 +275,27 @@ def _routes(agent: Agent, link: MasterLink, executor_api: ExecutorApi) -> Routes
     log_level.add_to(table)
     add_builtin_routes(table, "slave(1)")
     operator_api = OperatorApi(agent, files, log_level, registered=lambda: link.registered)
-    table.add("/api/v1", operator_api)
-    table.add("/api/v1/operator", operator_api)
+    table.add("/api/v1", operator_api, realm=Realm.READWRITE)
+    table.add("/api/v1/operator", operator_api, realm=Realm.READWRITE)
     show("/state", lambda: views.state(agent, master=link.master))
     show("/state.json", lambda: views.state(agent, master=link.master))
     show("/containers", lambda: views.containers(agent))
     show("/monitor/statistics", lambda: views.statistics(agent))
     show("/monitor/statistics.json", lambda: views.statistics(agent))
-    show("/version", views.version)
+    show("/version", views.version, realm=None)
     show("/flags", lambda: {"flags": dict(agent.options.flags)})
     show("/metrics/snapshot", lambda: views.metrics(agent, registered=link.registered))
     return table
 
 
 def _files(agent: Agent) -> Files:
-    """Sandboxes, by their path on this machine and by the names of their executors."""
+    """Sandboxes, by their path on this machine and by the names of their executors; the agent's log."""
     files = Files()
     sandboxes = agent.checkpoint.paths.work_dir / "slaves"
     files.attach(str(sandboxes), sandboxes)
     files.attach("/frameworks", sandboxes / "latest" / "frameworks")
+    if (written := served_log(agent.options.flags, PROGRAM)) is not None:
+        files.attach("/slave/log", written)
     return files
 
 

@@ -153,9 +153,18 @@ class MasterLink:
                     agent.updates.resume()
                     self._on_registered()
                 elif (handler := handlers.get(event["type"])) is not None:
-                    handler(event)
+                    self._carry_out(handler, event, agent)
                 else:
                     log.warning("event %s of the master is not known here", event["type"])
+
+    def _carry_out(self, handler: Callable[[dict[str, Any]], None], event: dict[str, Any], agent: Agent) -> None:
+        """What fails for one event is no trouble of the link, nor of the other tasks here."""
+        try:
+            handler(event)
+        except Exception as trouble:
+            log.exception("%s could not be carried out: %s", event["type"], event)
+            for task_id in _launched(event):
+                agent.cannot_run(event["framework_info"], task_id, trouble)
 
     def _handlers(self, agent: Agent) -> dict[str, Callable[[dict[str, Any]], None]]:
         def executor_do(event: dict[str, Any], action: Callable[[Any], None]) -> None:
@@ -167,7 +176,7 @@ class MasterLink:
         def reconcile(event: dict[str, Any]) -> None:
             framework_id, task_id = event["framework_id"]["value"], event["task_id"]["value"]
             if agent.find_task(framework_id, task_id) is None:
-                agent.tell_unknown(framework_id, task_id)
+                agent.tell_unknown(framework_id, task_id, partition_aware=event.get("partition_aware", False))
 
         return {
             "PING": lambda event: self.send({"type": "PONG"}),
@@ -176,7 +185,10 @@ class MasterLink:
                 event["framework_info"], event["executor"], event["task_group"], event["role"]
             ),
             "KILL_TASK": lambda event: agent.kill_task(
-                event["framework_id"]["value"], event["task_id"]["value"], event.get("kill_policy")
+                event["framework_id"]["value"],
+                event["task_id"]["value"],
+                event.get("kill_policy"),
+                partition_aware=event.get("partition_aware", False),
             ),
             "ACKNOWLEDGE": lambda event: agent.acknowledge(
                 event["framework_id"]["value"], event["task_id"]["value"], event["uuid"]
@@ -190,6 +202,18 @@ class MasterLink:
             "SHUTDOWN_EXECUTOR": lambda event: executor_do(event, agent.shutdown_executor),
             "SHUTDOWN_FRAMEWORK": lambda event: agent.shutdown_framework(event["framework_id"]["value"]),
         }
+
+
+def _launched(event: Mapping[str, Any]) -> list[str]:
+    """The ids of the tasks that this event should have started, as far as it names any."""
+    match event:
+        case {"type": "RUN_TASK", "framework_info": {"id": {"value": _}}, "task": task}:
+            tasks = [task]
+        case {"type": "RUN_TASK_GROUP", "framework_info": {"id": {"value": _}}, "task_group": {"tasks": several}}:
+            tasks = several
+        case _:
+            tasks = []
+    return [task["task_id"]["value"] for task in tasks if "task_id" in task]
 
 
 # RuntimeError is what aiohttp's reader says of a connection that was closed while it waited.

@@ -41,6 +41,13 @@ class Task:
     def terminal(self) -> bool:
         return self.state in TERMINAL
 
+    def take(self, status: dict[str, Any]) -> None:
+        """The latest word; of several in the same state one after the other only the last is remembered."""
+        if self.statuses and self.statuses[-1]["state"] == status["state"]:
+            self.statuses.pop()
+        self.statuses.append(status)
+        self.state = status["state"]
+
 
 @dataclass
 class Executor:
@@ -64,10 +71,14 @@ class Executor:
     tasks: dict[str, Task] = field(default_factory=dict)
     pending_kills: dict[str, dict[str, Any]] = field(default_factory=dict)
     completed_tasks: deque[Task] = field(default_factory=lambda: deque(maxlen=MAX_COMPLETED_TASKS))
+    # While it is being started: what it needs is fetched.
+    launch: asyncio.Task[None] | None = None
     process: Process | None = None
     timer: asyncio.TimerHandle | None = None
     # Why its live tasks ended, when the agent itself ended it.
     termination: tuple[str, str] | None = None
+    # What it used too much of, when that is why.
+    exceeded: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def is_builtin(self) -> bool:
@@ -94,6 +105,19 @@ class Executor:
     def send(self, event: dict[str, Any]) -> None:
         if self.stream is not None:
             self.stream.send(event)
+
+    def disconnect(self) -> None:
+        if self.stream is not None:
+            self.stream.close()
+
+    def has_told(self, status: dict[str, Any]) -> bool:
+        """Whether this is a repetition of what one of its ended tasks was done with."""
+        return any(
+            known["uuid"] == status["uuid"]
+            for task in self.completed_tasks
+            if task.task_id == status["task_id"]["value"]
+            for known in task.statuses
+        )
 
     def stop_timer(self) -> None:
         if self.timer is not None:

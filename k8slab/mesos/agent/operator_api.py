@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +10,20 @@ from aiohttp import web
 from k8slab.mesos.agent import views
 from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.model import Executor, Framework, Task
-from k8slab.mesos.files import Files, Refused
-from k8slab.mesos.http import accepts_json, json_answer, read_call, refuse
+from k8slab.mesos.files import Files
+from k8slab.mesos.http import refuse
 from k8slab.mesos.log_level import LogLevel
+from k8slab.mesos.operator_calls import (
+    FILES,
+    answer,
+    filled,
+    look_into_files,
+    pairs,
+    read_operator_call,
+    set_logging_level,
+)
 
-WITH_ARGUMENTS = frozenset(("LIST_FILES", "READ_FILE", "SET_LOGGING_LEVEL"))
+NEEDS = FILES | {"SET_LOGGING_LEVEL"}
 
 
 class OperatorApi:
@@ -41,52 +49,22 @@ class OperatorApi:
         }
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        call = await read_call(request, "AgentOperatorCall", name="Call")
-        if isinstance(call, web.Response):
-            return call
-        kind = call.get("type")
-        if kind is None:
-            return refuse(400, "Failed to validate agent::Call: Expecting 'type' to be present")
-        if not accepts_json(request):
-            return refuse(406, "Expecting 'Accept' to allow application/json")
-        if kind in WITH_ARGUMENTS:
-            if kind.lower() not in call:
-                return refuse(400, f"Failed to validate agent::Call: Expecting '{kind.lower()}' to be present")
-            return await self._answer_about(request, kind, call[kind.lower()])
-        answer = self._answers.get(kind)
-        if answer is None:
-            return refuse(501, f"Call {kind} is not supported by this agent")
-        return json_answer(request, {"type": kind, kind.lower(): answer()})
-
-    async def _answer_about(self, request: web.Request, kind: str, asked: dict[str, Any]) -> web.Response:
-        """Files are looked at in a thread: a slow disk must not hold up the daemon."""
-        try:
-            match kind:
-                case "SET_LOGGING_LEVEL":
-                    self._log_level.set(asked["level"], asked["duration"]["nanoseconds"] / 1e9)
-                    return web.Response(status=202)
-                case "LIST_FILES":
-                    answer: dict[str, Any] = _filled(
-                        file_infos=await asyncio.to_thread(self._files.list_v1, asked["path"])
-                    )
-                case _:
-                    answer = await asyncio.to_thread(
-                        self._files.read_v1, asked["path"], asked["offset"], asked.get("length")
-                    )
-        except Refused as refused:
-            return refuse(refused.status, refused.text)
-        except ValueError as error:
-            return refuse(400, str(error))
-        except OSError as error:
-            return refuse(500, str(error.strerror))
-        return json_answer(request, {"type": kind, kind.lower(): answer})
+        asked = await read_operator_call(request, "AgentOperatorCall", package="agent", needs=NEEDS)
+        if isinstance(asked, web.Response):
+            return asked
+        if asked.kind == "SET_LOGGING_LEVEL":
+            return set_logging_level(self._log_level, asked)
+        if asked.kind in FILES:
+            return await look_into_files(request, self._files, asked)
+        if asked.kind not in self._answers:
+            return refuse(501, f"Call {asked.kind} is not supported by this agent")
+        return answer(request, asked.kind, self._answers[asked.kind]())
 
     def _flags(self) -> dict[str, Any]:
-        return {"flags": [{"name": name, "value": value} for name, value in self._agent.options.flags.items()]}
+        return {"flags": pairs(self._agent.options.flags)}
 
     def _metrics(self) -> dict[str, Any]:
-        metrics = views.metrics(self._agent, registered=self._registered())
-        return {"metrics": [{"name": name, "value": value} for name, value in metrics.items()]}
+        return {"metrics": pairs(views.metrics(self._agent, registered=self._registered()))}
 
     def _state(self) -> dict[str, Any]:
         return {
@@ -105,7 +83,7 @@ class OperatorApi:
 
     def _frameworks(self) -> dict[str, Any]:
         frameworks = self._agent.frameworks.values()
-        return _filled(frameworks=[{"framework_info": framework.info} for framework in frameworks])
+        return filled(frameworks=[{"framework_info": framework.info} for framework in frameworks])
 
     def _executors(self) -> dict[str, Any]:
         live: list[dict[str, Any]] = []
@@ -114,7 +92,7 @@ class OperatorApi:
             for executor in framework.executors.values():
                 (ended if executor.state == "terminated" else live).append({"executor_info": executor.info})
             ended += [{"executor_info": executor.info} for executor in framework.completed_executors]
-        return _filled(executors=live, completed_executors=ended)
+        return filled(executors=live, completed_executors=ended)
 
     def _tasks(self) -> dict[str, Any]:
         queued: list[dict[str, Any]] = []
@@ -127,14 +105,9 @@ class OperatorApi:
                 for task in executor.tasks.values():
                     (terminated if task.terminal else launched).append(_task(framework, executor, task))
                 completed += [_task(framework, executor, task) for task in executor.completed_tasks]
-        return _filled(
+        return filled(
             queued_tasks=queued, launched_tasks=launched, terminated_tasks=terminated, completed_tasks=completed
         )
-
-
-def _filled(**lists: list[dict[str, Any]]) -> dict[str, Any]:
-    """A list without anything in it is not shown, as no empty repeated field is."""
-    return {name: items for name, items in lists.items() if items}
 
 
 def _task(framework: Framework, executor: Executor, task: Task) -> dict[str, Any]:

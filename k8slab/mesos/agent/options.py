@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-VERSION = "1.11.0"
-
 
 @dataclass(frozen=True)
 class AgentOptions:

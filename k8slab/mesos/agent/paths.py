@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,19 +54,33 @@ class Paths:
         return self.work_dir / below
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Whole or not at all: a reader after a crash never sees half of it."""
+def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
+    """Whole or not at all: a reader after a crash of the agent never sees half of it.
+
+    ``durable`` is for what must be there after a crash of the machine too; tasks do not outlive that.
+    """
+    write_whole(path, orjson.dumps(value), durable=durable)
+
+
+def write_whole(path: Path, content: bytes, *, durable: bool = False) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
-    draft.write_bytes(orjson.dumps(value))
+    with draft.open("wb") as file:
+        file.write(content)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     draft.replace(path)
 
 
 def read_json(path: Path) -> Any:
-    """None when there is no such file."""
+    """None when there is no such file, or the machine crashed before the disk had all of it."""
     try:
         return orjson.loads(path.read_bytes())
     except FileNotFoundError:
+        return None
+    except orjson.JSONDecodeError:
+        log.error("%s is damaged, and taken for one that was never written", path)
         return None
 
 
@@ -81,8 +99,25 @@ def folders(path: Path) -> Iterator[Path]:
         yield from sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.is_symlink())
 
 
+def ended_runs(home: Path, pattern: str) -> Iterator[tuple[float, Path]]:
+    """The runs below ``home`` that are marked as ended, with the moment; those that go meanwhile are passed over."""
+    for mark in home.glob(f"{pattern}/executor.sentinel"):
+        if mark.parent.name != "latest":
+            with contextlib.suppress(FileNotFoundError):
+                yield mark.stat().st_mtime, mark.parent
+
+
+@contextlib.contextmanager
+def suppressed(what: str) -> Iterator[None]:
+    """Trouble with the disk that must not keep anybody from what comes next; said in the log."""
+    try:
+        yield
+    except OSError as trouble:
+        log.error("%s: %s", what, trouble)
+
+
 def make_sandbox(directory: Path, user: str | None) -> None:
-    """A folder of that user's. Raises KeyError when there is no such user."""
+    """A folder of that user's; everything above it must be ours. Raises KeyError when there is no such user."""
     import pwd
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -90,3 +125,9 @@ def make_sandbox(directory: Path, user: str | None) -> None:
     if user and os.geteuid() == 0:
         entry = pwd.getpwnam(user)
         os.chown(directory, entry.pw_uid, entry.pw_gid)
+
+
+def make_shared_sandbox(directory: Path) -> None:
+    """Ours, with others' sandboxes in it: they pass through it, but cannot put links in our way."""
+    make_sandbox(directory, None)
+    directory.chmod(0o755)

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from k8slab.mesos.agent.processes import identity, signal_tree
+from k8slab.mesos.agent.processes import Identity, identity, open_output, signal_tree
 
 
 class Payload(Protocol):
-    """``prepare`` may take long and be cancelled; ``start`` only once and quickly. Both raise OSError.
+    """``prepare`` may take long and be cancelled; ``start`` only once and quickly. They and ``wait`` raise OSError.
 
     ``noun`` is what it is called when it ends; ``facts`` goes into the update that says that it runs.
     """
@@ -31,10 +31,10 @@ class Payload(Protocol):
     async def start(self) -> None: ...
 
     async def wait(self) -> int:
-        """The exit code, or minus the signal that ended it."""
+        """The exit code, or minus the signal that ended it; OSError says why neither can be known any more."""
 
     async def signal(self, number: int) -> None:
-        """To everything the task started."""
+        """To everything the task started. Cancelled when that has ended."""
 
     async def run_beside(self, command: Mapping[str, Any]) -> int:
         """Run a CommandInfo where the task lives; its exit code. Ended when cancelled."""
@@ -73,30 +73,40 @@ class ProcessPayload:
         await self._prepare()
 
     async def start(self) -> None:
+        if not self._own_output:
+            self._process = await self._spawn(self._command, self._environment)
+            return
+        who = self._who()
         with contextlib.ExitStack() as files:
-            out = files.enter_context((self._directory / "stdout").open("ab")) if self._own_output else None
-            err = files.enter_context((self._directory / "stderr").open("ab")) if self._own_output else None
+            out, err = (files.enter_context(open_output(self._directory / name, who)) for name in ("stdout", "stderr"))
             self._process = await self._spawn(self._command, self._environment, stdout=out, stderr=err)
+
+    def _who(self) -> Identity | None:
+        try:
+            return identity(self._user)
+        except KeyError as error:
+            raise OSError(f"Failed to get user information for '{self._user}'") from error
 
     async def _spawn(
         self, command: Mapping[str, Any], environment: Mapping[str, str], **output: Any
     ) -> asyncio.subprocess.Process:
         executable, argv = command_line(command)
-        try:
-            who = identity(self._user)
-        except KeyError as error:
-            raise OSError(f"Failed to get user information for '{self._user}'") from error
+        who = self._who()
         become: dict[str, Any] = {"user": who[0], "group": who[1], "extra_groups": list(who[2])} if who else {}
-        return await asyncio.create_subprocess_exec(
-            argv[0],
-            *argv[1:],
-            executable=executable,
-            env=dict(environment),
-            cwd=self._directory,
-            process_group=0,
-            **become,
-            **output,
-        )
+        try:
+            return await asyncio.create_subprocess_exec(
+                argv[0],
+                *argv[1:],
+                executable=executable,
+                env=dict(environment),
+                cwd=self._directory,
+                process_group=0,
+                **become,
+                **output,
+            )
+        except ValueError as error:
+            # What no process can be given: a zero byte, or "=" in the name of a variable.
+            raise OSError(str(error)) from error
 
     async def wait(self) -> int:
         assert self._process is not None

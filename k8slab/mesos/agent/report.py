@@ -6,7 +6,7 @@ from typing import Any
 
 from k8slab.mesos.agent.agent import Agent, Call
 from k8slab.mesos.agent.model import Executor, Task
-from k8slab.mesos.agent.options import VERSION
+from k8slab.mesos.version import VERSION
 
 SHOWN = ("labels", "discovery", "container", "health_check", "limits")
 

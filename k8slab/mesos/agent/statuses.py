@@ -53,6 +53,6 @@ def lost_state(framework: Framework | None) -> str:
     return "TASK_DROPPED" if framework is not None and framework.capable("PARTITION_AWARE") else "TASK_LOST"
 
 
-def unknown_state(framework: Framework | None) -> str:
-    """How a task that is not here any more is called to this framework."""
-    return "TASK_GONE" if framework is not None and framework.capable("PARTITION_AWARE") else "TASK_LOST"
+def unknown_state(*, partition_aware: bool) -> str:
+    """How a task that is not here any more is called."""
+    return "TASK_GONE" if partition_aware else "TASK_LOST"

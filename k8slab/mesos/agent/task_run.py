@@ -11,6 +11,7 @@ from typing import Any
 
 from k8slab.mesos.agent.checks import Seen, nothing_seen, watch_check, watch_health
 from k8slab.mesos.agent.payload import Payload
+from k8slab.mesos.client.errors import MesosError
 
 KILL_GRACE_SECONDS = 3.0
 
@@ -67,13 +68,19 @@ class TaskRun:
         # Asked while it was being told: nobody has sent a signal yet.
         if self.killed and self._escalation is None:
             self._terminate(self._grace_seconds)
-        status = await self._payload.wait()
+        try:
+            status = await self._payload.wait()
+            text, good = told(self._payload.noun, status), status == 0
+        except OSError as error:
+            text, good = str(error), False
         self._over = True
         for handle in (timer, self._escalation):
             if handle is not None:
                 handle.cancel()
+        for sending in self._signals:
+            sending.cancel()
         await self._unwatch()
-        await self._tell_end(status)
+        await self._tell_end(text, good=good)
 
     async def _prepared(self) -> bool:
         """False when it is to be killed before it has begun."""
@@ -90,15 +97,14 @@ class TaskRun:
                 task.cancel()
             await asyncio.gather(preparing, killed, return_exceptions=True)
 
-    async def _tell_end(self, status: int) -> None:
-        text = told(self._payload.noun, status)
+    async def _tell_end(self, text: str, *, good: bool) -> None:
         print(text, file=sys.stderr, flush=True)
         if self._expired:
             await self._tell("TASK_FAILED", message=text, reason="REASON_MAX_COMPLETION_TIME_REACHED")
         elif self.killed:
             await self._tell("TASK_KILLED", message=text)
         else:
-            await self._tell("TASK_FINISHED" if status == 0 else "TASK_FAILED", message=text)
+            await self._tell("TASK_FINISHED" if good else "TASK_FAILED", message=text)
 
     async def _tell(self, state: str, **fields: Any) -> None:
         async with self._telling:
@@ -131,20 +137,29 @@ class TaskRun:
         self._healthy = healthy
         if self.killed or self._over:
             return
-        await self._tell("TASK_RUNNING", reason="REASON_TASK_HEALTH_CHECK_STATUS_UPDATED")
+        await self._tell_seen("REASON_TASK_HEALTH_CHECK_STATUS_UPDATED")
         if kill and not self._over:
             await self.kill()
 
     async def _tell_check(self, seen: Seen) -> None:
         self._check_status = seen
         if not (self.killed or self._over):
-            await self._tell("TASK_RUNNING", reason="REASON_TASK_CHECK_STATUS_UPDATED")
+            await self._tell_seen("REASON_TASK_CHECK_STATUS_UPDATED")
+
+    async def _tell_seen(self, reason: str) -> None:
+        """An agent that does not take it ends no check: what was seen goes with the next state."""
+        try:
+            await self._tell("TASK_RUNNING", reason=reason)
+        except MesosError as error:
+            print(f"{reason}: {error}", file=sys.stderr, flush=True)
 
     # -- its end
 
     def _expire(self) -> None:
-        self._expired = True
-        self._terminate(self._grace_seconds)
+        """At once, whatever its kill policy says; what is being killed already ends as that."""
+        if not self.killed:
+            self._expired = True
+            self._terminate(0.0)
 
     async def kill(self, policy: Mapping[str, Any] | None = None, *, at_most: float | None = None) -> None:
         """End it, with the grace of ``policy`` or else its own, no longer than ``at_most`` seconds."""

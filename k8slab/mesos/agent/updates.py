@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY_SECONDS = 10.0
 LONGEST_RETRY_SECONDS = 600.0
+REMEMBERED = 1000
 
 Status = dict[str, Any]
 Key = tuple[str, str]
@@ -25,18 +28,29 @@ Key = tuple[str, str]
 
 @dataclass
 class Stream:
-    """One task's updates. ``journal`` is where they survive the agent, None when its framework does not checkpoint."""
+    """One task's updates. ``journal`` is where they survive the agent, None when its framework does not checkpoint.
+
+    ``seen`` has the uuids of the latest: an executor repeats no more than what was not confirmed to it.
+    """
 
     journal: Path | None
     pending: deque[Status] = field(default_factory=deque)
-    seen: set[str] = field(default_factory=set)
+    seen: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED))
     retry: asyncio.TimerHandle | None = None
     delay: float = FIRST_RETRY_SECONDS
 
     def write(self, record: Mapping[str, Any]) -> None:
-        if self.journal is not None:
-            with self.journal.open("ab") as file:
-                file.write(recordio.encode(orjson.dumps(record)))
+        """Whole or not at all. Raises OSError."""
+        if self.journal is None:
+            return
+        with self.journal.open("ab", buffering=0) as file:
+            before, encoded = file.tell(), recordio.encode(orjson.dumps(record))
+            try:
+                if file.write(encoded) != len(encoded):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.journal))
+            except OSError:
+                file.truncate(before)
+                raise
 
 
 class StatusUpdates:
@@ -50,18 +64,31 @@ class StatusUpdates:
         self._streams: dict[Key, Stream] = {}
         self._paused = True
 
-    def add(self, framework_id: str, status: Status, *, journal: Path | None) -> bool:
-        """Take an update over; False when its uuid was seen before."""
+    def add(
+        self, framework_id: str, status: Status, *, journal: Path | None, kept: Callable[[], None] = lambda: None
+    ) -> bool:
+        """Take an update over; False when its uuid was seen before.
+
+        ``kept`` is called when it is safely in the journal and before anybody is told. Raises OSError when it cannot
+        be kept, and then nothing has happened.
+        """
         key = (framework_id, status["task_id"]["value"])
-        stream = self._streams.setdefault(key, Stream(journal))
+        stream = self._streams.get(key) or Stream(journal)
         if status["uuid"] in stream.seen:
             return False
         stream.write({"type": "UPDATE", "status": status})
-        self._append(stream, key, status)
+        self._append(key, stream, status, kept)
         return True
 
-    def _append(self, stream: Stream, key: Key, status: Status) -> None:
-        stream.seen.add(status["uuid"])
+    def add_unkept(self, framework_id: str, status: Status, *, kept: Callable[[], None]) -> None:
+        """As ``add``, for what must be told even though it cannot be written down."""
+        key = (framework_id, status["task_id"]["value"])
+        self._append(key, self._streams.get(key) or Stream(None), status, kept)
+
+    def _append(self, key: Key, stream: Stream, status: Status, kept: Callable[[], None]) -> None:
+        self._streams[key] = stream
+        kept()
+        stream.seen.append(status["uuid"])
         stream.pending.append(status)
         if len(stream.pending) == 1:
             self._send(key, stream)
@@ -78,7 +105,7 @@ class StatusUpdates:
             else:
                 acknowledged.add(entry["uuid"])
         if updates:
-            stream.seen = {status["uuid"] for status in updates}
+            stream.seen.extend(status["uuid"] for status in updates)
             stream.pending = deque(status for status in updates if status["uuid"] not in acknowledged)
             self._streams[(framework_id, task_id)] = stream
         return updates
@@ -90,8 +117,12 @@ class StatusUpdates:
         if stream is None or not stream.pending or stream.pending[0]["uuid"] != uuid:
             log.info("acknowledgement %s for task %s is not the expected one", uuid, task_id)
             return None
+        try:
+            stream.write({"type": "ACK", "uuid": uuid})
+        except OSError as trouble:
+            # Told once more by the next agent, which a scheduler knows to take for what it is.
+            log.warning("acknowledgement %s for task %s cannot be kept: %s", uuid, task_id, trouble)
         status = stream.pending.popleft()
-        stream.write({"type": "ACK", "uuid": uuid})
         self._stop_retry(stream)
         if stream.pending:
             self._send(key, stream)
@@ -146,11 +177,21 @@ class StatusUpdates:
 
 
 def _whole_records(journal: Path) -> list[bytes]:
-    """A record cut by a crash was never acknowledged to the executor, which sends it again: it is cut off for good."""
+    """Those before the first that a crash cut or spoilt. That one was never acknowledged to the executor, which sends
+    it again: it is cut off for good, with all behind it."""
     if not journal.exists():
         return []
-    decoder = recordio.Decoder()
-    records = decoder.feed(journal.read_bytes())
-    if not decoder.idle:
-        journal.write_bytes(b"".join(map(recordio.encode, records)))
+    content = journal.read_bytes()
+    records: list[bytes] = []
+    decoder, whole = recordio.Decoder(), 0
+    try:
+        for number in range(len(content)):
+            for record in decoder.feed(content[number : number + 1]):
+                orjson.loads(record)
+                records.append(record)
+                whole = number + 1
+    except (recordio.FramingError, orjson.JSONDecodeError) as damage:
+        log.error("%s is damaged behind its first %d bytes: %s", journal, whole, damage)
+    if whole < len(content):
+        os.truncate(journal, whole)
     return records

@@ -9,7 +9,9 @@ from typing import Any
 from k8slab.mesos import attributes
 from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.model import Executor, Framework, Task
-from k8slab.mesos.agent.options import VERSION
+from k8slab.mesos.agent.processes import ProcessTable
+from k8slab.mesos.log_file import LOG_FLAGS
+from k8slab.mesos.version import VERSION
 
 CAPABILITIES = ("MULTI_ROLE", "HIERARCHICAL_ROLE", "RESERVATION_REFINEMENT")
 
@@ -42,8 +44,7 @@ def state(agent: Agent, *, master: str | None) -> dict[str, Any]:
         "frameworks": [_framework(framework) for framework in agent.frameworks.values()],
         "completed_frameworks": [_framework(framework) for framework in agent.completed_frameworks],
     }
-    if log_dir := agent.options.flags.get("log_dir"):
-        shown["log_dir"] = log_dir
+    shown |= {key: agent.options.flags[key] for key in LOG_FLAGS if agent.options.flags.get(key)}
     if master is not None:
         shown["master_hostname"] = master.rpartition(":")[0]
     return shown
@@ -100,15 +101,18 @@ def _task(executor: Executor, task: Task) -> dict[str, Any]:
 
 def statistics(agent: Agent) -> list[dict[str, Any]]:
     """What every running container uses and may use."""
-    return [{**_names(executor), "statistics": agent.isolation.statistics(executor)} for executor in _running(agent)]
+    table = ProcessTable()
+    shown = agent.isolation.statistics
+    return [{**_names(executor), "statistics": shown(executor, table)} for executor in _running(agent)]
 
 
 def containers(agent: Agent) -> list[dict[str, Any]]:
+    table = ProcessTable()
     return [
         {
             **_names(executor),
             "container_id": executor.container_id,
-            "statistics": agent.isolation.statistics(executor),
+            "statistics": agent.isolation.statistics(executor, table),
             "status": {
                 "container_id": {"value": executor.container_id},
                 "executor_pid": executor.process.pid if executor.process else 0,

@@ -13,7 +13,7 @@ from k8slab.mesos.client.errors import MesosError
 from k8slab.mesos.client.offers import take
 from k8slab.mesos.client.operator import AgentClient
 from k8slab.mesos.client.sandbox import Sandbox
-from k8slab.mesos.client.scheduler import SchedulerClient, launch
+from k8slab.mesos.client.scheduler import RECONCILE_SECONDS, SchedulerClient, launch
 from k8slab.mesos.client.stream import Event
 
 log = logging.getLogger(__name__)
@@ -22,10 +22,12 @@ RETURN_SECONDS = 30.0
 KILL_SECONDS = 10.0
 TEARDOWN_SECONDS = 3.0
 KILL_AGAIN_SECONDS = 1.0
+# How long a task that was stopped is listened to after its end.
+OUTPUT_SECONDS = 3.0
 ENDED = frozenset(
     (
         *("TASK_FINISHED", "TASK_FAILED", "TASK_KILLED", "TASK_ERROR", "TASK_LOST"),
-        *("TASK_DROPPED", "TASK_GONE", "TASK_GONE_BY_OPERATOR"),
+        *("TASK_DROPPED", "TASK_GONE", "TASK_GONE_BY_OPERATOR", "TASK_UNKNOWN"),
     )
 )
 
@@ -74,9 +76,9 @@ class Command:
 
 
 class CommandRun:
-    """``on_status`` hears every state; ``on_output`` what the command writes: (``stdout`` or ``stderr``, text).
+    """``on_status`` hears every state; ``on_output`` what the command writes: (``stdout`` or ``stderr``, bytes).
 
-    ``on_waiting`` is told once when offers come and none is big enough.
+    ``on_waiting`` is told once when offers come and none is big enough, ``on_trouble`` what could not be done.
     """
 
     def __init__(
@@ -85,24 +87,36 @@ class CommandRun:
         command: Command,
         *,
         on_status: Callable[[Status], None],
-        on_output: Callable[[str, str], None],
+        on_output: Callable[[str, bytes], None],
         on_waiting: Callable[[], None],
+        on_trouble: Callable[[str], None],
+        reconcile_seconds: float = RECONCILE_SECONDS,
     ) -> None:
         """Raises ValueError when ``master`` is no address."""
         self.command = command
         self.client = SchedulerClient(master, command.framework_info())
         self.final: Status | None = None
-        self._on_status, self._on_output, self._on_waiting = on_status, on_output, on_waiting
+        self._on_status, self._on_output = on_status, on_output
+        self._on_waiting, self._on_trouble = on_waiting, on_trouble
+        self._reconcile_seconds = reconcile_seconds
         self._launched = self._waiting = False
-        self._agents: dict[str, str] = {}
+        self._agent_id = self._address = ""
         self._output: asyncio.Task[None] | None = None
+        self._stop: asyncio.Event | None = None
 
     async def run(self, stop: asyncio.Event) -> Status | None:
         """The final status, after all output; None when ``stop`` was set before it had begun, or nothing answers.
 
-        ``stop`` kills the task. Whatever happens, the framework is torn down. Raises MesosError when it is refused.
+        ``stop`` kills the task. Whatever happens, the framework is torn down. Raises MesosError when it is refused, and
+        what ``on_output`` raises, which ends the task as ``stop`` does.
         """
-        stopping = asyncio.create_task(self._stop_when(stop))
+        self._stop = stop
+        beside = [
+            asyncio.create_task(self._stop_when(stop), name="stop"),
+            asyncio.create_task(
+                self.client.keep_reconciled(self._unended, interval=self._reconcile_seconds), name="reconciliation"
+            ),
+        ]
         try:
             async with aclosing(self.client.events()) as events:
                 try:
@@ -110,16 +124,26 @@ class CommandRun:
                         await self._handle(event)
                         if self.final is not None:
                             break
-                    if self._output is not None:
-                        await self._output
+                    await self._output_over()
                     return self.final
                 finally:
                     await self._tear_down(events)
         finally:
-            stopping.cancel()
+            for task in beside:
+                task.cancel()
             if self._output is not None:
                 self._output.cancel()
             await self.client.close()
+
+    async def _output_over(self) -> None:
+        """Wait for the rest of what the task wrote, or do without when nobody knows whether there will be any."""
+        if self._output is None:
+            return
+        if self.final is None:
+            self._output.cancel()
+        await asyncio.wait({self._output})
+        if not self._output.cancelled():
+            self._output.result()
 
     async def _tear_down(self, events: AsyncIterator[Event]) -> None:
         """With the next master if this one is just leaving; not at all when none comes."""
@@ -134,7 +158,7 @@ class CommandRun:
                             log.info("not torn down: %s", error)
                             return
         except TimeoutError:
-            log.warning("framework %s was not torn down: no master answers", self.client.framework_id)
+            self._on_trouble(f"framework {self.client.framework_id} was not torn down: no master answers")
 
     async def _handle(self, event: Mapping[str, Any]) -> None:
         match event["type"]:
@@ -146,7 +170,10 @@ class CommandRun:
                 self._on_update(event["update"]["status"])
             case "SUBSCRIBED" if self._launched:
                 # What became of the task meanwhile, or of its launch if that got lost with a master.
-                await self._quietly(self.client.reconcile([(self.command.task_id, None)]))
+                await self._quietly(self.client.reconcile(self._unended()))
+
+    def _unended(self) -> list[tuple[str, str | None]]:
+        return [(self.command.task_id, self._agent_id)] if self._launched and self.final is None else []
 
     async def _quietly(self, call: Awaitable[None]) -> None:
         try:
@@ -164,7 +191,8 @@ class CommandRun:
                 continue
             self._launched = True
             address = offer["url"]["address"]
-            self._agents[offer["agent_id"]["value"]] = f"{address.get('ip') or address['hostname']}:{address['port']}"
+            self._agent_id = offer["agent_id"]["value"]
+            self._address = f"{address.get('ip') or address['hostname']}:{address['port']}"
             task = self.command.task_info(offer["agent_id"], resources)
             await self.client.accept([offer["id"]["value"]], [launch([task])])
             await self.client.suppress()
@@ -176,15 +204,19 @@ class CommandRun:
 
     def _on_update(self, status: Status) -> None:
         self._on_status(status)
-        agent_id = (status.get("agent_id") or {}).get("value", "")
-        address = self._agents.get(agent_id) if status.get("source") != "SOURCE_MASTER" else None
-        if address and self._output is None:
-            self._output = asyncio.create_task(self._hand_on(address), name="output")
+        if self._output is None and status.get("source") != "SOURCE_MASTER":
+            self._output = asyncio.create_task(self._hand_on(), name="output")
+            self._output.add_done_callback(self._output_ended)
         if status["state"] in ENDED:
             self.final = status
 
-    async def _hand_on(self, address: str) -> None:
-        agent = AgentClient(address)
+    def _output_ended(self, output: asyncio.Task[None]) -> None:
+        """A command that nobody listens to any more is not to run on unheard."""
+        if not output.cancelled() and output.exception() is not None and self._stop is not None:
+            self._stop.set()
+
+    async def _hand_on(self) -> None:
+        agent = AgentClient(self._address)
         sandbox = Sandbox(
             agent,
             framework_id=self.client.framework_id or "",
@@ -194,10 +226,10 @@ class CommandRun:
 
         async def copy(name: str) -> None:
             try:
-                async for text in sandbox.follow(name, lambda: self.final is not None):
-                    self._on_output(name, text)
+                async for written in sandbox.follow(name, lambda: self.final is not None):
+                    self._on_output(name, written)
             except MesosError as error:
-                log.warning("%s of the task cannot be read: %s", name, error)
+                self._on_trouble(f"{name} of the task cannot be read: {error}")
 
         try:
             await asyncio.gather(copy("stdout"), copy("stderr"))
@@ -213,7 +245,10 @@ class CommandRun:
                     await self._quietly(self.client.kill(self.command.task_id))
                     await asyncio.sleep(KILL_AGAIN_SECONDS)
         except TimeoutError:
-            log.warning("the task did not end within %g s", KILL_SECONDS)
+            self._on_trouble(f"the task did not end within {KILL_SECONDS:g} s")
         if self.final is None:
             await self._quietly(self.client.teardown())
             await self.client.close()
+        elif self._output is not None:
+            await asyncio.wait({self._output}, timeout=OUTPUT_SECONDS)
+            self._output.cancel()

@@ -59,10 +59,17 @@ class MasterDetector:
         return True
 
     def redirect(self, location: str) -> None:
-        """Take a follower's word (``//host:port/path``) for who leads; ZooKeeper knows better where there is one."""
+        """Take a follower's word (``//host:port/path``) for who leads; ZooKeeper knows better where there is one.
+
+        One that names nobody is worth as much as no answer.
+        """
         if self._group is None:
             netloc = location.partition("//")[2] or location
-            self._lead(with_port(netloc.partition("/")[0]))
+            try:
+                self._lead(with_port(netloc.partition("/")[0]))
+            except ValueError:
+                if self._leader is not None:
+                    self.give_up(self._leader)
 
     def give_up(self, tried: str) -> None:
         """``tried`` did not serve: the next one of several addresses is worth a try. ZooKeeper needs no such guess."""
@@ -96,6 +103,6 @@ class MasterDetector:
 def with_port(address: str, default: int = DEFAULT_PORT) -> str:
     """``host`` alone means the standard port. Raises ValueError for an empty host or a port that is none."""
     host, colon, port = address.partition(":")
-    if not host or (colon and not port.isdigit()):
+    if not host or (colon and not port.isdecimal()):
         raise ValueError(f"expected zk://host:port,…/path or host:port, got {address!r}")
     return f"{host}:{port or default}"

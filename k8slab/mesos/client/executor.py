@@ -6,7 +6,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from k8slab.mesos.durations import parse_duration
 log = logging.getLogger(__name__)
 
 NOT_SUBSCRIBED = 403
+RECOVERING = 503
 RETRY_SECONDS = 0.1
 # How long an executor that does not checkpoint waits for the agent that has just started it.
 FIRST_CONTACT_SECONDS = 10.0
@@ -83,11 +85,12 @@ class ExecutorClient:
         patience = self.environment.recovery_timeout if self.environment.checkpoint else FIRST_CONTACT_SECONDS
         while not self._closed:
             subscribed = False
-            async for event in self._stream():
-                subscribed = subscribed or event["type"] == "SUBSCRIBED"
-                yield event
-                if event["type"] == "SHUTDOWN":
-                    return
+            async with aclosing(self._stream()) as stream:
+                async for event in stream:
+                    subscribed = subscribed or event["type"] == "SUBSCRIBED"
+                    yield event
+                    if event["type"] == "SHUTDOWN":
+                        return
             if subscribed:
                 alone_since = time.monotonic()
                 patience = patience if self.environment.checkpoint else 0.0
@@ -97,7 +100,7 @@ class ExecutorClient:
                 return
             await asyncio.sleep(random.uniform(0.05, 0.25) * self.environment.backoff_max)
 
-    async def _stream(self) -> AsyncIterator[Event]:
+    async def _stream(self) -> AsyncGenerator[Event, None]:
         subscription = self._subscription = Subscription(
             f"http://{self.environment.agent_endpoint}/slave(1)/api/v1/executor"
         )
@@ -192,7 +195,7 @@ class ExecutorClient:
                     await subscription.call(call)
                     return
                 except MesosError as error:
-                    if error.status not in (0, NOT_SUBSCRIBED):
+                    if error.status not in (0, NOT_SUBSCRIBED, RECOVERING):
                         self.unacknowledged_updates.pop(uuid, None)
                         raise
                     log.info("update %s waits: %s", uuid, error)

@@ -12,9 +12,10 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 
+from k8slab.mesos.authentication import Credentials
 from k8slab.mesos.client.detector import MasterDetector, with_port
 from k8slab.mesos.client.errors import MesosError
-from k8slab.mesos.client.stream import CONNECT_SECONDS, JSON_HEADERS, Event, Moved, Subscription
+from k8slab.mesos.client.stream import CONNECT_SECONDS, JSON_HEADERS, Event, Moved, Subscription, decode_bytes
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,8 @@ class Unreached(MesosError):
 class OperatorClient(ABC):
     """What masters and agents have in common: the operator API ``/api/v1`` and JSON routes. Raises MesosError."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: Credentials | None = None) -> None:
+        self._credentials = credentials
         self._session: aiohttp.ClientSession | None = None
 
     @abstractmethod
@@ -45,17 +47,13 @@ class OperatorClient(ABC):
         if payload is not None:
             call[type.lower()] = dict(payload)
         text = await self._send("POST", "/api/v1", orjson.dumps(call))
-        answer = orjson.loads(text) if text else {}
+        answer = _json(type, text) if text else {}
         return dict(answer.get(type.lower()) or {})
 
     async def get(self, route: str, **query: Any) -> Any:
         """The JSON that a route answers."""
         asked = f"{route}?{urlencode(query)}" if query else route
-        text = await self._send("GET", asked, None)
-        try:
-            return orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            raise MesosError(0, f"{route} answers no JSON: {error}") from error
+        return _json(route, await self._send("GET", asked, None))
 
     async def state(self) -> dict[str, Any]:
         """``/state``, in the older API's names."""
@@ -67,7 +65,10 @@ class OperatorClient(ABC):
             timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS, sock_connect=CONNECT_SECONDS)
             self._session = aiohttp.ClientSession(timeout=timeout)
         url = f"http://{address}{path}"
-        headers = JSON_HEADERS if body is not None else {}
+        headers = {
+            **(JSON_HEADERS if body is not None else {}),
+            **(self._credentials.headers if self._credentials else {}),
+        }
         try:
             async with self._session.request(
                 method, url, data=body, headers=headers, allow_redirects=False
@@ -91,9 +92,16 @@ class OperatorClient(ABC):
 class MasterClient(OperatorClient):
     """The leading master, whoever that is at the moment. ``master``: ``zk://…`` or ``host:port,…``."""
 
-    def __init__(self, master: str, *, patience: float = LEADER_SECONDS, session_timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        master: str,
+        *,
+        patience: float = LEADER_SECONDS,
+        session_timeout: float = 10.0,
+        credentials: Credentials | None = None,
+    ) -> None:
         """``patience``: seconds to look for a leader that answers. Raises ValueError for what is no address."""
-        super().__init__()
+        super().__init__(credentials)
         self.detector = MasterDetector(master, session_timeout=session_timeout)
         self._patience = patience
         self._closed = False
@@ -130,7 +138,7 @@ class MasterClient(OperatorClient):
         """
         while not self._closed:
             leader = await self.detector.leader()
-            subscription = Subscription(f"http://{leader}/api/v1")
+            subscription = Subscription(f"http://{leader}/api/v1", self._credentials)
             subscribed = False
             try:
                 silence = HEARTBEAT_SECONDS * SILENT_HEARTBEATS
@@ -152,6 +160,8 @@ class MasterClient(OperatorClient):
                 yield {"type": "DISCONNECTED"}
             elif not self._closed:
                 self.detector.give_up(leader)
+                # Masters that send us from one to the other are not asked in a hurry.
+                await asyncio.sleep(RETRY_SECONDS)
             await self.detector.moved_within(leader, RETRY_SECONDS)
 
     async def teardown(self, framework_id: str) -> None:
@@ -186,9 +196,9 @@ class MasterClient(OperatorClient):
 class AgentClient(OperatorClient):
     """One agent, by ``host[:port]``, or by its pid as ``/state`` of a master has it: ``slave(1)@host:port``."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, credentials: Credentials | None = None) -> None:
         """Raises ValueError for what is no address."""
-        super().__init__()
+        super().__init__(credentials)
         self.address = with_port(address.rpartition("@")[2], AGENT_PORT)
 
     async def _send(self, method: str, path: str, body: bytes | None) -> bytes:
@@ -197,7 +207,17 @@ class AgentClient(OperatorClient):
     async def containers(self) -> list[dict[str, Any]]:
         return list((await self.call("GET_CONTAINERS")).get("containers", ()))
 
-    async def read_file(self, path: str, *, offset: int = 0, length: int = 65_536) -> tuple[str, int]:
-        """(text, offset it begins at) of a file the agent serves, such as ``DIRECTORY/stdout`` of a sandbox."""
-        answer = await self.get("/files/read", path=path, offset=offset, length=length)
-        return str(answer.get("data", "")), int(answer.get("offset", offset))
+    async def read_file(self, path: str, *, offset: int = 0, length: int = 65_536) -> bytes:
+        """What a file of a sandbox, such as ``DIRECTORY/stdout``, has from ``offset`` on; b"" at its end.
+
+        The agent may hand out less than ``length`` bytes.
+        """
+        answer = await self.call("READ_FILE", {"path": path, "offset": offset, "length": length})
+        return decode_bytes(answer.get("data", ""))
+
+
+def _json(asked: str, text: bytes) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise MesosError(0, f"{asked} is answered with no JSON: {error}") from error

@@ -13,7 +13,8 @@ from k8slab.mesos.client.operator import AgentClient
 PIECE = 65_536
 LOOK_EVERY = 0.2
 NOT_FOUND = 404
-REPLACEMENT = "\ufffd"
+# No answer, or that of an agent which has not recovered yet.
+AWAY = (0, 503)
 
 
 class Sandbox:
@@ -41,7 +42,7 @@ class Sandbox:
             f"{work_dir}/slaves/{state['id']}/frameworks/{self._framework_id}/executors/{self._executor_id}/runs/latest"
         )
         try:
-            await self._agent.read_file(f"{path}/stdout", offset=-1)
+            await self._agent.read_file(f"{path}/stdout", length=0)
         except MesosError as error:
             if error.status != NOT_FOUND:
                 raise
@@ -58,55 +59,35 @@ class Sandbox:
                 return f"{directory}/tasks/{self._task_id}" if executor.get("type") == "DEFAULT" else directory
         return None
 
-    async def follow(self, name: str, ended: Callable[[], bool], *, offset: int = 0) -> AsyncGenerator[str, None]:
-        """The text of the file ``name`` (such as ``stdout``) as it grows, until all is read after ``ended``.
+    async def follow(self, name: str, ended: Callable[[], bool], *, offset: int = 0) -> AsyncGenerator[bytes, None]:
+        """The bytes of the file ``name`` (such as ``stdout``) as it grows, until all is read after ``ended``.
 
-        An agent that is away is waited for as long as the task has not ended.
+        An agent that is away is waited for as long as the task has not ended. Raises MesosError when it refuses.
         """
         while True:
             last_look = ended()
             try:
-                while (piece := await self._piece(name, offset)) is not None:
-                    text, offset = piece
-                    yield text
-            except MesosError:
-                if last_look:
+                while piece := await self._piece(name, offset):
+                    offset += len(piece)
+                    yield piece
+            except MesosError as error:
+                if last_look or error.status not in AWAY:
                     raise
             if last_look:
                 return
             await asyncio.sleep(LOOK_EVERY)
 
-    async def _piece(self, name: str, offset: int) -> tuple[str, int] | None:
-        """What there is from ``offset`` on, at most a piece, and the offset after it; None at the end."""
+    async def _piece(self, name: str, offset: int) -> bytes:
+        """What there is from ``offset`` on, at most a piece; nothing at the end, or before there is a file."""
         directory = await self.directory()
         if directory is None:
-            return None
-        path = f"{directory}/{name}"
+            return b""
         try:
-            _, size = await self._agent.read_file(path, offset=-1)
-            wanted = min(size - offset, PIECE)
-            if wanted <= 0:
-                return None
-            text, _ = await self._agent.read_file(path, offset=offset, length=wanted)
+            return await self._agent.read_file(f"{directory}/{name}", offset=offset, length=PIECE)
         except MesosError as error:
             if error.status == NOT_FOUND:
-                return None
+                return b""
             raise
-        shown, length = whole_characters(text, wanted, more=wanted == PIECE)
-        return shown, offset + length
-
-
-def whole_characters(text: str, length: int, *, more: bool) -> tuple[str, int]:
-    """What of ``text``, decoded from ``length`` bytes, can be shown, and of how many bytes that is.
-
-    A character that the piece's end has cut comes as a replacement; when there is ``more`` it is left for the next one.
-    """
-    if REPLACEMENT not in text:
-        return text, len(text.encode())
-    head = text.rstrip(REPLACEMENT)
-    if more and head and REPLACEMENT not in head:
-        return head, len(head.encode())
-    return text, length
 
 
 def _executors(state: Mapping[str, Any], framework_id: str) -> Iterator[Mapping[str, Any]]:

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
 
+from k8slab.mesos.authentication import Credentials
 from k8slab.mesos.client.acknowledgements import Acknowledgements
 from k8slab.mesos.client.detector import MasterDetector
 from k8slab.mesos.client.errors import MesosError
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 
 SILENT_HEARTBEATS = 5
 DEFAULT_HEARTBEAT = 15.0
+RECONCILE_SECONDS = 10.0
 
 Call = dict[str, Any]
 
@@ -45,12 +47,17 @@ class SchedulerClient:
         session_timeout: float = 10.0,
         suppressed_roles: Sequence[str] = (),
         explicit_acknowledgements: bool = False,
+        credentials: Credentials | None = None,
     ) -> None:
-        """``backoff``: seconds before the first retry, doubled up to ``max_backoff``.
+        """``credentials``: for masters that ask who is calling; a framework without a principal gets theirs.
+        ``backoff``: seconds before the first retry, doubled up to ``max_backoff``.
 
         With ``explicit_acknowledgements`` nothing is acknowledged but by ``acknowledge``.
         """
         self.framework_info: dict[str, Any] = dict(framework_info)
+        if credentials is not None:
+            self.framework_info.setdefault("principal", credentials.principal)
+        self._credentials = credentials
         self.framework_id: str | None = (framework_info.get("id") or {}).get("value")
         self.master_info: dict[str, Any] = {}
         self.detector = MasterDetector(master, session_timeout=session_timeout)
@@ -61,6 +68,7 @@ class SchedulerClient:
         self._subscribed = False
         self._heartbeat = DEFAULT_HEARTBEAT
         self._closed = asyncio.Event()
+        self._sent_on = 0
 
     @property
     def subscribed(self) -> bool:
@@ -76,6 +84,7 @@ class SchedulerClient:
 
         Ends after an ERROR (and its DISCONNECTED) or ``close()``: an ERROR is the master's last word on this
         subscription, such as "Framework has been removed". To begin anew, clear ``framework_id`` and call this again.
+        Raises MesosError when the master does not even hear the framework out (a status of 400 to 499).
         """
         delay = self._backoff
         while not self._closed.is_set():
@@ -89,17 +98,21 @@ class SchedulerClient:
                         yield event
                     await self._settle(event)
                     if event["type"] == "SUBSCRIBED":
-                        delay = self._backoff
+                        delay, self._sent_on = self._backoff, 0
                     failed = failed or event["type"] == "ERROR"
             if failed:
                 return
             # A random share of the delay keeps a class of frameworks from returning to a new master all at once.
-            await self._or_closed(asyncio.sleep(self._backoff * random.uniform(0.5, 1.0)))
+            await self._or_closed(asyncio.sleep(self._pause() * random.uniform(0.5, 1.0)))
             if await self._or_closed(self.detector.moved_within(leader, delay * random.uniform(0.5, 1.0))):
                 delay = self._backoff
             else:
                 self.detector.give_up(leader)
                 delay = min(delay * 2, self._max_backoff)
+
+    def _pause(self) -> float:
+        """Seconds before any retry: short after one redirect, longer while masters send us from one to the other."""
+        return float(min(self._backoff * 2 ** max(self._sent_on - 1, 0), self._max_backoff))
 
     def _told_before(self, event: Event) -> bool:
         return self._acknowledgements is not None and self._acknowledgements.repeated(event)
@@ -116,7 +129,7 @@ class SchedulerClient:
 
     async def _stream(self, leader: str) -> AsyncGenerator[Event, None]:
         """One subscription, ended by the peer, by silence, by ``close()`` or because another master leads."""
-        subscription = self._subscription = Subscription(f"http://{leader}/api/v1/scheduler")
+        subscription = self._subscription = Subscription(f"http://{leader}/api/v1/scheduler", self._credentials)
         events = subscription.open(self._subscribe_call())
         elsewhere = asyncio.create_task(self.detector.moved(leader))
         closed = asyncio.create_task(self._closed.wait())
@@ -128,8 +141,11 @@ class SchedulerClient:
                     yield event
         except Moved as moved:
             log.info("%s does not lead, %s does", leader, moved.location)
+            self._sent_on += 1
             self.detector.redirect(moved.location)
         except (aiohttp.ClientError, TimeoutError, OSError, MesosError) as error:
+            if isinstance(error, MesosError) and error.status // 100 == 4:
+                raise
             log.warning("subscription at %s: %s %s", leader, type(error).__name__, error)
         finally:
             for task in (elsewhere, closed):
@@ -204,6 +220,20 @@ class SchedulerClient:
             {"task_id": {"value": task}, **({"agent_id": {"value": agent}} if agent else {})} for task, agent in tasks
         ]
         await self._call("RECONCILE", {"tasks": wanted})
+
+    async def keep_reconciled(
+        self, tasks: Callable[[], Sequence[tuple[str, str | None]]], *, interval: float = RECONCILE_SECONDS
+    ) -> None:
+        """Reconcile ``tasks()``, those not known to have ended, every ``interval`` seconds until cancelled.
+
+        Once is not enough: a master that has just begun to lead answers nothing about an agent that may yet return,
+        and a launch that got lost with the last one would be waited for in vain.
+        """
+        while True:
+            await asyncio.sleep(interval)
+            if self._subscribed and (wanted := tasks()):
+                with contextlib.suppress(MesosError):
+                    await self.reconcile(wanted)
 
     async def revive(self, roles: Sequence[str] = ()) -> None:
         """Want offers again, and at once, whatever was refused before: in ``roles``, or in all."""

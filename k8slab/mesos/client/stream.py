@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import orjson
 
+from k8slab.mesos.authentication import Credentials
 from k8slab.mesos.client.errors import MesosError
 from k8slab.mesos.recordio import Decoder, FramingError
 
@@ -32,8 +33,9 @@ class Moved(Exception):
 class Subscription:
     """An HTTP session of two connections: the stream of events and, beside it, calls in their order."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, credentials: Credentials | None = None) -> None:
         self.url = url
+        self._identity = credentials.headers if credentials is not None else {}
         self._events = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
         self._calls = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
         self._turn = asyncio.Lock()
@@ -46,7 +48,11 @@ class Subscription:
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
         async with self._events.post(
-            self.url, data=orjson.dumps(call), headers=JSON_HEADERS, timeout=timeout, allow_redirects=False
+            self.url,
+            data=orjson.dumps(call),
+            headers={**JSON_HEADERS, **self._identity},
+            timeout=timeout,
+            allow_redirects=False,
         ) as response:
             if response.status == 307:
                 raise Moved(response.headers.get("Location", ""))
@@ -61,7 +67,7 @@ class Subscription:
                 except FramingError as error:
                     raise aiohttp.ClientPayloadError(str(error)) from error
                 for record in records:
-                    yield orjson.loads(record)
+                    yield _event(record)
 
     async def call(self, call: Mapping[str, Any]) -> None:
         """One call after the other, in the order they were made. Raises MesosError, also for network trouble."""
@@ -71,7 +77,7 @@ class Subscription:
                 async with self._calls.post(
                     self.url,
                     data=orjson.dumps(call),
-                    headers={**JSON_HEADERS, **self.headers},
+                    headers={**JSON_HEADERS, **self._identity, **self.headers},
                     timeout=timeout,
                     allow_redirects=False,
                 ) as response:
@@ -84,6 +90,17 @@ class Subscription:
     async def close(self) -> None:
         await self._events.close()
         await self._calls.close()
+
+
+def _event(record: bytes) -> Event:
+    """Raises aiohttp.ClientPayloadError for a record that is no event: nothing after it can be trusted."""
+    try:
+        event = orjson.loads(record)
+    except orjson.JSONDecodeError as error:
+        raise aiohttp.ClientPayloadError(f"a record is no JSON: {error}") from error
+    if not isinstance(event, dict) or "type" not in event:
+        raise aiohttp.ClientPayloadError(f"a record is no event: {record[:80]!r}")
+    return event
 
 
 def new_uuid() -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from k8slab.mesos.http import EventStream
@@ -12,9 +13,12 @@ from k8slab.mesos.master import operator_events
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.model import Agent, Executor, Framework, Task, task_status
 from k8slab.mesos.master.reserving import tell_resources
+from k8slab.mesos.master.validation import id_error
 from k8slab.mesos.resources import Resources, with_reservations
 
 log = logging.getLogger(__name__)
+
+PID = re.compile(r"[^@]+@[^@\s]+:[0-9]{1,5}")
 
 
 class AgentCalls:
@@ -35,21 +39,24 @@ class AgentCalls:
 
         KeyError, TypeError and ValueError: malformed, or an agent that may not return.
         """
-        given = (call["agent_info"].get("id") or {}).get("value")
+        if error := registration_error(call):
+            raise ValueError(error)
+        given = call["agent_info"]["id"]["value"] if call["type"] == "REREGISTER" else None
         info = {**call["agent_info"], "id": {"value": given or self._master.new_agent_id()}}
         Resources.from_json(info.get("resources", ()))
         self._refuse_gone(given, link)
-        await self._evict_namesake(given, call["pid"])
-        self._was_unreachable = await self._master.membership.admit(info)
+        was_unreachable = await self._master.membership.admit(info)
+        # Whoever registered twice at one address, because its first link broke, is known by now under its first id.
+        await self._evict_namesake(info["id"]["value"], call["pid"])
         self._refuse_gone(given, link)
-        return self._registered({**call, "agent_info": info}, link)
+        return self._registered({**call, "agent_info": info}, link, was_unreachable=was_unreachable)
 
     def _refuse_gone(self, agent_id: str | None, link: EventStream) -> None:
         if agent_id in self._master.gone_agents:
             link.send({"type": "SHUTDOWN", "message": "Agent has been marked gone"})
             raise ValueError("the agent was marked gone")
 
-    def _registered(self, call: Mapping[str, Any], link: EventStream) -> Agent:
+    def _registered(self, call: Mapping[str, Any], link: EventStream, *, was_unreachable: bool) -> Agent:
         agent = self._returning(call) if call["type"] == "REREGISTER" else None
         returning = agent is not None
         if agent is None:
@@ -68,7 +75,7 @@ class AgentCalls:
         if agent.resources != _checkpointed(call):
             tell_resources(agent)
         if call["type"] == "REREGISTER":
-            self._merge(agent, call, known_before=returning)
+            self._merge(agent, call, known_before=returning, was_unreachable=was_unreachable)
         self._master.allocator.set_agent_active(agent.agent_id, True)
         self._master.counters["slave_reregistrations" if call["type"] == "REREGISTER" else "slave_registrations"] += 1
         log.info("agent %s at %s %s", agent.agent_id, agent.pid, kind.lower())
@@ -77,10 +84,12 @@ class AgentCalls:
 
     async def _evict_namesake(self, agent_id: str | None, pid: str) -> None:
         """A host that comes without its old id has lost its work directory: the old entry cannot come back."""
-        for agent in list(self._master.agents.values()):
-            if agent.pid == pid and agent.agent_id != agent_id:
-                message = "was replaced by a new agent at the same address"
-                await self._master.membership.remove(agent, message=message)
+
+        def namesakes() -> Iterator[Agent]:
+            return (agent for agent in self._master.agents.values() if agent.pid == pid and agent.agent_id != agent_id)
+
+        while (agent := next(namesakes(), None)) is not None:
+            await self._master.membership.remove(agent, message="was replaced by a new agent at the same address")
 
     def _admit(self, call: Mapping[str, Any]) -> Agent:
         info = dict(call["agent_info"])
@@ -101,15 +110,19 @@ class AgentCalls:
     def _returning(self, call: Mapping[str, Any]) -> Agent | None:
         agent = self._master.agents.get(call["agent_info"]["id"]["value"])
         if agent is not None:
+            info = dict(call["agent_info"])
+            resources = with_reservations(Resources.from_json(info.get("resources", ())), agent.resources)
+            if info != agent.info:
+                # It restarted before its old link was seen to break: what is on offer is not what it is now.
+                for offer in list(agent.offers.values()):
+                    self._master.offers.rescind(offer)
             agent.reregistered_time = time.time()
             agent.pid, agent.version = call["pid"], call.get("version", "")
-            agent.info = dict(call["agent_info"])
-            own = Resources.from_json(agent.info.get("resources", ()))
-            agent.resources = with_reservations(own, agent.resources)
+            agent.info, agent.resources = info, resources
             self._master.allocator.set_agent_total(agent.agent_id, agent.resources)
         return agent
 
-    def _merge(self, agent: Agent, call: Mapping[str, Any], *, known_before: bool) -> None:
+    def _merge(self, agent: Agent, call: Mapping[str, Any], *, known_before: bool, was_unreachable: bool) -> None:
         """Make the books agree with what the agent says it runs."""
         for info in call.get("frameworks", ()):
             self._know_framework(agent, info)
@@ -122,7 +135,7 @@ class AgentCalls:
         reported = set()
         for item in call.get("tasks", ()):
             reported.add((item["framework_id"]["value"], item["task_id"]["value"]))
-            self._merge_task(agent, item)
+            self._merge_task(agent, item, was_unreachable=was_unreachable)
         if known_before:
             missing = [task for key, task in agent.tasks.items() if key not in reported]
             for task in missing:
@@ -131,11 +144,16 @@ class AgentCalls:
                         "type": "RECONCILE_TASK",
                         "framework_id": {"value": task.framework_id},
                         "task_id": {"value": task.task_id},
+                        "partition_aware": self._partition_aware(task.framework_id),
                     }
                 )
         for event in agent.pending_kills.values():
             agent.send(event)
         agent.pending_kills.clear()
+
+    def _partition_aware(self, framework_id: str) -> bool:
+        framework = self._master.frameworks.get(framework_id)
+        return framework is not None and framework.capable("PARTITION_AWARE")
 
     def _know_framework(self, agent: Agent, info: dict[str, Any]) -> None:
         framework_id = info["id"]["value"]
@@ -167,7 +185,7 @@ class AgentCalls:
         self._master.add_executor(executor)
         self._master.allocator.occupy(framework_id, executor.role, agent.agent_id, executor.resources)
 
-    def _merge_task(self, agent: Agent, item: Mapping[str, Any]) -> None:
+    def _merge_task(self, agent: Agent, item: Mapping[str, Any], *, was_unreachable: bool) -> None:
         framework = self._master.frameworks.get(item["framework_id"]["value"])
         if framework is None:
             return
@@ -188,14 +206,19 @@ class AgentCalls:
                 info=dict(item.get("info", {})),
             )
             task.released = task.terminal
+            reused = task_id in framework.tasks
             self._master.add_task(task)
             if not task.terminal:
                 self._master.allocator.occupy(framework.framework_id, task.role, agent.agent_id, task.resources)
+                if reused:
+                    log.warning("task %s of %s lives elsewhere: this one is killed", task_id, agent.agent_id)
+                    identity = {"framework_id": {"value": framework.framework_id}, "task_id": {"value": task_id}}
+                    agent.send({"type": "KILL_TASK", **identity})
         else:
             task.state = item["state"]
             if task.terminal:
                 self._master.release(task)
-        if self._was_unreachable:
+        if was_unreachable:
             text = "Unreachable agent re-registered"
             status = task_status(task, task.state, reason="AGENT_REREGISTERED", message=text, timestamp=time.time())
             self._master.send_update(framework, status)
@@ -257,6 +280,26 @@ class AgentCalls:
 
     def _unregister(self, agent: Agent, _call: Mapping[str, Any]) -> None:
         self._master.membership.remove_soon(agent, message="unregistered")
+
+
+def registration_error(call: Mapping[str, Any]) -> str | None:
+    """Why the first call on a link introduces nobody: all that the books are kept by, and offers name, must be there.
+
+    KeyError, AttributeError and TypeError: it is not even of that shape.
+    """
+    if call["type"] not in ("REGISTER", "REREGISTER"):
+        return f"{call['type']} before REGISTER"
+    if not isinstance(call["pid"], str) or not PID.fullmatch(call["pid"]):
+        return f"not a process id: {call['pid']!r}"
+    info = call["agent_info"]
+    if not isinstance(info.get("hostname", ""), str):
+        return f"not a host's name: {info['hostname']!r}"
+    if not isinstance(info.get("attributes", []), list):
+        return f"not attributes: {info['attributes']!r}"
+    if call["type"] == "REREGISTER":
+        agent_id = info["id"]["value"]
+        return id_error(agent_id) if isinstance(agent_id, str) else f"not an agent's id: {agent_id!r}"
+    return None
 
 
 def _checkpointed(call: Mapping[str, Any]) -> Resources:

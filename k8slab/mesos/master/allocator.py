@@ -92,6 +92,12 @@ class Allocator:
         agent = self._agents.pop(agent_id, None)
         if agent is not None:
             self._add_to_totals(agent.total, -1)
+            self._forget_filters(agent_id)
+
+    def _forget_filters(self, agent_id: str) -> None:
+        for framework in self._frameworks.values():
+            for key in [key for key in framework.filters if key[1] == agent_id]:
+                del framework.filters[key]
 
     def set_agent_total(self, agent_id: str, whole: Resources) -> None:
         """The agent came back with other resources; what is allocated on it stays so."""

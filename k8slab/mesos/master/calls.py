@@ -171,7 +171,12 @@ class SchedulerCalls:
         if "agent_id" in kill and kill["agent_id"]["value"] != task.agent_id:
             log.warning("KILL of %s ignored: it runs on %s", task_id, task.agent_id)
             return
-        event = {"type": "KILL_TASK", "framework_id": {"value": framework.framework_id}, "task_id": kill["task_id"]}
+        event = {
+            "type": "KILL_TASK",
+            "framework_id": {"value": framework.framework_id},
+            "task_id": kill["task_id"],
+            "partition_aware": framework.capable("PARTITION_AWARE"),
+        }
         if "kill_policy" in kill:
             event["kill_policy"] = kill["kill_policy"]
         agent = self._master.agents[task.agent_id]
@@ -197,7 +202,7 @@ class SchedulerCalls:
             log.info("acknowledgement dropped: agent %s is away", acknowledge["agent_id"]["value"])
             return
         agent.send({"type": "ACKNOWLEDGE", "framework_id": {"value": framework.framework_id}, **acknowledge})
-        task = framework.tasks.get(acknowledge["task_id"]["value"])
+        task = agent.tasks.get((framework.framework_id, acknowledge["task_id"]["value"]))
         last = task.statuses[-1] if task and task.statuses else None
         if task is not None and last and last["state"] in TERMINAL and last.get("uuid") == acknowledge["uuid"]:
             self._master.forget_task(task)

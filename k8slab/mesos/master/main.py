@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from k8slab import daemon
+from k8slab.mesos.authentication import Authentication, Realm
 from k8slab.mesos.files import Files
-from k8slab.mesos.flags import Flags, host_address
+from k8slab.mesos.flags import Flags, host_address, http_authentication
 from k8slab.mesos.http import serve
+from k8slab.mesos.log_file import LOG_FLAGS, log_as_told, served_log
 from k8slab.mesos.master.allocator import minimums
 from k8slab.mesos.master.master import Master, MasterOptions
 from k8slab.mesos.master.membership import MembershipOptions, parse_percentage, parse_rate
@@ -24,7 +26,7 @@ from k8slab.mesos.zookeeper import Leadership, MasterGroup, ZooKeeperAddress
 
 log = logging.getLogger("mesos-master")
 
-LOG_FILE = "mesos-master.INFO"
+PROGRAM = "mesos-master"
 REGISTRY = "replicated_log"
 
 FLAGS: dict[str, tuple[str | None, str]] = {
@@ -67,14 +69,16 @@ FLAGS: dict[str, tuple[str | None, str]] = {
     ),
     "roles": (None, "comma-separated roles frameworks may use; any unless set"),
     "root_submissions": ("true", "whether frameworks may run as root"),
-    "log_dir": (
-        None,
-        "also log to mesos-master.INFO in this directory, served as /master/log; stderr alone unless set",
-    ),
+    **LOG_FLAGS,
     "logging_level": ("INFO", "INFO, WARNING or ERROR"),
     "authenticate_frameworks": ("false", "only false"),
     "authenticate_agents": ("false", "only false"),
-    "authenticate_http_frameworks": ("false", "only false"),
+    "credentials": (None, "file of principals and secrets, as JSON or one pair a line"),
+    "authenticate_http_frameworks": ("false", "whether the scheduler API asks who is calling"),
+    "http_framework_authenticators": (None, "basic, required with authenticate_http_frameworks"),
+    "authenticate_http_readonly": ("false", "whether routes that only show ask who is calling"),
+    "authenticate_http_readwrite": ("false", "whether the operator API and what changes anything ask who is calling"),
+    "http_authenticators": ("basic", "only basic"),
 }
 ALIASES = {
     "slave_ping_timeout": "agent_ping_timeout",
@@ -104,11 +108,11 @@ GARBAGE_THRESHOLDS = (10_000, 50, 100)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    flags = Flags.parse("mesos-master", FLAGS, sys.argv[1:] if argv is None else argv, aliases=ALIASES)
+    argv = sys.argv[1:] if argv is None else argv
+    flags = Flags.parse(PROGRAM, FLAGS, argv, aliases=ALIASES, paths={"credentials"})
     daemon.configure_logging()
     logging.getLogger("kazoo").setLevel(logging.WARNING)
-    if log_dir := flags.text("log_dir"):
-        _log_into(Path(log_dir))
+    log_as_told(flags, PROGRAM)
     ip = host_address(flags.text("ip"))
     roles = flags.text("roles")
     options = MasterOptions(
@@ -128,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     zk = flags.read("zk", ZooKeeperAddress.parse) if flags.text("zk") else None
     if zk is not None and flags.text("registry") == "replicated_log":
         flags.required("quorum")
-    flags.refuse_when_true("authenticate_frameworks", "authenticate_agents", "authenticate_http_frameworks")
+    flags.refuse_when_true("authenticate_frameworks", "authenticate_agents")
+    authentication = http_authentication(flags, "mesos-master", credentials="credentials", realms=Realm)
     settings = Settings(
         zk=zk,
         session_timeout=flags.seconds("zk_session_timeout"),
@@ -147,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ),
     )
     gc.set_threshold(*GARBAGE_THRESHOLDS)
-    return daemon.run(lambda stop: _serve(options, settings, stop))
+    return daemon.run(lambda stop: _serve(options, settings, authentication, stop))
 
 
 def _kept(registry: str) -> bool:
@@ -156,20 +161,9 @@ def _kept(registry: str) -> bool:
     return registry == "replicated_log"
 
 
-def _log_into(directory: Path) -> None:
-    """Raises SystemExit when that cannot be."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        handler = logging.FileHandler(directory / LOG_FILE)
-    except OSError as error:
-        raise SystemExit(f"cannot log into {directory}: {error.strerror}") from error
-    root = logging.getLogger()
-    if root.handlers:
-        handler.setFormatter(root.handlers[0].formatter)
-    root.addHandler(handler)
-
-
-async def _serve(options: MasterOptions, settings: Settings, stop: asyncio.Event) -> int:
+async def _serve(
+    options: MasterOptions, settings: Settings, authentication: Authentication, stop: asyncio.Event
+) -> int:
     """Serve until told to stop (0), or until leadership or the registry is lost (1): nothing a former leader knows can
     be trusted."""
     failed = asyncio.Event()
@@ -182,9 +176,9 @@ async def _serve(options: MasterOptions, settings: Settings, stop: asyncio.Event
     election = Election(options, settings, on_failure=fail)
     master = election.master
     files = Files()
-    if log_dir := options.flags.get("log_dir"):
-        files.attach("/master/log", Path(log_dir) / LOG_FILE)
-    runner = await serve(routes(master, files), host=options.ip, port=options.port)
+    if (written := served_log(options.flags, PROGRAM)) is not None:
+        files.attach("/master/log", written)
+    runner = await serve(routes(master, files, authentication), host=options.ip, port=options.port)
     log.info("%s serves at http://%s:%d", master.master_id, options.ip, options.port)
     await election.begin()
     daemon.notify_ready()

@@ -18,10 +18,10 @@ from k8slab.mesos.master.membership import Membership, MembershipOptions
 from k8slab.mesos.master.model import Agent, Executor, Framework, Task, task_status
 from k8slab.mesos.master.offers import OfferBook
 from k8slab.mesos.master.registrar import Registrar
+from k8slab.mesos.version import VERSION
 
 log = logging.getLogger(__name__)
 
-VERSION = "1.11.0"
 HEARTBEAT_SECONDS = 15.0
 MAX_COMPLETED_FRAMEWORKS = 50
 
@@ -215,7 +215,8 @@ class Master:
             agent.send({"type": "SHUTDOWN_FRAMEWORK", "framework_id": {"value": framework.framework_id}})
         for offer in list(framework.offers.values()):
             self.offers.drop(offer)
-        for task in list(framework.tasks.values()):
+        everywhere = (task for agent in self.agents.values() for task in agent.tasks.values())
+        for task in [task for task in everywhere if task.framework_id == framework.framework_id]:
             if not task.terminal:
                 task.state = "TASK_KILLED"
                 task.note(
@@ -250,7 +251,8 @@ class Master:
     # -- tasks and executors
 
     def add_task(self, task: Task) -> None:
-        self.frameworks[task.framework_id].tasks[task.task_id] = task
+        """One whose id is in use already, told of by an agent that was away, is in the agent's books alone."""
+        self.frameworks[task.framework_id].tasks.setdefault(task.task_id, task)
         self.agents[task.agent_id].tasks[(task.framework_id, task.task_id)] = task
         self.announce(operator_events.task_added, task)
 
@@ -263,7 +265,8 @@ class Master:
     def forget_task(self, task: Task) -> None:
         """It is over and everyone knows: it moves to the completed ones."""
         framework = self.frameworks[task.framework_id]
-        framework.tasks.pop(task.task_id, None)
+        if framework.tasks.get(task.task_id) is task:
+            del framework.tasks[task.task_id]
         framework.completed_tasks.append(task)
         agent = self.agents.get(task.agent_id)
         if agent is not None:
@@ -318,7 +321,10 @@ class Master:
             return
         if agent.unanswered_pings == self.options.max_agent_ping_timeouts:
             self.membership.mark_unreachable_soon(
-                agent, message="health check timed out", still=lambda: agent.unanswered_pings > 0
+                agent,
+                message="health check timed out",
+                # One that answered while it waited its turn may have a younger ping under way.
+                still=lambda: agent.unanswered_pings > self.options.max_agent_ping_timeouts,
             )
         agent.unanswered_pings += 1
         agent.send({"type": "PING"})

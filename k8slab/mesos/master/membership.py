@@ -257,5 +257,6 @@ class Membership:
             self._on_failure(str(error))
 
     def close(self) -> None:
+        self._registrar.close()
         for task in self._tasks:
             task.cancel()

@@ -68,6 +68,8 @@ def _amounts(shown: dict[str, float], capacity: Resources, used: Resources) -> N
         shown[f"master/{name}_total"] = whole
         shown[f"master/{name}_used"] = taken
         shown[f"master/{name}_percent"] = taken / whole if whole else 0.0
+        # No agent of this cluster can lend what it has promised to somebody else.
+        shown |= {f"master/{name}_revocable_{kind}": 0.0 for kind in ("total", "used", "percent")}
 
 
 def _count(items: Iterable[Any], wanted: Callable[..., bool]) -> int:

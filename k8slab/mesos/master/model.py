@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from k8slab.mesos.http import EventStream
 from k8slab.mesos.resources import NONE, Resources, total
@@ -36,13 +39,23 @@ class Task:
     statuses: list[dict[str, Any]] = field(default_factory=list)
     info: dict[str, Any] = field(default_factory=dict)
     released: bool = False
+    # What was shown of it by the name of the form, with the state it was then in: those who look, look again.
+    shown: dict[str, tuple[str, orjson.Fragment]] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def terminal(self) -> bool:
         return self.state in TERMINAL
 
+    def fragment(self, form: str, make: Callable[[Task], dict[str, Any]]) -> orjson.Fragment:
+        """``make(self)`` as JSON, made once: for tasks that have ended, of which there are many and which stay."""
+        kept = self.shown.get(form)
+        if kept is None or kept[0] != self.state:
+            kept = self.shown[form] = (self.state, orjson.Fragment(orjson.dumps(make(self))))
+        return kept[1]
+
     def note(self, status: dict[str, Any]) -> None:
         """Remember a status that went to the scheduler; repeats of one state are kept once."""
+        self.shown.clear()
         if not self.statuses or self.statuses[-1]["state"] != status["state"]:
             self.statuses.append(status)
             del self.statuses[:-MAX_STATUSES]

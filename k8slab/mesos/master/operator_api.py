@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
-from k8slab.mesos.files import Files, Refused
-from k8slab.mesos.http import accepts_json, json_answer, read_call, refuse
+from k8slab.mesos.files import Files
+from k8slab.mesos.http import refuse
 from k8slab.mesos.log_level import LogLevel
 from k8slab.mesos.master import cluster_views, v1_views, views
 from k8slab.mesos.master.leading import not_leading
 from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.metrics import metrics
 from k8slab.mesos.master.operator_stream import OperatorStream
+from k8slab.mesos.master.registrar import RegistryError
 from k8slab.mesos.master.reserving import Conflict, Invalid, operator_convert
+from k8slab.mesos.operator_calls import (
+    FILES,
+    answer,
+    filled,
+    look_into_files,
+    pairs,
+    read_operator_call,
+    set_logging_level,
+)
 
-NEEDS = {
+NEEDS = FILES | {
     "SET_LOGGING_LEVEL",
-    "LIST_FILES",
-    "READ_FILE",
     "UPDATE_WEIGHTS",
     "RESERVE_RESOURCES",
     "UNRESERVE_RESOURCES",
@@ -39,8 +46,8 @@ class OperatorApi:
         self._views: dict[str, Callable[[], dict[str, Any]]] = {
             "GET_HEALTH": lambda: {"healthy": True},
             "GET_VERSION": lambda: {"version_info": views.version()},
-            "GET_FLAGS": lambda: {"flags": _pairs(master.options.flags)},
-            "GET_METRICS": lambda: {"metrics": _pairs(metrics(master))},
+            "GET_FLAGS": lambda: {"flags": pairs(master.options.flags)},
+            "GET_METRICS": lambda: {"metrics": pairs(metrics(master))},
             "GET_LOGGING_LEVEL": lambda: {"level": log_level.level},
             "GET_STATE": self._state,
             "GET_AGENTS": self._agents,
@@ -49,11 +56,10 @@ class OperatorApi:
             "GET_TASKS": self._tasks,
             "GET_OPERATIONS": dict,
             "GET_ROLES": lambda: {"roles": cluster_views.roles_v1(master)},
-            "GET_WEIGHTS": lambda: _set(weight_infos=cluster_views.weights(master)),
+            "GET_WEIGHTS": lambda: filled(weight_infos=cluster_views.weights(master)),
             "GET_MASTER": self._get_master,
         }
         self._acts: dict[str, Callable[[dict[str, Any]], Awaitable[web.Response]]] = {
-            "SET_LOGGING_LEVEL": self._set_logging_level,
             "UPDATE_WEIGHTS": self._update_weights,
             "RESERVE_RESOURCES": lambda asked: self._convert_resources("RESERVE", asked),
             "UNRESERVE_RESOURCES": lambda asked: self._convert_resources("UNRESERVE", asked),
@@ -64,26 +70,20 @@ class OperatorApi:
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         if (elsewhere := not_leading(self._master, request)) is not None:
             return elsewhere
-        call = await read_call(request, "OperatorCall", name="Call")
-        if isinstance(call, web.Response):
-            return call
-        kind = call.get("type")
-        if kind is None:
-            return refuse(400, "Failed to validate master::Call: Expecting 'type' to be present")
-        if kind in NEEDS and kind.lower() not in call:
-            return refuse(400, f"Failed to validate master::Call: Expecting '{kind.lower()}' to be present")
-        if not accepts_json(request):
-            return refuse(406, "Expecting 'Accept' to allow application/json or application/x-protobuf")
-        if kind == "SUBSCRIBE":
+        asked = await read_operator_call(request, "OperatorCall", package="master", needs=NEEDS)
+        if isinstance(asked, web.Response):
+            return asked
+        if asked.kind == "SUBSCRIBE":
             return await self.stream.subscribe(request)
-        if kind in self._acts:
-            return await self._acts[kind](call[kind.lower()])
-        if kind in ("LIST_FILES", "READ_FILE"):
-            return await self._look_into_files(request, kind, call[kind.lower()])
-        if kind not in self._views:
-            return refuse(501, f"{kind} is not served by this master")
-        answer = self._views[kind]()
-        return json_answer(request, {"type": kind, kind.lower(): answer} if answer else {"type": kind})
+        if asked.kind == "SET_LOGGING_LEVEL":
+            return set_logging_level(self._log_level, asked)
+        if asked.kind in FILES:
+            return await look_into_files(request, self._files, asked)
+        if asked.kind in self._acts:
+            return await self._acts[asked.kind](asked.arguments)
+        if asked.kind not in self._views:
+            return refuse(501, f"{asked.kind} is not served by this master")
+        return answer(request, asked.kind, self._views[asked.kind]())
 
     # -- views
 
@@ -96,20 +96,20 @@ class OperatorApi:
         }
 
     def _agents(self) -> dict[str, Any]:
-        return _set(
+        return filled(
             agents=[v1_views.agent_json(agent) for agent in self._master.agents.values()],
             recovered_agents=list(self._master.membership.expected.values()),
         )
 
     def _frameworks(self) -> dict[str, Any]:
-        return _set(
+        return filled(
             frameworks=[v1_views.framework_json(known) for known in self._master.frameworks.values()],
             completed_frameworks=[v1_views.framework_json(known) for known in self._master.completed_frameworks],
         )
 
     def _executors(self) -> dict[str, Any]:
         known = self._master.frameworks.values()
-        return _set(
+        return filled(
             executors=[v1_views.executor_json(item) for framework in known for item in framework.executors.values()]
         )
 
@@ -119,10 +119,10 @@ class OperatorApi:
         live = [task for framework in known for task in framework.tasks.values()]
         unreachable = [task for framework in known for task in framework.unreachable_tasks]
         completed = [task for framework in everybody for task in framework.completed_tasks]
-        return _set(
+        return filled(
             tasks=[v1_views.task_json(task) for task in live],
             unreachable_tasks=[v1_views.task_json(task) for task in unreachable],
-            completed_tasks=[v1_views.task_json(task) for task in completed],
+            completed_tasks=[task.fragment("v1", v1_views.task_json) for task in completed],
         )
 
     def _get_master(self) -> dict[str, Any]:
@@ -130,28 +130,6 @@ class OperatorApi:
         return shown | ({"elected_time": self._master.elected_time} if self._master.elected else {})
 
     # -- acts
-
-    async def _look_into_files(self, request: web.Request, kind: str, asked: Mapping[str, Any]) -> web.Response:
-        try:
-            if kind == "LIST_FILES":
-                found = await asyncio.to_thread(self._files.list_v1, asked["path"])
-                answer = _set(file_infos=found)
-            else:
-                answer = await asyncio.to_thread(
-                    self._files.read_v1, asked["path"], asked["offset"], asked.get("length")
-                )
-        except Refused as refused:
-            return refuse(refused.status, refused.text)
-        except OSError as error:
-            return refuse(500, str(error.strerror))
-        return json_answer(request, {"type": kind, kind.lower(): answer})
-
-    async def _set_logging_level(self, asked: dict[str, Any]) -> web.Response:
-        try:
-            self._log_level.set(asked["level"], asked["duration"]["nanoseconds"] / v1_views.NANOSECONDS)
-        except ValueError as error:
-            return refuse(400, str(error))
-        return web.Response()
 
     async def _update_weights(self, asked: dict[str, Any]) -> web.Response:
         return await update_weights(self._master, asked.get("weight_infos", []))
@@ -170,6 +148,8 @@ class OperatorApi:
             await self._master.mark_agent_gone(agent_id)
         except KeyError:
             return refuse(404, "Agent not found")
+        except RegistryError as error:
+            return refuse(503, str(error))
         return web.Response()
 
 
@@ -177,7 +157,10 @@ async def update_weights(master: Master, infos: list[dict[str, Any]]) -> web.Res
     if error := cluster_views.weights_error(infos):
         return refuse(400, f"Failed to validate update weights request JSON: {error}")
     weights = {info["role"].strip(): info["weight"] for info in infos}
-    await master.set_weights(weights)
+    try:
+        await master.set_weights(weights)
+    except RegistryError as error:
+        return refuse(503, str(error))
     master.offers.rebalance(weights)
     return web.Response()
 
@@ -199,12 +182,3 @@ def teardown(master: Master, framework_id: str) -> web.Response:
         return refuse(400, "No framework found with specified ID")
     master.remove_framework(framework)
     return web.Response()
-
-
-def _pairs(values: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [{"name": name, "value": value} for name, value in sorted(values.items())]
-
-
-def _set(**fields: Any) -> dict[str, Any]:
-    """Empty repeated fields are not printed."""
-    return {name: value for name, value in fields.items() if value}

@@ -37,11 +37,7 @@ class OperatorStream:
         stream = EventStream()
         self._admit(stream)
         try:
-            await stream.pump(response)
-            await response.write_eof()
-        except (ConnectionError, asyncio.CancelledError):
-            # The peer went away or read nothing for too long: there is nobody left to answer.
-            stream.close()
+            await stream.serve(response)
         finally:
             self._drop(stream)
         return response

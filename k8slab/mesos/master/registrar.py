@@ -97,6 +97,16 @@ class Registrar:
             self._storing = None
         except (RegistryError, TimeoutError) as error:
             self._fail(str(error) or f"the registry was not stored within {self._store_timeout:g} s")
+        except Exception as error:
+            log.exception("the registry is broken")
+            self._fail(f"the registry is broken: {error!r}")
+
+    def close(self) -> None:
+        """This master ends: what is not stored yet is refused."""
+        if self._storing is not None:
+            self._storing.cancel()
+        if self._failure is None:
+            self._refuse("this master ends")
 
     async def _store(self, shards: Mapping[str, bytes]) -> None:
         began = time.perf_counter()
@@ -107,12 +117,17 @@ class Registrar:
         self.stores += 1
 
     def _fail(self, reason: str) -> None:
+        self._refuse(reason)
+        self._on_failure(reason)
+
+    def _refuse(self, reason: str) -> None:
         self._failure = reason
         for done in [*self._batch, *(done for _, done in self._waiting)]:
+            if done.done():
+                continue
             done.set_exception(RegistryError(reason))
             # Whoever asked may have gone meanwhile; that is no error of its own.
             done.exception()
-        self._on_failure(reason)
 
     def metrics(self) -> dict[str, float]:
         return {

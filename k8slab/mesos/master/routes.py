@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
 from aiohttp import web
 
+from k8slab.mesos.authentication import Authentication, Realm
 from k8slab.mesos.builtin_routes import add_builtin_routes
 from k8slab.mesos.files import Files
 from k8slab.mesos.http import Handler, Routes, json_answer, parse_json, read_body, refuse
@@ -34,12 +36,12 @@ NOT_SERVED = (
 Act = Callable[[bytes], Awaitable[web.Response]]
 
 
-def routes(master: Master, files: Files) -> Routes:
-    table = Routes("master")
+def routes(master: Master, files: Files, authentication: Authentication) -> Routes:
+    table = Routes("master", authentication)
     log_level = LogLevel()
-    table.add("/api/v1/scheduler", SchedulerApi(master))
+    table.add("/api/v1/scheduler", SchedulerApi(master), realm=Realm.SCHEDULER)
     table.add(AGENT_PATH, AgentApi(master))
-    table.add("/api/v1", OperatorApi(master, files, log_level), prefix=True)
+    table.add("/api/v1", OperatorApi(master, files, log_level), realm=Realm.READWRITE, prefix=True)
     _add_own(table, master)
     files.add_to(table)
     log_level.add_to(table)
@@ -53,8 +55,8 @@ def _add_own(table: Routes, master: Master) -> None:
     """What every master answers for itself, leading or not."""
     table.add("/health", _always(web.Response))
     table.add("/version", _shown(views.version))
-    table.add("/flags", _shown(lambda: {"flags": dict(master.options.flags)}))
-    table.add("/metrics/snapshot", _shown(lambda: metrics(master)))
+    table.add("/flags", _shown(lambda: {"flags": dict(master.options.flags)}), realm=Realm.READONLY)
+    table.add("/metrics/snapshot", _shown(lambda: metrics(master)), realm=Realm.READONLY)
     table.add("/redirect", _always(lambda: redirect(master)))
 
 
@@ -69,28 +71,29 @@ def _add_books(table: Routes, master: Master) -> None:
         "/roles": lambda query: cluster_views.roles(master),
     }
     for path, view in books.items():
-        table.add(path, _by_leader(master, view))
-        table.add(f"{path}.json", _by_leader(master, view))
+        table.add(path, _by_leader(master, view), realm=Realm.READONLY)
+        table.add(f"{path}.json", _by_leader(master, view), realm=Realm.READONLY)
 
 
 def _add_acts(table: Routes, master: Master) -> None:
     """Nothing here has a quota or is under maintenance, and nothing can be put there: asked, that is the answer."""
-    table.add("/teardown", _by_method(master, {}, {"POST": lambda body: _teardown(master, body)}))
-    table.add(
+    add = partial(table.add, realm=Realm.READWRITE)
+    add("/teardown", _by_method(master, {}, {"POST": lambda body: _teardown(master, body)}))
+    add(
         "/weights",
         _by_method(
             master, {"GET": lambda: cluster_views.weights(master)}, {"PUT": lambda body: _put_weights(master, body)}
         ),
     )
     for path, kind in (("/reserve", "RESERVE"), ("/unreserve", "UNRESERVE")):
-        table.add(path, _by_method(master, {}, {"POST": _converting(master, kind)}))
+        add(path, _by_method(master, {}, {"POST": _converting(master, kind)}))
     nothing: dict[str, Callable[[], Any]] = {"GET": dict}
     quota = _not_served("quota")
-    table.add("/quota", _by_method(master, nothing, {"POST": quota, "DELETE": quota}))
-    table.add("/maintenance/schedule", _by_method(master, nothing, {"POST": _not_served("maintenance")}))
-    table.add("/maintenance/status", _by_method(master, nothing, {}))
+    add("/quota", _by_method(master, nothing, {"POST": quota, "DELETE": quota}))
+    add("/maintenance/schedule", _by_method(master, nothing, {"POST": _not_served("maintenance")}))
+    add("/maintenance/status", _by_method(master, nothing, {}))
     for path in NOT_SERVED:
-        table.add(path, _by_method(master, {}, {"POST": _not_served(path.strip("/"))}))
+        add(path, _by_method(master, {}, {"POST": _not_served(path.strip("/"))}))
 
 
 def _tasks(master: Master, query: Any) -> dict[str, Any]:

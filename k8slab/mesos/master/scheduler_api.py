@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import Collection
 from typing import Any
 
 from aiohttp import web
 
+from k8slab.mesos.authentication import principal_error
 from k8slab.mesos.http import EventStream, accepts_json, open_stream, read_call, refuse
 from k8slab.mesos.master.calls import SchedulerCalls
 from k8slab.mesos.master.leading import not_leading
@@ -32,7 +32,7 @@ class SchedulerApi:
         call = await read_call(request, "SchedulerCall", name="Call")
         if isinstance(call, web.Response):
             return call
-        if error := call_error(call):
+        if error := call_error(call) or _subscriber_error(request, call):
             return refuse(400, f"Failed to validate scheduler::Call: {error}")
         if call["type"] == "SUBSCRIBE":
             return await self._subscribe(request, call)
@@ -44,6 +44,8 @@ class SchedulerApi:
         framework = self._master.frameworks.get(call["framework_id"]["value"])
         if framework is None:
             return refuse(400, "Framework cannot be found")
+        if error := principal_error(request, framework.info.get("principal")):
+            return refuse(400, error)
         if not framework.connected:
             return refuse(403, "Framework is not subscribed")
         stream_id = request.headers.get(STREAM_ID)
@@ -86,8 +88,7 @@ class SchedulerApi:
         if error := self._subscription_error(subscribe):
             stream.send({"type": "ERROR", "error": {"message": error}})
             stream.close()
-            await stream.pump(response)
-            await response.write_eof()
+            await stream.serve(response)
             return response
         framework = self._master.subscribe(
             subscribe["framework_info"],
@@ -96,11 +97,7 @@ class SchedulerApi:
             stream_id=stream_id,
         )
         try:
-            await stream.pump(response)
-            await response.write_eof()
-        except (ConnectionError, asyncio.CancelledError):
-            # The peer went away: aiohttp needs nothing more from us, and there is nobody left to answer.
-            stream.close()
+            await stream.serve(response)
         finally:
             self._master.disconnect_framework(framework, stream)
         return response
@@ -124,3 +121,10 @@ class SchedulerApi:
         return framework_error(
             info, suppressed=suppressed, whitelist=options.roles, root_submissions=options.root_submissions
         )
+
+
+def _subscriber_error(request: web.Request, call: dict[str, Any]) -> str | None:
+    """A framework that names no principal may subscribe as anybody; only its other calls are held to the name."""
+    if call["type"] != "SUBSCRIBE" or "principal" not in call["subscribe"]["framework_info"]:
+        return None
+    return principal_error(request, call["subscribe"]["framework_info"]["principal"])

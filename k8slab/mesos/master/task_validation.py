@@ -44,6 +44,8 @@ def group_error(
     available: Resources,
 ) -> str | None:
     """Why a group cannot be launched with what is left of the offer; each of ``tasks`` names its executor."""
+    if not tasks:
+        return "Task group cannot be empty"
     if len({task["task_id"]["value"] for task in tasks}) < len(tasks):
         return "Task group has tasks with duplicate IDs"
     executor_id = executor["executor_id"]["value"]

@@ -91,7 +91,8 @@ def role_error(role: str) -> str | None:
 def id_error(identifier: str) -> str | None:
     if not identifier:
         return "ID must not be empty"
-    if len(identifier) > LONGEST_ID:
+    # Ids are names of files with agents, and those are counted in bytes.
+    if len(identifier.encode(errors="surrogatepass")) > LONGEST_ID:
         return f"ID must not be greater than {LONGEST_ID} characters"
     if identifier in (".", ".."):
         return f"'{identifier}' is disallowed"

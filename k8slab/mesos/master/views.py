@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from k8slab.mesos import attributes
-from k8slab.mesos.master.master import VERSION, Master
+from k8slab.mesos.log_file import LOG_FLAGS
+from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.model import Agent, Executor, Framework, Offer, Task
+from k8slab.mesos.version import VERSION
 
 BUILD = {"build_date": "2020-11-20 00:00:00", "build_time": 1605830400.0, "build_user": "k8slab"}
 
@@ -43,8 +45,7 @@ def state(master: Master) -> dict[str, Any]:
         shown["leader_info"] = {key: leader[key] for key in ("id", "pid", "port", "hostname")}
     if options.cluster:
         shown["cluster"] = options.cluster
-    if log_dir := options.flags.get("log_dir"):
-        shown["log_dir"] = log_dir
+    shown |= {key: options.flags[key] for key in LOG_FLAGS if options.flags.get(key)}
     return shown
 
 
@@ -127,7 +128,7 @@ def framework_json(framework: Framework, *, tasks: bool = True) -> dict[str, Any
     if tasks:
         shown["tasks"] = [task_json(task) for task in framework.tasks.values()]
         shown["unreachable_tasks"] = [task_json(task) for task in framework.unreachable_tasks]
-        shown["completed_tasks"] = [task_json(task) for task in framework.completed_tasks]
+        shown["completed_tasks"] = [task.fragment("v0", task_json) for task in framework.completed_tasks]
         shown["offers"] = [_offer(offer) for offer in framework.offers.values()]
         shown["executors"] = [_executor(executor) for executor in framework.executors.values()]
     if framework.capable("MULTI_ROLE"):

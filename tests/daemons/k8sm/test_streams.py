@@ -100,6 +100,26 @@ async def test_attach(kubectl: Kubectl, cluster: Cluster, client: KubeClient) ->
     await cluster.until(client, "attached", lambda one: one["status"]["phase"] == "Succeeded")
 
 
+async def test_attach_to_a_terminal(kubectl: Kubectl, cluster: Cluster, client: KubeClient) -> None:
+    shell = {"stdin": True, "stdinOnce": True, "tty": True}
+    await started(cluster, client, pod("console", "exec /bin/sh", container=shell, restartPolicy="Never"))
+
+    def converse() -> None:
+        child = spawn(kubectl, "attach", "-it", "console")
+        child.sendline("echo he''re")
+        child.expect("here")
+        child.setwinsize(44, 99)
+        child.sendline("until [ \"$(stty size)\" = '44 99' ]; do :; done; echo resi''zed")
+        child.expect("resized")
+        child.sendline("exit 0")
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == 0
+
+    await asyncio.to_thread(converse)
+    await cluster.until(client, "console", lambda one: one["status"]["phase"] == "Succeeded")
+
+
 async def test_run_and_remove(kubectl: Kubectl, cluster: Cluster, client: KubeClient) -> None:
     words = ("run", "once", f"--image={images.SHELL}", "--restart=Never", "-i", "--rm", "--command", "--")
     done = await run(kubectl, *words, "/bin/sh", "-c", "read x; echo got $x; exit 4", stdin="hello\n")

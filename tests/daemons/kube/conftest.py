@@ -15,6 +15,7 @@ from k8slab.kube.client import KubeClient
 from tests.daemons.processes import Daemon, Etcd, Supervisor, free_port
 
 CLOUD_SDK = Path("/usr/lib/google-cloud-sdk/bin")
+WITHOUT_ACCOUNTS = "--disable-admission-plugins=ServiceAccount"
 MODULE = "k8slab.kube.api.main"
 
 
@@ -80,9 +81,9 @@ def chosen_kubectls() -> list[str]:
 
 def start_api(supervisor: Supervisor, etcd: Etcd, *flags: str) -> Api:
     port = free_port()
-    daemon = supervisor.module(
-        "apiserver", MODULE, f"--port={port}", f"--etcd-servers={etcd.servers}", "--portal_net=10.0.0.0/16", *flags
-    )
+    # Nobody makes service accounts here: that is the controllers' work.
+    own = (f"--port={port}", f"--etcd-servers={etcd.servers}", "--portal_net=10.0.0.0/16", WITHOUT_ACCOUNTS)
+    daemon = supervisor.module("apiserver", MODULE, *own, *flags)
     daemon.start()
     return Api(daemon, f"http://127.0.0.1:{port}")
 

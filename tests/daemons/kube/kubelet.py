@@ -83,6 +83,12 @@ class Terminal:
         fcntl.ioctl(self._controller, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
 
 
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.kill()
+    await process.communicate()
+
+
 class FakeKubelet:
     """``directory``: where its commands run. ``attached``: the command that an attach joins."""
 
@@ -93,6 +99,7 @@ class FakeKubelet:
         self.attached = ["/bin/sh", "-c", "while read -r line; do echo got $line; done"]
         self.log = b"one\ntwo\n"
         self.following = asyncio.Event()
+        self.follower_left = asyncio.Event()
         self.log_status = 200
 
     def application(self) -> web.Application:
@@ -128,11 +135,10 @@ class FakeKubelet:
             *command, stdin=pipe, stdout=pipe, stderr=pipe, cwd=self.directory
         )
         try:
-            await relay(session, Plain(process))
-            return Outcome(await process.wait())
+            # Whoever leaves before takes the process along.
+            return Outcome(await process.wait() if await relay(session, Plain(process)) else 0)
         finally:
-            if process.returncode is None:
-                process.kill()
+            await _ended(process)
 
     async def _on_terminal(self, session: Session, command: list[str]) -> Outcome:
         controller, terminal = pty.openpty()
@@ -147,11 +153,10 @@ class FakeKubelet:
         )
         os.close(terminal)
         try:
-            await relay(session, Terminal(controller))
-            return Outcome(await process.wait())
+            # Whoever leaves before takes the process along.
+            return Outcome(await process.wait() if await relay(session, Terminal(controller)) else 0)
         finally:
-            if process.returncode is None:
-                process.kill()
+            await _ended(process)
             os.close(controller)
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
@@ -163,7 +168,11 @@ class FakeKubelet:
             except dial.Unreachable as trouble:
                 raise Refused(f"error forwarding port {port} to pod: {trouble}") from None
 
-        return await serve_forwarding(request, ports_of(request.query.getall("port", [])), connect) or Taken()
+        try:
+            ports = ports_of(request.query.getall("port", []))
+        except ValueError as trouble:
+            return web.Response(status=400, text=str(trouble))
+        return await serve_forwarding(request, ports, connect) or Taken()
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.path_qs)
@@ -173,7 +182,11 @@ class FakeKubelet:
         await response.prepare(request)
         await response.write(self.log)
         if "follow" in request.query:
-            await self.following.wait()
+            try:
+                await self.following.wait()
+            except asyncio.CancelledError:
+                self.follower_left.set()
+                raise
             await response.write(b"followed\n")
         return response
 

@@ -1,4 +1,5 @@
-"""A framework made of pymesos' own drivers, each half a program: ``scheduler MASTER COMMAND`` and ``executor``.
+"""A framework made of pymesos' own drivers, each half a program: ``executor`` and
+``scheduler MASTER COMMAND [PRINCIPAL SECRET]``.
 
 The scheduler is told what to do by lines on stdin (``launch NAME COUNT``, ``send HEX``, ``finish TASK…``,
 ``kill TASK``, ``stop``) and tells what it hears as JSON lines on stdout. The executor runs any number of tasks at once:
@@ -109,7 +110,7 @@ class Teller(Scheduler):
             driver.sendFrameworkMessage({"value": EXECUTOR_ID}, agent, encode_data(data))
 
 
-def schedule(master: str, command: Json) -> None:
+def schedule(master: str, command: Json, principal: str | None = None, secret: str | None = None) -> None:
     framework = {
         "user": "root",
         "name": "pymesos framework",
@@ -117,8 +118,10 @@ def schedule(master: str, command: Json) -> None:
         "checkpoint": True,
         "capabilities": [{"type": "PARTITION_AWARE"}],
     }
+    if principal is not None:
+        framework["principal"] = principal
     scheduler = Teller(command)
-    driver = MesosSchedulerDriver(scheduler, framework, master)
+    driver = MesosSchedulerDriver(scheduler, framework, master, principal=principal, secret=secret)
     driver.start()
     for line in sys.stdin:
         word, *rest = line.split()
@@ -178,4 +181,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "executor":
         MesosExecutorDriver(Runner()).run()
     else:
-        schedule(sys.argv[2], json.loads(sys.argv[3]))
+        schedule(sys.argv[2], json.loads(sys.argv[3]), *sys.argv[4:6])

@@ -15,7 +15,7 @@ import pytest
 
 from k8slab.mesos.client.stream import decode_bytes, encode_bytes
 from k8slab.mesos.recordio import Decoder
-from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, get_json, scalar, task
+from tests.daemons.mesos.cluster import Cluster, Driver, Node, command, eventually, get_json, scalar, task
 from tests.daemons.mesos.link_master import LinkMaster
 from tests.daemons.processes import Supervisor
 
@@ -257,6 +257,7 @@ async def test_a_task_the_executor_never_got_is_lost(
         await eventually(lambda: _known(agent.url, queued=2), what="both tasks are known")
         first = await hand.subscribe()
         launches = await events(first, 3)
+        await eventually(lambda: _written_down(agent), what="the next agent will know its process")
         agent.daemon.kill()
         await asyncio.to_thread(agent.daemon.start, wait=False)
 
@@ -287,6 +288,10 @@ async def test_an_executor_that_comes_while_it_is_being_ended_is_told_so(link: L
         assert [event["type"] for event in await events(first, 1)] == ["SHUTDOWN"]
         second = await hand.subscribe()
         assert [event["type"] for event in await events(second)] == ["SHUTDOWN"]
+
+
+async def _written_down(agent: Node) -> bool:
+    return any(agent.work_dir.glob("meta/slaves/latest/frameworks/*/executors/*/runs/latest/pids/forked.pid"))
 
 
 async def _known(url: str, *, queued: int = 1) -> bool:

@@ -16,7 +16,7 @@ import pytest
 
 from tests.daemons.k8sm import images
 from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, get_json, remove_containers
-from tests.daemons.mesos.test_failover import leader_of, three_masters
+from tests.daemons.mesos.test_failover import leader_of, leads, three_masters
 from tests.daemons.processes import ZooKeeper
 
 PROGRAM = "from k8slab.cli.app import main; main()"
@@ -91,6 +91,60 @@ async def test_a_command_is_run_to_its_end(small: Cluster) -> None:
     assert (await k8slab_mesos(small, "logs", "hi")).stdout == "hi\nbye\n"
     long = await k8slab_mesos(small, "execute", "--", "seq", "200000")
     assert long.stdout == "".join(f"{number}\n" for number in range(1, 200_001))
+
+
+async def test_what_a_command_writes_arrives_byte_for_byte(small: Cluster) -> None:
+    line = r"head -c 200000 /dev/zero; printf '\377\376\200 \303'; printf '\261'"
+    async with started(small, "execute", "--name", "bytes", "--", line) as process:
+        stdout, stderr = await asyncio.wait_for(process.communicate(), 60)
+    assert stdout == bytes(200_000) + b"\xff\xfe\x80 \xc3\xb1", stderr
+    async with started(small, "logs", "bytes") as process:
+        assert (await asyncio.wait_for(process.communicate(), 60))[0] == stdout
+
+
+async def test_a_command_whose_output_nobody_reads_any_more_is_killed(small: Cluster) -> None:
+    async with started(small, "execute", "--name", "chatty", "--", "while echo y; do sleep 0.1; done") as process:
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readline(), 30) == b"y\n"
+        process.stdout._transport.close()  # type: ignore[attr-defined]
+        assert await asyncio.wait_for(process.wait(), 30) == 141
+    state = await small.state()
+    assert state["frameworks"] == []
+    assert state["completed_frameworks"][0]["completed_tasks"][0]["state"] == "TASK_KILLED"
+
+
+async def test_an_interruption_does_not_wait_for_an_agent_that_is_away(small: Cluster) -> None:
+    async with started(small, "execute", "--", "echo begun; exec sleep 1000") as process:
+        assert process.stdout is not None
+        assert await asyncio.wait_for(process.stdout.readline(), 30) == b"begun\n"
+        small.agents[0].daemon.signal(signal.SIGSTOP)
+        try:
+            process.send_signal(signal.SIGINT)
+            _, stderr = await asyncio.wait_for(process.communicate(), 40)
+        finally:
+            small.agents[0].daemon.signal(signal.SIGCONT)
+    assert process.returncode == 130
+    assert b"The task did not end within 10 s" in stderr
+    assert (await small.state())["frameworks"] == []
+
+
+async def test_a_leader_whose_name_means_nothing_here_is_found_without_a_word(
+    zookeeper: ZooKeeper, cluster: Cluster
+) -> None:
+    cluster.zk = zookeeper.url(f"/mesos-{uuid.uuid4()}")
+    for _ in range(2):
+        cluster.master("--hostname=no-such-name.invalid")
+
+    async def led() -> bool:
+        return any([await leads(node) for node in cluster.masters])
+
+    await eventually(led, what="a leader")
+    cluster.agent()
+    for _ in range(2):
+        done = await k8slab_mesos(cluster, "execute", "--", "true")
+        assert done.code == 0, done.stderr
+        assert "no-such-name" not in done.stderr
+        cluster.masters.reverse()
 
 
 async def test_a_command_that_fails_says_so(small: Cluster) -> None:

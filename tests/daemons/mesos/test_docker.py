@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Iterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 
 from k8slab.mesos.client.stream import decode_bytes
 from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, remove_containers
+from tests.daemons.mesos.test_executors import all_acknowledged
 
 IMAGE = f"k8slab-test/shell:{os.getpid()}"
 
@@ -139,6 +142,7 @@ async def test_containers_outlive_the_agent_and_end_with_their_executor(engine: 
         await driver.launch(contained("kept", "sleep 1000"), contained("orphan", "sleep 1000"))
         kept = await driver.status("kept", "TASK_RUNNING")
         orphan = await driver.status("orphan", "TASK_RUNNING")
+        await eventually(lambda: all_acknowledged(agent), what="the agent owes nothing")
         agent.daemon.kill()
         os.kill(orphan["container_status"]["executor_pid"], 9)
         await agent.daemon.start_async()
@@ -149,6 +153,110 @@ async def test_containers_outlive_the_agent_and_end_with_their_executor(engine: 
         await driver.client.kill("kept")
         await driver.status("kept", "TASK_KILLED")
         await gone(name_of(kept))
+
+
+class Wire:
+    """The engine's socket at another path, which can be cut and mended."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._server: asyncio.Server | None = None
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def mend(self) -> None:
+        self._server = await asyncio.start_unix_server(self._serve, self.path)
+
+    async def cut(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        self.path.unlink()
+        for writer in self._open:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from_engine, to_engine = await asyncio.open_unix_connection("/var/run/docker.sock")
+        self._open |= {writer, to_engine}
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := await source.read(1 << 16):
+                    sink.write(data)
+                    await sink.drain()
+                if sink.can_write_eof():
+                    sink.write_eof()
+
+        await asyncio.gather(pump(reader, to_engine), pump(from_engine, writer))
+        for end in (writer, to_engine):
+            end.close()
+            self._open.discard(end)
+
+
+@pytest.fixture
+async def wired(image: str, master: Cluster) -> AsyncIterator[tuple[Cluster, Wire]]:
+    """An agent that speaks to the engine through a wire. Sockets have short paths only."""
+    with tempfile.TemporaryDirectory() as folder:
+        wire = Wire(Path(folder, "engine"))
+        await wire.mend()
+        flags = ("--containerizers=docker,mesos", "--docker_remove_delay=0secs", f"--docker_socket={wire.path}")
+        agent = await asyncio.to_thread(master.agent, *flags)
+        yield master, wire
+        await asyncio.to_thread(remove_containers, [agent])
+        await asyncio.to_thread(agent.daemon.stop)
+        await wire.cut()
+
+
+async def test_tasks_outlive_an_engine_that_is_away(wired: tuple[Cluster, Wire]) -> None:
+    cluster, wire = wired
+    line = "echo begun; until test -e $MESOS_SANDBOX/go; do sleep 0.1; done; echo ended; exit 3"
+    async with Driver(cluster.master_flag) as driver:
+        await driver.launch(contained("patient", line), contained("doomed", "trap '' TERM; sleep 1000"))
+        running = await driver.status("patient", "TASK_RUNNING")
+        await driver.status("doomed", "TASK_RUNNING")
+        home = sandbox(cluster, "patient")
+
+        async def begun() -> bool:
+            return "begun" in (home / "stdout").read_text()
+
+        await eventually(begun, what="its output")
+        await wire.cut()
+        await driver.client.kill("doomed", grace_seconds=0.1)
+
+        async def noticed() -> bool:
+            return "signal 15: the engine does not answer" in (sandbox(cluster, "doomed") / "stderr").read_text()
+
+        await eventually(noticed, what="signals do not come through")
+        (home / "go").touch()
+        assert [status["state"] for status in driver.statuses("patient")] == ["TASK_STARTING", "TASK_RUNNING"]
+        await wire.mend()
+        ended = await driver.status("patient", "TASK_FAILED", "TASK_FINISHED")
+        assert (ended["source"], ended["message"]) == ("SOURCE_EXECUTOR", "Container exited with status 3")
+        assert (home / "stdout").read_text().splitlines() == ["begun", "ended"]
+        assert (await driver.status("doomed", "TASK_KILLED"))["message"] == "Container exited with status 137"
+        await gone(name_of(running))
+
+
+async def test_containers_are_removed_when_the_engine_is_back(wired: tuple[Cluster, Wire]) -> None:
+    cluster, wire = wired
+    async with Driver(cluster.master_flag) as driver:
+        await driver.launch(contained("orphan", "sleep 1000"))
+        running = await driver.status("orphan", "TASK_RUNNING")
+        await wire.cut()
+        os.kill(running["container_status"]["executor_pid"], 9)
+        assert (await driver.status("orphan", "TASK_FAILED"))["reason"] == "REASON_EXECUTOR_TERMINATED"
+        assert docker("inspect", "--format", "{{.State.Running}}", name_of(running)) == "true"
+        await wire.mend()
+        await gone(name_of(running))
+
+
+async def test_a_clean_up_leaves_no_container(engine: Cluster) -> None:
+    agent = engine.agents[0]
+    async with Driver(engine.master_flag) as driver:
+        await driver.launch(contained("forgotten", "sleep 1000"))
+        running = await driver.status("forgotten", "TASK_RUNNING")
+        await asyncio.to_thread(agent.daemon.stop)
+        argv = [*agent.daemon.argv, "--recover=cleanup"]
+        await asyncio.to_thread(subprocess.run, argv, env={**os.environ, **agent.daemon.env}, check=True, timeout=30.0)
+        assert not docker("ps", "-aq", "--filter", f"name={name_of(running)}")
 
 
 async def test_an_image_that_cannot_be_had(engine: Cluster) -> None:

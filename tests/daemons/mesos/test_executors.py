@@ -217,8 +217,8 @@ async def test_an_unacknowledged_last_update_survives_the_agent(small: Cluster) 
         finished = await driver.status("brief", "TASK_FINISHED")
 
         async def executors() -> list[dict[str, Any]]:
-            [framework] = (await get_json(f"{agent.url}/state"))["frameworks"]
-            return [shown for shown in framework["executors"] if shown["tasks"]]
+            frameworks = (await get_json(f"{agent.url}/state"))["frameworks"]
+            return [shown for framework in frameworks for shown in framework["executors"] if shown["tasks"]]
 
         async def ended() -> bool:
             metrics = await get_json(f"{agent.url}/metrics/snapshot")

@@ -101,6 +101,51 @@ async def test_tasks_run_as_their_users(link: LinkMaster) -> None:
     assert (await link.status("theirs", "TASK_FINISHED", "TASK_FAILED"))["state"] == "TASK_FINISHED"
 
 
+async def test_a_user_cannot_lead_root_astray(link: LinkMaster) -> None:
+    """The executor's folder is passed through by root for every further task: no task may put anything there."""
+    assert link.agent is not None
+    link.framework["user"] = "nobody"
+    precious = link.agent.work_dir / "precious"
+    precious.mkdir()
+    planting = f"""
+        rm -rf ../../tasks && ln -s {precious} ../../tasks && exit 1
+        mv ../../containers ../../moved && ln -s {precious} ../../containers && exit 2
+        ln -s {precious} ../../planted && exit 3
+        test $(id -un) = nobody
+    """
+    await link.run_group(command("steady", "sleep 1000"))
+    await link.run_group(command("planter", planting))
+    ended = await link.status("planter", "TASK_FINISHED", "TASK_FAILED")
+    assert ended["message"] == "Command exited with status 0"
+    await link.run_group(command("after", "touch mine"))
+    await link.status("after", "TASK_FINISHED")
+    assert list(precious.iterdir()) == []
+    assert precious.stat().st_uid == 0
+
+
+async def test_a_task_that_cannot_be_started_leaves_the_others_alone(link: LinkMaster) -> None:
+    impossible = {"value": "true", "environment": {"variables": [{"name": "a=b", "value": ""}]}}
+    await link.run_group(command("steady", "sleep 1000"))
+    await link.status("steady", "TASK_RUNNING")
+    await link.run_group(command("impossible", "") | {"command": impossible})
+    status = await link.status("impossible", "TASK_FAILED")
+    assert (status["source"], status["reason"]) == ("SOURCE_EXECUTOR", "REASON_CONTAINER_LAUNCH_FAILED")
+    await link.run_group(command("later", "true"))
+    await link.status("later", "TASK_FINISHED")
+    assert link.statuses("steady")[-1]["state"] == "TASK_RUNNING"
+
+
+async def test_a_task_may_have_the_name_of_one_that_has_ended(link: LinkMaster) -> None:
+    await link.run_group(command("steady", "sleep 1000"))
+    await link.run_group(command("again", "exit 3"))
+    await link.status("again", "TASK_FAILED")
+    await link.run_group(command("again", "echo second"))
+    await link.status("again", "TASK_FINISHED")
+    assert link.agent is not None
+    sandbox = link.agent.work_dir / "slaves/S0/frameworks/F/executors/groups/runs/latest"
+    assert (sandbox / "tasks" / "again" / "stdout").read_text() == "second\n"
+
+
 async def test_groups_survive_an_agent_restart(link: LinkMaster) -> None:
     await link.run_group(command("kept", "sleep 1000"), command("too", "sleep 1000"))
     for task_id in ("kept", "too"):

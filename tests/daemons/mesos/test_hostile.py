@@ -12,11 +12,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
+import aiohttp.web
+import orjson
 import pytest
 
-from k8slab.mesos.http import LARGEST_BODY
-from tests.daemons.mesos.cluster import Cluster, Driver, Node, command, eventually, get_json
+from k8slab.mesos import recordio
+from k8slab.mesos.http import LARGEST_BODY, Routes, serve
+from tests.daemons.mesos.cluster import Cluster, Driver, Node, command, eventually, get_json, scalar
 from tests.daemons.mesos.test_operator_api import Watcher
+from tests.daemons.processes import free_port
 
 MIB = 1 << 20
 MASTER_ROUTES = (
@@ -160,6 +164,63 @@ async def test_beyond_a_thousand_subscribers_the_oldest_is_dropped(small: Cluste
     async with Watcher(small) as oldest, half_open(master, 1000, subscribe + b'{"type":"SUBSCRIBE"}'):
         await eventually(lambda: _ended(oldest), what="the oldest subscriber is dropped")
         await answers(master)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /state HTTP/1.1\r\nHost: x\r\nAcc"], ids=["nothing", "half a header"])
+async def test_headers_have_a_time_limit(sent: bytes) -> None:
+    async def served(_: aiohttp.web.Request) -> aiohttp.web.Response:
+        return aiohttp.web.Response(text="served")
+
+    routes = Routes("x")
+    routes.add("/served", served)
+    port = free_port()
+    runner = await serve(routes, host="127.0.0.1", port=port, slowest_headers=0.5)
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        patient_reader, patient_writer = await asyncio.open_connection("127.0.0.1", port)
+        patient_writer.write(b"GET /served HTTP/1.1\r\nHost: x\r\n\r\n")
+        await patient_reader.readuntil(b"served")
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        patient_writer.write(b"GET /served HTTP/1.1\r\nHost: x\r\n\r\n")
+        await patient_reader.readuntil(b"served")
+        for each in (writer, patient_writer):
+            each.close()
+    finally:
+        await runner.cleanup()
+
+
+UNKNOWN_AGENTS = {
+    "no call to begin with": {"type": "UPDATE"},
+    "a number for an id": {"type": "REREGISTER", "agent_info": {"id": {"value": 5}}},
+    "a path for an id": {"type": "REREGISTER", "agent_info": {"id": {"value": "../x"}}},
+    "nowhere": {"type": "REGISTER", "pid": "x"},
+    "no port": {"type": "REGISTER", "pid": "slave(1)@127.0.0.1:http"},
+    "a number for a hostname": {"type": "REGISTER", "agent_info": {"hostname": 7}},
+    "endless": {"type": "REGISTER", "agent_info": {"resources": [scalar("cpus", 1e306)]}},
+}
+
+
+@pytest.mark.parametrize("kind", UNKNOWN_AGENTS)
+async def test_who_is_no_agent_is_not_admitted_and_spoils_nothing(master: Cluster, kind: str) -> None:
+    call = {"pid": "slave(1)@127.0.0.1:5051", "agent_info": {}, **UNKNOWN_AGENTS[kind]}
+    call["agent_info"] = {"hostname": "h", "resources": [scalar("cpus", 4)], **call["agent_info"]}
+    async with Driver(master.master_flag) as driver:
+        await driver.event("SUBSCRIBED")
+        await post(master.masters[0], "/api/v1/agent", recordio.encode(orjson.dumps(call)))
+        master.agent()
+        await driver.launch(command("meanwhile", "true"))
+        await driver.status("meanwhile", "TASK_FINISHED")
+    assert [slave["hostname"] for slave in (await master.state())["slaves"]] == ["agent-0"]
+
+
+async def test_an_amount_beyond_all_numbers_takes_nothing_of_the_offer(small: Cluster) -> None:
+    async with Driver(small.master_flag) as driver:
+        await driver.launch(command("endless", "true", cpus=1e306))
+        assert (await driver.status("endless", "TASK_ERROR"))["reason"] == "REASON_TASK_INVALID"
+        await driver.launch(command("meanwhile", "true"))
+        await driver.status("meanwhile", "TASK_FINISHED")
 
 
 async def _ended(watcher: Watcher) -> bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ ROOT = f"k8slab-test-{os.getpid()}"
 
 
 @pytest.fixture
-def cgroups() -> Iterator[Cgroups]:
+async def cgroups() -> AsyncIterator[Cgroups]:
     try:
         cgroups = Cgroups(cpu=True, memory=True, root=ROOT)
     except CgroupsUnavailable as error:
@@ -39,18 +40,18 @@ def cgroups() -> Iterator[Cgroups]:
         cgroups.kill(container)
     for home in [MOUNT / ROOT] if cgroups.version == 2 else list(MOUNT.glob(f"*/{ROOT}")):
         for folder in [*(entry for entry in home.iterdir() if entry.is_dir()), home]:
-            _remove(folder)
+            await eventually(partial(_removed, folder), timeout=10.0, interval=0.02, what=f"{folder} is removed")
 
 
-def _remove(folder: Path) -> None:
+async def _removed(folder: Path) -> bool:
     """What was killed keeps its group until it has died."""
-    deadline = time.monotonic() + 10.0
-    while folder.exists():
-        try:
-            folder.rmdir()
-        except OSError:
-            assert time.monotonic() < deadline, f"{folder} cannot be removed"
-            time.sleep(0.02)
+    return _remove(folder)
+
+
+def _remove(folder: Path) -> bool:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+    return not folder.exists()
 
 
 @pytest.fixture
@@ -107,6 +108,9 @@ async def test_a_task_that_takes_too_much_memory(isolated: Cluster) -> None:
         assert status["source"] == "SOURCE_AGENT"
         assert status["reason"] == "REASON_CONTAINER_LIMITATION_MEMORY"
         assert status["message"].startswith("Memory limit exceeded: Requested: 128MB")
+        [exceeded] = status["limitation"]["resources"]
+        assert (exceeded["name"], exceeded["type"], exceeded["role"]) == ("mem", "SCALAR", "*")
+        assert 100 < exceeded["scalar"]["value"] <= 128
         await driver.status("modest", "TASK_RUNNING")
         assert driver.statuses("modest")[-1]["state"] == "TASK_RUNNING"
 

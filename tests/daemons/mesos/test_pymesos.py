@@ -77,13 +77,13 @@ class Framework:
 
 
 @asynccontextmanager
-async def framework(master: str, directory: Path) -> AsyncIterator[Framework]:
+async def framework(master: str, directory: Path, *identity: str) -> AsyncIterator[Framework]:
     assert (LIBRARY / "pymesos").is_dir(), "pymesos is not there: `scripts/test daemons` installs it"
     path = {"name": "PYTHONPATH", "value": str(LIBRARY)}
     command = {"value": f"exec {sys.executable} {PROGRAM} executor", "environment": {"variables": [path]}}
     with (directory / "pymesos.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(PROGRAM), "scheduler", master, json.dumps(command)),
+            *(sys.executable, str(PROGRAM), "scheduler", master, json.dumps(command), *identity),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
@@ -191,3 +191,21 @@ def books_agree(driven: Framework, everything: set[str]) -> bool:
         book.setdefault(status["task"], set()).add(status["uuid"])
     assert set(ended) == set(ran) == everything
     return all(len(uuids) == 1 for book in (ran, ended) for uuids in book.values())
+
+
+async def test_pymesos_says_who_it_is(cluster: Cluster, tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.write_text("pymesos secret\n")
+    cluster.master(
+        "--allocation_interval=200ms",
+        f"--credentials={credentials}",
+        "--authenticate_http_frameworks=true",
+        "--http_framework_authenticators=basic",
+    )
+    cluster.agent()
+    async with framework(cluster.master_flag, tmp_path, "pymesos", "secret") as driven:
+        await driven.until(lambda: driven.told("registered"), "registration")
+        driven.tell("launch", "only", 1)
+        await driven.all_in_state(names("only", 1), "TASK_RUNNING")
+        known = (await cluster.state())["frameworks"]
+        assert [shown["principal"] for shown in known] == ["pymesos"]

@@ -44,6 +44,7 @@ SUMMED = {
 ROLE = {"name", "weight", "frameworks", "resources", "allocated", "offered", "reserved", "quota"}
 METRICS = {
     "master/uptime_secs", "master/elected", "master/cpus_total", "master/cpus_used", "master/cpus_percent",
+    "master/cpus_revocable_total", "master/mem_revocable_used", "master/disk_revocable_percent",
     "master/mem_total", "master/mem_used", "master/mem_percent", "master/disk_total", "master/gpus_total",
     "master/slaves_active", "master/slaves_inactive", "master/slaves_connected", "master/slaves_disconnected",
     "master/slaves_unreachable", "master/slave_registrations", "master/slave_reregistrations", "master/slave_removals",
@@ -298,6 +299,20 @@ async def test_the_log_is_a_file_to_read(cluster: Cluster) -> None:
     _, headers, body = await fetch(f"{master.url}/files/download?path=/master/log")
     assert body.decode().startswith(shown["data"])
     assert "mesos-master.INFO" in headers["Content-Disposition"]
+
+
+async def test_the_agents_log_is_a_file_to_read(cluster: Cluster) -> None:
+    logs, external = cluster.supervisor.directory / "logs", cluster.supervisor.directory / "external"
+    external.write_text("by a supervisor\n")
+    cluster.master()
+    agents = [cluster.agent(*flags) for flags in ((f"--log_dir={logs}",), (f"--external_log_file={external}",), ())]
+    shown = [await fetch(f"{agent.url}/files/read?path=/slave/log&offset=0") for agent in agents]
+    assert [status for status, _, _ in shown] == [200, 200, 404]
+    assert "serves at" in orjson.loads(shown[0][2])["data"]
+    assert orjson.loads(shown[1][2])["data"] == "by a supervisor\n"
+    states = [await get_json(f"{agent.url}/state") for agent in agents]
+    assert [state.get("log_dir") for state in states] == [str(logs), None, None]
+    assert [state.get("external_log_file") for state in states] == [None, str(external), None]
 
 
 async def test_reservations_by_form(small: Cluster) -> None:

@@ -63,7 +63,8 @@ def test_alone_it_shows_everything(up: Any, led: list[str]) -> None:
 
 def test_another_cluster_needs_no_lab(shell: Any, led: list[str]) -> None:
     assert "Kubernetes" in shell("mesos", "frameworks", "--masters", "172.17.1.4,172.17.1.5:5050").stdout
-    assert "no master's address" in shell("mesos", "frameworks", "--masters", "172.17.1.4:x", code=2).stderr
+    for wrong in ("172.17.1.4:x", "172.17.1.4:5²"):
+        assert "no master's address" in shell("mesos", "frameworks", "--masters", wrong, code=2).stderr
     assert "There is no lab" in shell("mesos", "frameworks", code=2).stderr
 
 
@@ -94,6 +95,11 @@ def test_a_lab_without_mesos_has_no_masters(shell: Any, tmp_path: Any, monkeypat
     shell("topology", "new", "other")
     shell("run", "other", "--no-start")
     assert "Lab other has no mesos-master." in shell("mesos", "agents", code=2).stderr
+
+
+@pytest.mark.parametrize(("option", "value"), [("--cpus", "inf"), ("--cpus", "nan"), ("--mem", "inf"), ("--cpus", "0")])
+def test_amounts_that_nobody_can_have_are_refused(up: Any, led: list[str], option: str, value: str) -> None:
+    assert "Invalid value" in up("mesos", "execute", option, value, "--", "true", code=2).stderr
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,21 @@ def test_usage_and_want_of_memory_in_version_2(mount: Path) -> None:
     assert not cgroups.out_of_memory("c")
     (home / "memory.events").write_text("low 0\nmax 9\noom 1\noom_kill 1\n")
     assert cgroups.out_of_memory("c")
+
+
+def test_version_2_kills_all_of_a_container_at_once_where_it_can(mount: Path) -> None:
+    cgroups = Cgroups(cpu=True, memory=True, mount=mount)
+    home = mount / "mesos" / "c"
+    cgroups.create("c")
+    (home / "cgroup.kill").write_text("")
+    cgroups.kill("c")
+    assert (home / "cgroup.kill").read_text() == "1"
+    (home / "cgroup.kill").unlink()
+    with subprocess.Popen(["sleep", "1000"]) as member:
+        (home / "cgroup.procs").write_text(f"{member.pid}\n")
+        cgroups.kill("c")
+        assert member.wait(timeout=10.0) == -signal.SIGKILL
+    assert not (home / "cgroup.kill").exists()
 
 
 def test_a_controller_that_is_not_to_be_had(mount: Path) -> None:

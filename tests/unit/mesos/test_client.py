@@ -7,7 +7,6 @@ import pytest
 from k8slab.mesos.client.acknowledgements import REMEMBERED, Acknowledgements
 from k8slab.mesos.client.detector import MasterDetector
 from k8slab.mesos.client.offers import left, take
-from k8slab.mesos.client.sandbox import whole_characters
 
 
 def scalar(name: str, value: float, **fields: Any) -> dict[str, Any]:
@@ -42,23 +41,6 @@ def test_tenths_add_up() -> None:
         assert taken is not None
         offered = left(offered, taken)
     assert take(offered, {"cpus": 0.001}) is None
-
-
-@pytest.mark.parametrize(
-    ("data", "more", "shown"),
-    [
-        ("häuser".encode(), True, "häuser"),
-        ("hä".encode()[:-1], True, "h"),
-        ("a€".encode()[:-1], True, "a"),
-        ("a€".encode()[:-1], False, "a\ufffd"),
-        (b"\xff\xfe", True, "\ufffd\ufffd"),
-        (b"a\xffb", True, "a\ufffdb"),
-    ],
-)
-def test_a_character_cut_by_the_end_of_a_piece_waits_for_the_next(data: bytes, more: bool, shown: str) -> None:
-    text, length = whole_characters(data.decode(errors="replace"), len(data), more=more)
-    assert text == shown
-    assert data[:length].decode(errors="replace") == shown
 
 
 def update(uuid: str | None, task: str = "t") -> dict[str, Any]:
@@ -120,7 +102,14 @@ async def test_several_addresses_are_tried_in_turn() -> None:
     assert await detector.leader() == "c:2", "b:1 sent us there and would again"
 
 
-@pytest.mark.parametrize("master", ["", "a,,b", "a:x", "zk://h:1", ":5050"])
+@pytest.mark.parametrize("location", ["", "//", "http:///api/v1", "//a:x/api/v1"])
+def test_a_redirect_to_nobody_is_worth_no_answer(location: str) -> None:
+    detector = MasterDetector("a,b")
+    detector.redirect(location)
+    assert detector.current == "b:5050"
+
+
+@pytest.mark.parametrize("master", ["", "a:5²", "a,,b", "a:x", "zk://h:1", ":5050"])
 def test_what_is_no_address_is_refused(master: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         MasterDetector(master)

@@ -4,10 +4,17 @@ from pathlib import Path
 
 import pytest
 
+from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.collector import SandboxCollector
+from k8slab.mesos.agent.model import Framework
 from k8slab.mesos.agent.paths import Paths
+from tests.unit.mesos.test_agent import agent as an_agent
 
 WEEK = 7 * 86400.0
+
+
+def here(work_dir: Path) -> Agent:
+    return an_agent(work_dir, [])
 
 
 @pytest.mark.parametrize(("used", "allowed"), [(0.0, 0.9 * WEEK), (0.4, 0.5 * WEEK), (0.9, 0.0), (0.97, 0.0)])
@@ -25,13 +32,34 @@ def test_only_what_ended_long_enough_ago_goes(tmp_path: Path) -> None:
     mark = paths.run("S0", "f", "ended", "c") / "executor.sentinel"
     mark.touch()
     ended = mark.stat().st_mtime
-    collector.sweep("S0", now=ended)
+    agent = here(tmp_path)
+    assert collector.sweep("S0", now=ended) == []
     assert mark.exists()
-    collector.sweep("S0", now=ended + 3 * WEEK)
+    [gone] = collector.sweep("S0", now=ended + 3 * WEEK)
+    collector.remove_empty(gone, agent)
     assert not paths.executor("S0", "f", "ended").exists()
     assert not paths.sandbox("S0", "f", "ended", "c").exists()
     assert paths.sandbox("S0", "f", "running", "c").exists()
     assert paths.run("S0", "f", "running", "c").exists()
+
+
+def test_what_lives_keeps_its_description(tmp_path: Path) -> None:
+    """An executor that ran before, and a framework that runs something else now."""
+    paths = Paths(tmp_path)
+    collector = SandboxCollector(paths, delay=WEEK, headroom=-1.0, interval=60.0)
+    agent = here(tmp_path)
+    framework = agent.frameworks["f"] = Framework({"id": {"value": "f"}})
+    agent.checkpoint.write_framework("S0", framework)
+    run = paths.run("S0", "f", "e", "c")
+    run.mkdir(parents=True)
+    (run / "executor.sentinel").touch()
+    [gone] = collector.sweep("S0", now=run.stat().st_mtime + 3 * WEEK)
+    collector.remove_empty(gone, agent)
+    assert not paths.executor("S0", "f", "e").exists()
+    assert (paths.framework("S0", "f") / "framework.info").exists()
+    del agent.frameworks["f"]
+    collector.remove_empty(gone, agent)
+    assert not paths.framework("S0", "f").exists()
 
 
 def test_what_an_agent_of_another_id_left_goes_too(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ def sandbox(tmp_path: Path) -> Path:
     (tmp_path / "secret").write_text("meta")
     (folder / "out").symlink_to(tmp_path / "secret")
     (folder / "dangling").symlink_to(tmp_path / "nowhere")
+    (folder / "circle").symlink_to(folder / "circle")
     return folder
 
 
@@ -77,6 +80,8 @@ async def test_no_more_than_sixteen_pages_come_at_a_time(client: TestClient[Any,
         ({"path": "/sandboxes/run/out"}, 400),
         ({"path": "/sandboxes/../secret"}, 400),
         ({"path": "/sandboxes/run"}, 400),
+        ({"path": "/sandboxes/run/circle"}, 404),
+        ({"path": "/sandboxes/run/zero\0"}, 404),
         ({"path": "/sandboxes/run/stdout", "offset": "x"}, 400),
         ({"path": "/sandboxes/run/stdout", "offset": "-2"}, 400),
         ({"path": "/sandboxes/run/stdout", "offset": "0", "length": "-2"}, 400),
@@ -103,3 +108,37 @@ async def test_a_file_is_downloaded_as_it_is(client: TestClient[Any, Any]) -> No
         assert response.content_type == "application/octet-stream"
     assert (await answer(client, "/files/download", path="/sandboxes/run"))[0] == 400
     assert (await answer(client, "/files/download", path="/sandboxes/run/out"))[0] == 400
+
+
+async def test_names_are_what_tasks_make_of_them(client: TestClient[Any, Any], sandbox: Path) -> None:
+    odd = 'two\nlines "quoted"'
+    (sandbox / odd).write_text("odd")
+    (sandbox / os.fsdecode(b"latin-\xe9")).write_text("old")
+    status, entries = await answer(client, "/files/browse", path="/sandboxes/run")
+    assert status == 200
+    names = {entry["path"].removeprefix("/sandboxes/run/") for entry in entries}
+    assert names == {"latin-\ufffd", "nested", "out", "stdout", odd}
+    async with client.get("/files/download", params={"path": f"/sandboxes/run/{odd}"}) as response:
+        assert (response.status, await response.read()) == (200, b"odd")
+
+
+async def test_a_pipe_is_not_waited_for(client: TestClient[Any, Any], sandbox: Path) -> None:
+    os.mkfifo(sandbox / "pipe")
+    async with asyncio.timeout(5):
+        assert (await answer(client, "/files/download", path="/sandboxes/run/pipe"))[0] == 400
+        assert await answer(client, "/files/read", path="/sandboxes/run/pipe", offset="0") == (
+            200,
+            {"data": "", "offset": 0},
+        )
+
+
+async def test_what_goes_away_while_a_folder_is_browsed_is_not_there(
+    client: TestClient[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def last_seen(folder: Path) -> Iterator[Path]:
+        return iter([folder / "stdout", folder / "just-gone"])
+
+    monkeypatch.setattr(Path, "exists", lambda _path: True)
+    monkeypatch.setattr(Path, "iterdir", last_seen)
+    status, entries = await answer(client, "/files/browse", path="/sandboxes/run")
+    assert (status, [entry["path"] for entry in entries]) == (200, ["/sandboxes/run/stdout"])

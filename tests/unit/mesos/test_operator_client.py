@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
@@ -110,27 +111,29 @@ async def test_events_go_on_over_every_end_of_the_stream() -> None:
 
 
 async def test_a_sandbox_is_read_piece_by_piece_as_it_grows() -> None:
-    text = "ä" * PIECE + "the end\n"
+    # Not text, in any encoding.
+    written = bytes(range(256)) * (PIECE // 100) + b"the end\n"
     content, missing = b"", True
 
     async def agent(request: web.Request) -> web.Response:
         if request.path == "/state":
             executor = {"id": "t", "directory": "/sandbox", "tasks": [], "queued_tasks": [], "completed_tasks": []}
             return web.json_response({"id": "S0", "frameworks": [{"id": "f", "executors": [executor]}]})
-        assert (request.path, request.query["path"]) == ("/files/read", "/sandbox/stdout")
+        assert request.path == "/api/v1"
+        call = orjson.loads(await request.read())
         if missing:
             return web.Response(status=404)
-        offset, length = int(request.query["offset"]), int(request.query["length"])
-        if offset < 0:
-            return web.json_response({"data": "", "offset": len(content)})
-        piece = content[offset : offset + length].decode(errors="replace")
-        return web.json_response({"data": piece, "offset": offset})
+        asked = call["read_file"]
+        assert (call["type"], asked["path"]) == ("READ_FILE", "/sandbox/stdout")
+        piece = content[asked["offset"] : asked["offset"] + asked["length"]]
+        answer = {"size": len(content), "data": base64.b64encode(piece).decode()}
+        return web.json_response({"type": "READ_FILE", "read_file": answer})
 
     async with server(agent) as address:
         client = AgentClient(f"slave(1)@{address}")
         sandbox = Sandbox(client, framework_id="f", executor_id="t", task_id="t")
         over, begun = asyncio.Event(), asyncio.Event()
-        read = ""
+        read = b""
 
         async def follow() -> None:
             nonlocal read
@@ -140,11 +143,61 @@ async def test_a_sandbox_is_read_piece_by_piece_as_it_grows() -> None:
                     begun.set()
 
         following = asyncio.create_task(follow())
-        content, missing = text[:10].encode(), False
+        content, missing = written[:200], False
         await asyncio.wait_for(begun.wait(), 10)
-        assert read == text[:10]
-        content = text.encode()
+        assert read == written[:200]
+        content = written
         over.set()
         await asyncio.wait_for(following, 10)
-        assert read == text
+        assert read == written
         await client.close()
+
+
+async def test_an_agent_that_refuses_is_not_asked_for_ever() -> None:
+    async def refuses(_request: web.Request) -> web.Response:
+        return web.Response(status=401, text="who are you")
+
+    async with server(refuses) as address:
+        client = AgentClient(address)
+        sandbox = Sandbox(client, framework_id="f", executor_id="t", task_id="t")
+        with pytest.raises(MesosError, match="who are you"):
+            async with asyncio.timeout(10), aclosing(sandbox.follow("stdout", lambda: False)) as pieces:
+                await anext(pieces)
+        await client.close()
+
+
+async def test_an_answer_that_is_no_json_is_an_error_of_the_call() -> None:
+    async def leader(_request: web.Request) -> web.Response:
+        return web.Response(text="<html>")
+
+    async with server(leader) as leading:
+        master = MasterClient(leading)
+        with pytest.raises(MesosError, match="GET_WEIGHTS is answered with no JSON"):
+            await master.weights()
+        await master.close()
+
+
+async def test_masters_that_send_one_in_circles_are_not_asked_in_a_hurry() -> None:
+    asked = 0
+    addresses: list[str] = []
+
+    def follower(other: int) -> Callable[[web.Request], Any]:
+        async def handle(_request: web.Request) -> web.Response:
+            nonlocal asked
+            asked += 1
+            return web.Response(status=307, headers={"Location": f"//{addresses[other]}/api/v1"})
+
+        return handle
+
+    async with server(follower(1)) as one, server(follower(0)) as other:
+        addresses += [one, other]
+        master = MasterClient(one)
+
+        async def listen() -> None:
+            async for _ in master.events():
+                raise AssertionError("nobody leads")
+
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(listen(), 1.0)
+        assert 2 <= asked <= 6
+        await master.close()

@@ -161,3 +161,80 @@ async def test_calls_carry_what_the_api_wants() -> None:
         assert changed["update_framework"]["framework_info"] == {"user": "root", "name": "y", "id": {"value": "f"}}
         assert kill["kill"]["kill_policy"] == {"grace_period": {"nanoseconds": 500_000_000}}
         assert set(master.stream_ids) == {"stream-1"}
+
+
+async def test_masters_that_send_one_in_circles_are_asked_ever_more_slowly() -> None:
+    asked = 0
+
+    async def follower(request: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        # Each time another name of the same server: every redirect looks like news.
+        return web.Response(status=307, headers={"Location": f"//127.0.0.{1 + asked % 2}:{server.port}/"})
+
+    app = web.Application()
+    app.router.add_route("POST", "/api/v1/scheduler", follower)
+    server = TestServer(app, host="0.0.0.0")
+    async with server:
+        client = SchedulerClient(f"127.0.0.1:{server.port}", INFO, backoff=0.01, max_backoff=10.0)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5):
+                await first(client, 1)
+        assert 3 <= asked <= 10
+        await client.close()
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+async def test_a_master_that_does_not_hear_the_framework_out_is_no_reason_to_wait(status: int) -> None:
+    async def refuses(_request: web.Request) -> web.Response:
+        return web.Response(status=status, text="not you")
+
+    app = web.Application()
+    app.router.add_route("POST", "/api/v1/scheduler", refuses)
+    async with TestServer(app) as server:
+        client = SchedulerClient(f"{server.host}:{server.port}", INFO, backoff=0.01)
+        with pytest.raises(MesosError, match="not you"):
+            await first(client, 1)
+        await client.close()
+
+
+@pytest.mark.parametrize("record", [b"5\nhello", b"2\n[]", b"2\n{}"])
+async def test_a_stream_that_goes_wrong_is_left_for_another(record: bytes) -> None:
+    streams = 0
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        nonlocal streams
+        streams += 1
+        response = web.StreamResponse()
+        await response.prepare(request)
+        subscribed = {"type": "SUBSCRIBED", "subscribed": {"framework_id": {"value": "f"}}}
+        await response.write(recordio.encode(orjson.dumps(subscribed)) + record)
+        return response
+
+    app = web.Application()
+    app.router.add_route("POST", "/api/v1/scheduler", handle)
+    async with TestServer(app) as server:
+        client = SchedulerClient(f"{server.host}:{server.port}", INFO, backoff=0.01)
+        seen = await first(client, 3)
+        assert [event["type"] for event in seen] == ["SUBSCRIBED", "DISCONNECTED", "SUBSCRIBED"]
+        await client.close()
+
+
+async def test_tasks_that_nobody_told_the_end_of_are_asked_for_again_and_again() -> None:
+    master = Master([[]])
+    rounds, often = 0, asyncio.Event()
+
+    def unended() -> list[tuple[str, str | None]]:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 3:
+            often.set()
+        return [("t", "a")]
+
+    async with serving(master) as client, aclosing(client.events()) as events:
+        assert (await anext(events))["type"] == "SUBSCRIBED"
+        asking = asyncio.create_task(client.keep_reconciled(unended, interval=0.01))
+        await asyncio.wait_for(often.wait(), 10)
+        asking.cancel()
+    asked = {"tasks": [{"task_id": {"value": "t"}, "agent_id": {"value": "a"}}]}
+    assert [call["reconcile"] for call in master.called("RECONCILE")[:2]] == [asked, asked]

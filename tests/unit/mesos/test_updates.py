@@ -4,6 +4,8 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from k8slab.mesos.agent.updates import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, StatusUpdates
 
 
@@ -93,3 +95,14 @@ async def test_a_journal_brings_back_what_was_not_acknowledged(tmp_path: Path) -
     assert not again.updates.add("f", status("t", "a"), journal=journal)
     again.updates.acknowledge("f", "t", "b")
     assert again.sent == ["b", "c"]
+
+
+@pytest.mark.parametrize("damage", [b"\0" * 40, b'7\n{"type"9\n', b"not a length at all"])
+async def test_a_damaged_journal_is_good_up_to_the_damage(tmp_path: Path, damage: bytes) -> None:
+    journal = tmp_path / "task.updates"
+    first = Recorder()
+    first.updates.add("f", status("t", "a"), journal=journal)
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + damage)
+    assert [update["uuid"] for update in Recorder().updates.restore("f", "t", journal)] == ["a"]
+    assert journal.read_bytes() == whole

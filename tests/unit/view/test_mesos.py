@@ -189,3 +189,27 @@ def test_what_becomes_of_a_task_is_said_in_a_line() -> None:
     failed = {"state": "TASK_FAILED", "message": "Command exited with status 3"}
     assert mesos.ended("hi.1", failed).plain == "✗ hi.1: TASK_FAILED: Command exited with status 3"
     assert mesos.ended("hi.1", None).plain == "✗ hi.1 was not seen to its end"
+
+
+ID = "2898dfc2-8cb4-48d3-b650-ae2e96e637d3"
+
+
+def test_on_narrow_paper_long_names_go_on_in_the_next_line_and_nothing_is_lost(render: Any) -> None:
+    amounts = {"cpus": 1.0, "mem": 2000, "ports": "[31000-31005, 31007-31100, 31200-32000]"}
+    host, rack = "kubernetes-minion-0", "a-very-long-name-of-a-rack-that-goes-on"
+    slave = {"id": f"{ID}-S0", "hostname": host, "pid": "slave(1)@172.17.1.8:5051", "resources": amounts}
+    offer = {"id": f"{ID}-O12", "slave_id": f"{ID}-S0", "resources": amounts}
+    task = {"id": f"kubernetes.pod-with-a-name.{ID}", "name": "pod", "slave_id": f"{ID}-S0", "state": "TASK_RUNNING"}
+    framework = {"id": f"{ID}-0000", "name": "Kubernetes", "offers": [offer], "tasks": [task], "role": "*"}
+    cluster = read({"slaves": [{**slave, "attributes": {"rack": rack}}], "frameworks": [framework]})
+    for kind, whole in {
+        "agents": ["AGENT", "172.17.1.8:5051", "CPUS", "0/1", "TASKS", "away"],
+        "frameworks": ["FRAMEWORK", "Kubernetes", "STATE", "SHARE", "OFFERS"],
+        "tasks": ["TASK", "STATE", "running", "AGE"],
+        "offers": ["OFFER", "CPUS", "2.0G"],
+    }.items():
+        lines = render(mesos.shown(cluster, kind, now=NOW), 80)
+        assert all(len(line) <= 80 for line in lines)
+        for word in whole:
+            assert word in "\n".join(lines), (kind, lines)
+        assert not any("…" in line for line in lines), (kind, lines)

@@ -88,6 +88,7 @@ CLUSTER_ROLES: Final[dict[str, tuple[Rule, ...]]] = {
     "view": _VIEW,
     "system:discovery": (_paths("/api", "/api/*", "/apis", "/apis/*", "/openapi", "/openapi/*", *_INFO),),
     "system:public-info-viewer": (_paths(*_INFO),),
+    "system:monitoring": (_paths("/healthz", "/healthz/*", "/livez", "/livez/*", "/metrics", "/readyz", "/readyz/*"),),
     "system:basic-user": _SELF,
     "system:auth-delegator": (
         _rule(("create",), "authentication.k8s.io", "tokenreviews"),
@@ -135,6 +136,7 @@ CLUSTER_ROLE_BINDINGS: Final[dict[str, tuple[str, tuple[tuple[str, str], ...]]]]
         "system:kube-controller-manager",
         (("User", "system:kube-controller-manager"),),
     ),
+    "system:monitoring": ("system:monitoring", (("Group", "system:monitoring"),)),
     "system:node": ("system:node", (("Group", "system:nodes"),)),
 }
 

@@ -1,4 +1,4 @@
-"""Event of the core group. Events are forgotten after an hour."""
+"""Event: kept in the form of the core group, shown in that of events.k8s.io as well. Forgotten after an hour."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
-from k8slab.kube.api.kind import NAME, Column, Kind, field_reader
+from k8slab.kube.api.kind import NAME, Column, Kind, View, field_reader
 from k8slab.kube.api.meta import Object, age, dig
 
 HOUR: Final = 3600
@@ -80,4 +80,69 @@ EVENT: Final = Kind(
     validate=_problems,
     creates_on_update=True,
     ttl=HOUR,
+)
+
+# Its name in events.k8s.io → in the core group.
+_NAMES: Final = {
+    "note": "message",
+    "regarding": "involvedObject",
+    "reportingController": "reportingComponent",
+    "deprecatedSource": "source",
+    "deprecatedFirstTimestamp": "firstTimestamp",
+    "deprecatedLastTimestamp": "lastTimestamp",
+    "deprecatedCount": "count",
+}
+_BACK: Final = {core: name for name, core in _NAMES.items()}
+
+
+def _to_core(obj: Object) -> Object:
+    core = {_NAMES.get(key, key): value for key, value in obj.items()}
+    core.setdefault("involvedObject", {})
+    return core
+
+
+def _from_core(obj: Object) -> Object:
+    return {_BACK.get(key, key): value for key, value in obj.items() if key not in ("kind", "apiVersion")}
+
+
+def _series_problems(new: Object, old: Object | None) -> list[FieldProblem]:
+    found = _problems(_to_core(new), None)
+    if old is not None:
+        return found
+    if not new.get("eventTime"):
+        found.append(validation.required("eventTime"))
+    if not new.get("reportingController"):
+        found.append(validation.required("reportingController"))
+    if not new.get("reportingInstance"):
+        found.append(validation.required("reportingInstance"))
+    for field, longest in (("action", 128), ("reason", 128)):
+        value = new.get(field) or ""
+        if not value:
+            found.append(validation.required(field, f"can have at most {longest} characters"))
+        elif len(value) > longest:
+            found.append(validation.invalid(field, "", f"can have at most {longest} characters"))
+    if new.get("type") not in ("Normal", "Warning"):
+        found.append(validation.invalid("type", "", f"has invalid value: {new.get('type') or ''}"))
+    return found
+
+
+EVENT_OF_GROUP: Final = View(
+    kind="Event",
+    plural="events",
+    singular="event",
+    group="events.k8s.io",
+    form="events.k8s.io/v1.Event",
+    short_names=("ev",),
+    columns=EVENT.columns,
+    fields={
+        **{f"regarding.{label}": field_reader("involvedObject", label) for label in _ABOUT},
+        **{label: EVENT.fields[label] for label in ("reason", "type")},
+        "reportingController": EVENT.fields["reportingComponent"],
+    },
+    validate=_series_problems,
+    creates_on_update=True,
+    ttl=HOUR,
+    of=EVENT,
+    to_hub=_to_core,
+    from_hub=_from_core,
 )

@@ -9,9 +9,6 @@ from k8slab.kube.api.kind import AGE, NAME, PROXY_VERBS, Column, Kind, Subresour
 from k8slab.kube.api.kinds.pod_rules import pod_problems
 from k8slab.kube.api.meta import Object, age, dig, parse_quantity
 
-TOLERATION_SECONDS: Final = 300
-EVICTING: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
-
 
 def containers(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield from spec.get("initContainers") or ()
@@ -20,14 +17,24 @@ def containers(spec: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _defaults(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
+    spec_defaults(spec)
+    spec.setdefault("enableServiceLinks", True)
+    for container in containers(spec):
+        resources = container["resources"]
+        if resources.get("limits"):
+            resources["requests"] = {**resources["limits"], **(resources.get("requests") or {})}
+
+
+def spec_defaults(spec: dict[str, Any]) -> None:
+    """What pods and templates of pods have in common."""
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("dnsPolicy", "ClusterFirst")
     spec.setdefault("schedulerName", "default-scheduler")
     spec.setdefault("terminationGracePeriodSeconds", 30)
     spec.setdefault("securityContext", {})
-    spec.setdefault("enableServiceLinks", True)
-    account = spec.get("serviceAccountName") or spec.get("serviceAccount") or "default"
-    spec["serviceAccountName"] = spec["serviceAccount"] = account
+    account = spec.get("serviceAccountName") or spec.get("serviceAccount")
+    if account:
+        spec["serviceAccountName"] = spec["serviceAccount"] = account
     for container in containers(spec):
         _container_defaults(container, host_network=bool(spec.get("hostNetwork")))
     for volume in spec.get("volumes") or ():
@@ -36,9 +43,6 @@ def _defaults(obj: Object) -> None:
 
 def _container_defaults(container: dict[str, Any], *, host_network: bool) -> None:
     container.setdefault("resources", {})
-    resources = container["resources"]
-    if resources.get("limits"):
-        resources["requests"] = {**resources["limits"], **(resources.get("requests") or {})}
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
     image = container.get("image") or ""
@@ -87,21 +91,6 @@ def _prepare(new: Object, old: Object | None) -> None:
         new["status"] = old.get("status") or {}
         return
     new["status"] = {"phase": "Pending", "qosClass": qos_class(new["spec"])}
-    spec = new["spec"]
-    spec.setdefault("priority", 0)
-    spec.setdefault("preemptionPolicy", "PreemptLowerPriority")
-    tolerations = list(spec.get("tolerations") or ())
-    for key in EVICTING:
-        if not any(_covers(one, key) for one in tolerations):
-            tolerations.append(
-                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATION_SECONDS}
-            )
-    spec["tolerations"] = tolerations
-
-
-def _covers(toleration: dict[str, Any], key: str) -> bool:
-    named = toleration.get("key") in (key, None, "")
-    return named and toleration.get("effect") in ("NoExecute", None, "")
 
 
 def qos_class(spec: dict[str, Any]) -> str:

@@ -92,7 +92,7 @@ def _volumes(volumes: Sequence[Mapping[str, Any]], path: str) -> tuple[list[Fiel
                 validation.forbidden(f"{path}[{index}].{sources[1]}", "may not specify more than 1 volume type")
             )
         if (size := (volume.get("emptyDir") or {}).get("sizeLimit")) is not None:
-            found += _amount(size, f"{path}[{index}].emptyDir.sizeLimit")
+            found += validation.quantity(f"{path}[{index}].emptyDir.sizeLimit", size)
         if "hostPath" in volume and not volume["hostPath"].get("path"):
             found.append(validation.required(f"{path}[{index}].hostPath.path"))
     return found, names
@@ -164,21 +164,13 @@ def _ports(ports: Sequence[Mapping[str, Any]], path: str) -> list[FieldProblem]:
     return found
 
 
-def _amount(value: Any, path: str) -> list[FieldProblem]:
-    amount = parse_quantity(value)
-    if amount is None:
-        rule = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
-        return [validation.invalid(path, value, rule)]
-    return [] if amount >= 0 else [validation.invalid(path, value, "must be greater than or equal to 0")]
-
-
 def _resources(resources: Mapping[str, Any], path: str) -> list[FieldProblem]:
     found: list[FieldProblem] = []
     amounts: dict[tuple[str, str], Any] = {}
     for field in ("limits", "requests"):
         for name, value in (resources.get(field) or {}).items():
             amounts[field, name] = parse_quantity(value)
-            found += _amount(value, f"{path}.{field}[{name}]")
+            found += validation.quantity(f"{path}.{field}[{name}]", value)
     for name, value in (resources.get("requests") or {}).items():
         request, limit = amounts.get(("requests", name)), amounts.get(("limits", name))
         if request is not None and limit is not None and request > limit:

@@ -12,7 +12,7 @@ from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.streams.locate import Place
 from k8slab.kube.streams import dial, pump
 from k8slab.kube.streams.carrier import Connection
-from k8slab.kube.streams.takeover import Taken, take
+from k8slab.kube.streams.takeover import Taken, take, while_there
 
 # Of the client's connection to this server alone, and not of the next one.
 HOP_BY_HOP: Final = frozenset(
@@ -28,6 +28,27 @@ HOP_BY_HOP: Final = frozenset(
         "upgrade",
     }
 )
+
+
+# How browsers, which cannot set headers, bring a token: among the protocols of their WebSocket.
+TOKEN_PROTOCOL: Final = "base64url.bearer.authorization.k8s.io."
+
+
+def sent_on(request: web.BaseRequest) -> list[tuple[str, str]]:
+    """The client's headers that are the next server's business: not its credentials for this one."""
+    kept = []
+    for name, value in request.headers.items():
+        lower = name.lower()
+        if lower in HOP_BY_HOP or lower in ("host", "content-length", "expect") or lower.startswith("impersonate-"):
+            continue
+        if lower == "authorization" and request.secure:
+            continue
+        if lower == "sec-websocket-protocol":
+            protocols = (one.strip() for one in value.split(","))
+            value = ", ".join(one for one in protocols if not one.startswith(TOKEN_PROTOCOL))
+        if value or lower != "sec-websocket-protocol":
+            kept.append((name, value))
+    return kept
 
 
 async def pass_upgrade(
@@ -47,7 +68,8 @@ async def pass_upgrade(
     except dial.Unreachable as trouble:
         raise unreachable(str(trouble)) from None
     try:
-        answer = await dial.ask(behind, request.method, target, [*_headers(request, place), *extra])
+        asking = dial.ask(behind, request.method, target, _headers(request, place, list(extra)))
+        answer = await while_there(request, asking)
         if answer.status != 101:
             return await _refused(behind, answer)
         front = take(request)
@@ -62,14 +84,11 @@ async def pass_upgrade(
     return Taken()
 
 
-def _headers(request: web.BaseRequest, place: Place) -> list[tuple[str, str]]:
-    kept = [
-        (name, value)
-        for name, value in request.headers.items()
-        if name.lower() not in HOP_BY_HOP and name.lower() not in ("host", "content-length", "expect")
-    ]
-    upgrade = request.headers.get("Upgrade", "")
-    return [("Host", place.netloc), *kept, ("Connection", "Upgrade"), ("Upgrade", upgrade), ("Content-Length", "0")]
+def _headers(request: web.BaseRequest, place: Place, extra: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    made_anew = {name.lower() for name, _ in extra}
+    kept = [pair for pair in sent_on(request) if pair[0].lower() not in made_anew]
+    upgrade = [("Connection", "Upgrade"), ("Upgrade", request.headers.get("Upgrade", ""))]
+    return [("Host", place.netloc), *kept, *extra, *upgrade, ("Content-Length", "0")]
 
 
 async def _refused(behind: Connection, answer: dial.Answer) -> web.Response:

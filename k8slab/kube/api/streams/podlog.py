@@ -19,9 +19,10 @@ from k8slab.kube.api.registry import Registry
 from k8slab.kube.api.requests import Asked
 from k8slab.kube.api.streams import locate
 from k8slab.kube.streams.dial import CONNECT_SECONDS, dial_error
+from k8slab.kube.streams.keepalive import new_socket
 from k8slab.kube.streams.spdy_front import NoCommonProtocol
-from k8slab.kube.streams.takeover import upgrade_of, while_there
-from k8slab.kube.streams.websocket_front import negotiate, new_socket
+from k8slab.kube.streams.takeover import break_off, upgrade_of, while_there
+from k8slab.kube.streams.websocket_front import negotiate, open_socket
 
 PASSED_ON: Final = (
     "follow",
@@ -55,7 +56,10 @@ async def pod_log(request: web.BaseRequest, registry: Registry, asked: Asked) ->
     query = {key: request.query[key] for key in PASSED_ON if key in request.query}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
     try:
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url, params=query) as answer:
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(socket_factory=new_socket), timeout=timeout) as http,
+            http.get(url, params=query) as answer,
+        ):
             if answer.status >= 300:
                 raise _refusal(asked.name, answer.status, (await answer.content.read(LONGEST_REFUSAL)).decode())
             if upgrade_of(request) == "websocket":
@@ -64,7 +68,7 @@ async def pod_log(request: web.BaseRequest, registry: Registry, asked: Asked) ->
     except aiohttp.ClientConnectorError as trouble:
         words = dial_error(place.host, place.port, trouble.os_error)
         raise ApiFailure(500, "", f'Get "{_shown(url, query)}": {words}') from None
-    except (aiohttp.ServerTimeoutError, aiohttp.ClientConnectionError) as trouble:
+    except aiohttp.ClientError as trouble:
         raise ApiFailure(500, "", f'Get "{_shown(url, query)}": {trouble or "i/o timeout"}') from None
 
 
@@ -101,8 +105,10 @@ async def _as_messages(request: web.BaseRequest, answer: aiohttp.ClientResponse)
         protocol = negotiate(request, (BINARY, BASE64, ""))
     except NoCommonProtocol as trouble:
         raise ApiFailure(403, "Forbidden", str(trouble)) from None
-    socket = new_socket(protocol)
-    await socket.prepare(request)
+    try:
+        socket = await open_socket(request, protocol)
+    except web.HTTPBadRequest as trouble:
+        raise errors.bad_request(trouble.text or "") from None
     listening = asyncio.create_task(_until_closed(socket))
     try:
         async for piece in _pieces(request, answer):
@@ -124,8 +130,11 @@ async def _until_closed(socket: web.WebSocketResponse) -> None:
 
 
 async def _pieces(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    while piece := await while_there(request, answer.content.readany()):
-        yield piece
+    try:
+        while piece := await while_there(request, answer.content.readany()):
+            yield piece
+    except aiohttp.ClientError:
+        raise break_off(request) from None
 
 
 def _problems(request: web.BaseRequest) -> list[FieldProblem]:

@@ -14,15 +14,14 @@ from k8slab.kube.api.registry import Registry
 from k8slab.kube.api.requests import Asked
 from k8slab.kube.api.streams import locate
 from k8slab.kube.api.streams.locate import Place
-from k8slab.kube.api.streams.passing import HOP_BY_HOP, pass_upgrade
+from k8slab.kube.api.streams.passing import HOP_BY_HOP, pass_upgrade, sent_on
 from k8slab.kube.api.streams.rewriting import Rewriter
 from k8slab.kube.streams.carrier import READ
 from k8slab.kube.streams.dial import CONNECT_SECONDS, dial_error
-from k8slab.kube.streams.takeover import upgrade_of
+from k8slab.kube.streams.keepalive import new_socket
+from k8slab.kube.streams.takeover import break_off, upgrade_of, while_there
 
 _BODYLESS: Final = ("GET", "HEAD")
-# What the next server must not take from this client: it is this server's business, or made anew for each hop.
-_NOT_SENT: Final = HOP_BY_HOP | {"host", "content-length", "expect"}
 _LARGEST_PAGE: Final = 4 << 20
 
 
@@ -74,7 +73,7 @@ async def _pass(
     request: web.BaseRequest, place: Place, target: str, rewriter: Rewriter, extra: list[tuple[str, str]]
 ) -> web.StreamResponse:
     names = {name.lower() for name, _ in extra}
-    headers = [pair for pair in request.headers.items() if pair[0].lower() not in _NOT_SENT | names]
+    headers = [pair for pair in sent_on(request) if pair[0].lower() not in names]
     if request.body_exists and request.content_length is not None:
         headers.append(("Content-Length", str(request.content_length)))
     url = URL(f"{place.scheme}://{place.netloc}{target}", encoded=True)
@@ -83,10 +82,14 @@ async def _pass(
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
     async with aiohttp.ClientSession(
-        timeout=timeout, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=READ
+        connector=aiohttp.TCPConnector(socket_factory=new_socket),
+        timeout=timeout,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        read_bufsize=READ,
     ) as session:
         try:
-            answer = await session.request(
+            asking = session.request(
                 request.method,
                 url,
                 headers=[*headers, *extra],
@@ -95,13 +98,12 @@ async def _pass(
                 skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
                 ssl=False,
             )
+            answer = await while_there(request, asking)
         except aiohttp.ClientConnectorError as trouble:
             raise _unreachable(dial_error(place.host, place.port or 80, trouble.os_error)) from None
         except aiohttp.ServerTimeoutError:
             raise _unreachable(dial_error(place.host, place.port or 80, TimeoutError())) from None
         except aiohttp.ClientError as trouble:
-            if request.transport is None or request.transport.is_closing():
-                raise ConnectionResetError("the client has gone") from None
             raise _unreachable(str(trouble) or "EOF") from None
         async with answer:
             return await _answer(request, answer, rewriter)
@@ -114,32 +116,34 @@ async def _answer(request: web.BaseRequest, answer: aiohttp.ClientResponse, rewr
             response.headers.add(name, rewriter.location(value) if name.lower() == "location" else value)
     page = b""
     if request.method != "HEAD" and rewriter.wants(answer.headers):
-        page = await _page(answer)
+        page = await _page(request, answer)
         if answer.content.at_eof():
             page = rewriter.page(page, answer.headers.get("Content-Encoding", ""))
             response.content_length = len(page)
     await response.prepare(request)
     if page:
         await response.write(page)
-    await _copy(answer, response)
+    await _copy(request, answer, response)
     return response
 
 
-async def _page(answer: aiohttp.ClientResponse) -> bytes:
+async def _page(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> bytes:
     """All of it, or as much as is looked at."""
     page = b""
-    while len(page) < _LARGEST_PAGE and (piece := await answer.content.readany()):
-        page += piece
+    try:
+        while len(page) < _LARGEST_PAGE and (piece := await while_there(request, answer.content.readany())):
+            page += piece
+    except aiohttp.ClientError as trouble:
+        raise _unreachable(str(trouble)) from None
     return page
 
 
-async def _copy(answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+async def _copy(request: web.BaseRequest, answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
     try:
-        async for piece in answer.content.iter_any():
+        while piece := await while_there(request, answer.content.readany()):
             await response.write(piece)
-    except (aiohttp.ClientError, TimeoutError):
-        # Half an answer must not look like a whole one.
-        raise ConnectionResetError("the server behind broke off") from None
+    except aiohttp.ClientError:
+        raise break_off(request) from None
     await response.write_eof()
 
 

@@ -12,7 +12,9 @@ from k8slab.kube.api.requests import Asked
 from k8slab.kube.api.streams import STREAMS
 from k8slab.kube.api.streams import Stream as Passed
 from k8slab.kube.api.subresources.binding import serve_binding
+from k8slab.kube.api.subresources.eviction import serve_eviction
 from k8slab.kube.api.subresources.finalize import serve_finalize
+from k8slab.kube.api.subresources.scale import serve_scale
 from k8slab.kube.api.subresources.status import serve_status
 from k8slab.kube.api.subresources.token import serve_token
 
@@ -31,7 +33,9 @@ def _passed_on(stream: Passed) -> Serve:
 
 SERVED: Final[Mapping[str, Serve]] = {
     "binding": serve_binding,
+    "eviction": serve_eviction,
     "finalize": serve_finalize,
+    "scale": serve_scale,
     "status": serve_status,
     "token": serve_token,
     **{name: _passed_on(stream) for name, stream in STREAMS.items()},

@@ -1,0 +1,87 @@
+"""What the cluster adds to a new pod: its account, its importance, and how long it stays on a node that is away."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from k8slab.kube.api import errors
+from k8slab.kube.api.kinds.scheduling import PRIORITY_CLASS
+from k8slab.kube.api.kinds.small import SERVICE_ACCOUNT
+from k8slab.kube.api.known import Known
+from k8slab.kube.api.meta import Object
+
+MIRROR: Final = "kubernetes.io/config.mirror"
+DEFAULT_ACCOUNT: Final = "default"
+TOLERATION_SECONDS: Final = 300
+EVICTING: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+# A new namespace's account is made by a controller: how often and how long a pod waits for it, in seconds.
+LOOKS: Final = 10
+LOOK_EVERY: Final = 0.1
+
+
+def name_account(pod: Object) -> None:
+    if MIRROR not in (pod["metadata"].get("annotations") or {}):
+        spec = pod["spec"]
+        spec["serviceAccountName"] = spec["serviceAccount"] = spec.get("serviceAccountName") or DEFAULT_ACCOUNT
+
+
+async def use_account(pod: Object, known: Known) -> None:
+    """The account must be there; its secrets for images are the pod's. Raises Forbidden."""
+    meta, spec = pod["metadata"], pod["spec"]
+    if MIRROR in (meta.get("annotations") or {}):
+        return
+    namespace, name = meta["namespace"], spec["serviceAccountName"]
+    account = await known.find(SERVICE_ACCOUNT, namespace, name)
+    for _ in range(LOOKS if name == DEFAULT_ACCOUNT else 0):
+        if account is not None:
+            break
+        await known.cache.wait_for(known.cache.revision + 1, LOOK_EVERY)
+        account = await known.find(SERVICE_ACCOUNT, namespace, name)
+    if account is None:
+        why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
+        raise errors.forbidden("", "pods", meta.get("name") or "", why)
+    if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
+        spec["imagePullSecrets"] = [dict(one) for one in account["imagePullSecrets"]]
+
+
+async def rank(pod: Object, known: Known) -> None:
+    """The number that the pod's priority class stands for. Raises Forbidden for a class that is not there."""
+    spec, name = pod["spec"], pod["metadata"].get("name") or ""
+    wanted = spec.get("priorityClassName") or ""
+    if wanted:
+        found = await known.find(PRIORITY_CLASS, "", wanted)
+        if found is None:
+            raise errors.forbidden("", "pods", name, f"no PriorityClass with name {wanted} was found")
+    else:
+        defaults = [one for one in known.all(PRIORITY_CLASS, "") if one.get("globalDefault")]
+        found = min(defaults, key=lambda one: int(one["value"]), default=None)
+        if found is not None:
+            spec["priorityClassName"] = found["metadata"]["name"]
+    value = int(found["value"]) if found else 0
+    policy = (found or {}).get("preemptionPolicy") or "PreemptLowerPriority"
+    if spec.get("priority") not in (None, value):
+        why = (
+            f"the integer value of priority ({spec['priority']}) must not be provided in pod spec; priority admission "
+        )
+        raise errors.forbidden("", "pods", name, f"{why}controller computed {value} from the given PriorityClass name")
+    if spec.get("preemptionPolicy") not in (None, policy):
+        why = f"the string value of PreemptionPolicy ({spec['preemptionPolicy']}) must not be provided in pod spec; "
+        text = f"{why}priority admission controller computed {policy} from the given PriorityClass name"
+        raise errors.forbidden("", "pods", name, text)
+    spec["priority"], spec["preemptionPolicy"] = value, policy
+
+
+def tolerate(pod: Object) -> None:
+    """A pod stays for a while on a node that is not ready or out of reach, unless it says otherwise."""
+    tolerations = list(pod["spec"].get("tolerations") or ())
+    for key in EVICTING:
+        if not any(_covers(one, key) for one in tolerations):
+            tolerations.append(
+                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATION_SECONDS}
+            )
+    pod["spec"]["tolerations"] = tolerations
+
+
+def _covers(toleration: dict[str, Any], key: str) -> bool:
+    named = toleration.get("key") in (key, None, "")
+    return named and toleration.get("effect") in ("NoExecute", None, "")

@@ -1,0 +1,286 @@
+"""Jobs that end, and jobs by the clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from k8slab.kube.api import validation
+from k8slab.kube.api.errors import FieldProblem
+from k8slab.kube.api.kind import AGE, NAME, Column, Kind
+from k8slab.kube.api.kinds.template import (
+    SELECTOR,
+    TEMPLATE_COLUMNS,
+    counts_problems,
+    pod_spec_columns,
+    selector_problems,
+    starts_with_status,
+    template_defaults,
+    template_problems,
+)
+from k8slab.kube.api.meta import Object, age, dig, duration, parse_time
+
+GROUP: Final = "batch"
+PREFIX: Final = "batch.kubernetes.io/"
+ENDING: Final = ("OnFailure", "Never")
+CONCURRENCY: Final = ("Allow", "Forbid", "Replace")
+# What must stay as it was; a template may change while a suspended job has not begun.
+KEPT: Final = ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy", "managedBy")
+LONGEST_NAME: Final = 52
+_WORDS: Final = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
+_RANGES: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
+_NAMED: Final = re.compile(r"^[a-zA-Z]{3}$")
+
+
+def _job_defaults(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    if spec.get("completions") is None and spec.get("parallelism") is None:
+        spec["completions"] = spec["parallelism"] = 1
+    for field, value in (
+        ("parallelism", 1),
+        ("completionMode", "NonIndexed"),
+        ("suspend", False),
+        ("manualSelector", False),
+        ("backoffLimit", 2**31 - 1 if spec.get("backoffLimitPerIndex") is not None else 6),
+        ("podReplacementPolicy", "Failed" if spec.get("podFailurePolicy") else "TerminatingOrFailed"),
+    ):
+        if spec.get(field) is None:
+            spec[field] = value
+    template_defaults(spec.get("template"))
+
+
+def _prepare_job(new: Object, old: Object | None) -> None:
+    if old is not None:
+        new["status"] = old.get("status") or {}
+        return
+    new["status"] = {}
+    spec, meta = new["spec"], new["metadata"]
+    if spec.get("manualSelector") or spec.get("template") is None or not meta.get("name"):
+        return
+    template = spec["template"]["metadata"]
+    template["labels"] = {
+        **(template.get("labels") or {}),
+        f"{PREFIX}controller-uid": meta["uid"],
+        f"{PREFIX}job-name": meta["name"],
+        "controller-uid": meta["uid"],
+        "job-name": meta["name"],
+    }
+    selector = spec["selector"] = dict(spec.get("selector") or {})
+    selector["matchLabels"] = {**(selector.get("matchLabels") or {}), f"{PREFIX}controller-uid": meta["uid"]}
+
+
+def _job_problems(new: Object, old: Object | None) -> list[FieldProblem]:
+    spec = new["spec"]
+    found = selector_problems(spec, "spec", "job") if spec.get("template") is not None else []
+    found += _job_spec_problems(spec, "spec")
+    if old is not None:
+        was = old["spec"]
+        kept = [*KEPT] if _may_change_template(old) else [*KEPT, "template"]
+        if not (spec["completionMode"] == "Indexed" and spec.get("completions") == spec.get("parallelism")):
+            kept.append("completions")
+        for field in kept:
+            if spec.get(field) != was.get(field):
+                shown = (
+                    spec.get(field) if not isinstance(spec.get(field), dict) else validation.Literal(_go(field, spec))
+                )
+                found.append(validation.immutable(f"spec.{field}", shown))
+    return found
+
+
+def _go(field: str, spec: Mapping[str, Any]) -> str:
+    if field == "selector":
+        return validation.go_selector(spec["selector"])
+    return "core.PodTemplateSpec{…}" if field == "template" else f"{field}{{…}}"
+
+
+def _may_change_template(old: Object) -> bool:
+    return bool(dig(old, "spec", "suspend")) and not dig(old, "status", "startTime")
+
+
+def _job_spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
+    counted = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
+    found = [one for field in counted for one in validation.not_negative(f"{path}.{field}", spec.get(field))]
+    mode = spec.get("completionMode")
+    if mode is not None:
+        found += validation.one_of(f"{path}.completionMode", mode, ("Indexed", "NonIndexed"))
+        if mode == "Indexed" and spec.get("completions") is None:
+            found.append(validation.required(f"{path}.completions", "when completion mode is Indexed"))
+    return found + template_problems(spec.get("template"), f"{path}.template", restart=ENDING)
+
+
+def _job_status(obj: Object) -> str:
+    true = {one.get("type") for one in dig(obj, "status", "conditions") or () if one.get("status") == "True"}
+    for condition in ("Complete", "Failed"):
+        if condition in true:
+            return condition
+    if obj["metadata"].get("deletionTimestamp"):
+        return "Terminating"
+    return next((one for one in ("Suspended", "FailureTarget", "SuccessCriteriaMet") if one in true), "Running")
+
+
+def _completions(obj: Object) -> str:
+    done, wanted = dig(obj, "status", "succeeded") or 0, dig(obj, "spec", "completions")
+    if wanted is not None:
+        return f"{done}/{wanted}"
+    at_once = dig(obj, "spec", "parallelism") or 0
+    return f"{done}/1 of {at_once}" if at_once > 1 else f"{done}/1"
+
+
+def _duration(obj: Object) -> str:
+    began, ended = dig(obj, "status", "startTime"), dig(obj, "status", "completionTime")
+    if not began:
+        return ""
+    first, last = parse_time(began), parse_time(ended) if ended else None
+    return age(began) if last is None or first is None else duration(last - first)
+
+
+def _cron_job_defaults(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    for field, value in (
+        ("concurrencyPolicy", "Allow"),
+        ("suspend", False),
+        ("successfulJobsHistoryLimit", 3),
+        ("failedJobsHistoryLimit", 1),
+    ):
+        if spec.get(field) is None:
+            spec[field] = value
+    if (job := spec.get("jobTemplate")) is not None:
+        job.setdefault("metadata", {}).setdefault("creationTimestamp", None)
+        template_defaults(job.setdefault("spec", {}).get("template"))
+
+
+def _cron_job_problems(new: Object, old: Object | None) -> list[FieldProblem]:
+    spec = new["spec"]
+    found: list[FieldProblem] = []
+    if len(new["metadata"].get("name") or "") > LONGEST_NAME:
+        why = f"must be no more than {LONGEST_NAME} characters"
+        found.append(validation.invalid("metadata.name", new["metadata"]["name"], why))
+    if not spec.get("schedule"):
+        found.append(validation.required("spec.schedule"))
+    else:
+        found += [
+            validation.invalid("spec.schedule", spec["schedule"], why) for why in schedule_problems(spec["schedule"])
+        ]
+    zone = spec.get("timeZone")
+    if zone is not None and not _is_zone(zone):
+        found.append(validation.invalid("spec.timeZone", zone, f"unknown time zone {zone}"))
+    found += validation.one_of("spec.concurrencyPolicy", spec["concurrencyPolicy"], CONCURRENCY)
+    found += counts_problems(spec, "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
+    job = dig(spec, "jobTemplate", "spec") or {}
+    if job.get("manualSelector"):
+        found.append(validation.not_supported("spec.jobTemplate.spec.manualSelector", True, ("nil", "false")))
+    return found + _job_spec_problems(job, "spec.jobTemplate.spec")
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        return False
+    return bool(name)
+
+
+def schedule_problems(text: str) -> list[str]:
+    """What is wrong with a cron schedule: five fields, or one of the words for them."""
+    if "TZ" in text:
+        return ["cannot use TZ or CRON_TZ in schedule, use timeZone field instead"]
+    if text in _WORDS or re.fullmatch(r"@every \d+(ms|s|m|h)(\d+(ms|s|m|h))*", text):
+        return []
+    fields = text.split()
+    if len(fields) != len(_RANGES):
+        return [f"expected exactly 5 fields, found {len(fields)}: [{' '.join(fields)}]"]
+    for field, (least, most) in zip(fields, _RANGES, strict=True):
+        for part in field.split(","):
+            if why := _part_problem(part, least, most):
+                return [why]
+    return []
+
+
+def _part_problem(part: str, least: int, most: int) -> str:
+    span, slash, step = part.partition("/")
+    if slash and not (step.isdigit() and int(step) > 0):
+        return f"failed to parse int from {step}: strconv.Atoi: parsing {step!r}: invalid syntax".replace("'", '"')
+    if span in ("*", "?"):
+        return ""
+    ends = span.split("-")
+    if len(ends) > 2:
+        return f"too many hyphens: {part}"
+    for end in ends:
+        if _NAMED.match(end) and most in (6, 12):
+            continue
+        if not end.isdigit():
+            return f'failed to parse int from {end}: strconv.Atoi: parsing "{end}": invalid syntax'
+        if int(end) < least:
+            return f"beginning of range ({end}) below minimum ({least}): {part}"
+        if int(end) > most:
+            return f"end of range ({end}) above maximum ({most}): {part}"
+    if len(ends) == 2 and all(end.isdigit() for end in ends) and int(ends[0]) > int(ends[1]):
+        return f"beginning of range ({ends[0]}) beyond end of range ({ends[1]}): {part}"
+    return ""
+
+
+def _last_schedule(obj: Object) -> str:
+    last = dig(obj, "status", "lastScheduleTime")
+    return age(last) if last else "<none>"
+
+
+def _suspended(obj: Object) -> str:
+    return str(bool(dig(obj, "spec", "suspend")))
+
+
+def _read_successes(obj: Mapping[str, Any]) -> str:
+    return str(dig(obj, "status", "succeeded") or 0)
+
+
+JOB: Final = Kind(
+    kind="Job",
+    plural="jobs",
+    singular="job",
+    group=GROUP,
+    categories=("all",),
+    columns=(
+        NAME,
+        Column("Status", _job_status),
+        Column("Completions", _completions),
+        Column("Duration", _duration),
+        AGE,
+        *TEMPLATE_COLUMNS,
+        SELECTOR,
+    ),
+    fields={"status.successful": _read_successes},
+    default=_job_defaults,
+    prepare=_prepare_job,
+    validate=_job_problems,
+    status=True,
+    generation=True,
+    orphans_dependents=True,
+)
+
+CRON_JOB: Final = Kind(
+    kind="CronJob",
+    plural="cronjobs",
+    singular="cronjob",
+    group=GROUP,
+    short_names=("cj",),
+    categories=("all",),
+    columns=(
+        NAME,
+        Column("Schedule", lambda obj: obj["spec"].get("schedule") or ""),
+        Column("Timezone", lambda obj: obj["spec"].get("timeZone") or "<none>"),
+        Column("Suspend", _suspended, type="boolean"),
+        Column("Active", lambda obj: len(dig(obj, "status", "active") or ()), type="integer"),
+        Column("Last Schedule", _last_schedule),
+        AGE,
+        *pod_spec_columns("spec", "jobTemplate", "spec", "template", "spec"),
+        Column("Selector", lambda obj: "<none>", wide=True),
+    ),
+    default=_cron_job_defaults,
+    prepare=starts_with_status(),
+    validate=_cron_job_problems,
+    status=True,
+    generation=True,
+)
+
+BATCH: Final = (CRON_JOB, JOB)
