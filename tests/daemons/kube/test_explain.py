@@ -23,6 +23,14 @@ def test_explain(kubectl: Kubectl) -> None:
     assert re.search(r"^ *ports\t<\[\](?:ContainerPort|Object)>", said, re.M)
 
 
+def test_explain_of_other_groups(kubectl: Kubectl) -> None:
+    said = kubectl("explain", "deployment.spec.strategy")
+    assert re.search(r"^ *rollingUpdate\t<(?:RollingUpdateDeployment|Object)>", said, re.M)
+    assert "The deployment strategy to use to replace existing pods with new ones" in " ".join(said.split())
+    for what in ("hpa.spec", "cronjobs.spec.jobTemplate", "ingress.spec.rules", "role.rules", "pdb.spec", "pv.spec"):
+        assert "<" in kubectl("explain", what), what
+
+
 def test_explain_recursive(kubectl: Kubectl) -> None:
     said = kubectl("explain", "pod.spec.containers", "--recursive")
     for line in (r"livenessProbe\t<(?:Probe|Object)>", r"httpGet\t<(?:HTTPGetAction|Object)>", r"path\t<string>"):

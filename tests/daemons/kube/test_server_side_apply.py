@@ -94,6 +94,32 @@ def test_members_of_lists_by_their_keys(kubectl: Kubectl, namespace: str) -> Non
     assert shown(kubectl, "pod", "p", *inside)["spec"]["containers"][0]["image"] == "busybox"
 
 
+DEPLOYMENT = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: web}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: web}}
+  template:
+    metadata: {labels: {app: web}}
+    spec: {containers: [{name: web, image: nginx}]}
+"""
+
+
+def test_who_scales_takes_the_number_of_replicas_over(kubectl: Kubectl, namespace: str) -> None:
+    inside = ("-n", namespace)
+    apply = ("apply", "--server-side", *inside, "-f", "-")
+    kubectl(*apply, stdin=DEPLOYMENT)
+    kubectl("scale", "deployment", "web", *inside, "--replicas=3")
+    said = kubectl.fails(*apply, stdin=DEPLOYMENT)
+    assert 'with subresource "scale" using apps/v1' in said
+    assert ".spec.replicas" in said
+    kubectl(*apply, stdin=DEPLOYMENT.replace("  replicas: 1\n", ""))
+    found = shown(kubectl, "deployment", "web", *inside)
+    assert found["spec"]["replicas"] == 3
+
+
 def test_what_is_not_in_the_type_is_not_applied(kubectl: Kubectl, namespace: str) -> None:
     said = kubectl.fails(
         "apply", "--server-side", "--validate=false", "-n", namespace, "-f", "-", stdin=f"{MAP}  a: b\nsepc: x\n"

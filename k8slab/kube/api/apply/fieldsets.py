@@ -65,7 +65,10 @@ def without(one: Fields, other: Fields) -> Fields:
     """The difference in which a path that is gone takes all paths below it along."""
     found: Fields = {}
     for key, mine in one.items():
-        gone, less = parts(other.get(key))
+        if key not in other:
+            found[key] = mine
+            continue
+        gone, less = parts(other[key])
         if gone:
             continue
         member, below = parts(mine)

@@ -9,6 +9,8 @@ import orjson
 from aiohttp import web
 
 from k8slab.kube.api import answers, bodies, errors, validation
+from k8slab.kube.api.apply import managed
+from k8slab.kube.api.apply.serving import writer_of
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.meta import Object, dig
 from k8slab.kube.api.requests import Asked, is_dry_run
@@ -46,7 +48,9 @@ async def serve_scale(resources: Resources, request: web.BaseRequest, kind: Kind
         record = await registry.get(kind, asked.namespace, asked.name)
         return _answer(request, kind.decode(record.value, record.revision))
     change, warnings = await _change(resources, request, asked)
-    dry_run = is_dry_run(request.query, "PatchOptions" if request.method == "PATCH" else "UpdateOptions")
+    options = "PatchOptions" if request.method == "PATCH" else "UpdateOptions"
+    dry_run = is_dry_run(request.query, options)
+    track = managed.by_update(kind, writer_of(request, options, "scale"))
 
     def mutate(old: Object) -> Object:
         scale = change(scale_of(old))
@@ -59,6 +63,8 @@ async def serve_scale(resources: Resources, request: web.BaseRequest, kind: Kind
         new = {**old, "spec": {**old["spec"], "replicas": wanted}, "metadata": dict(old["metadata"])}
         if new["spec"] != old["spec"] and kind.generation:
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
+        if owners := track(old, new):
+            new["metadata"]["managedFields"] = owners
         return new
 
     done = await registry.change(kind, asked.namespace, asked.name, mutate, dry_run=dry_run)
