@@ -24,7 +24,7 @@ spec:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: nginx, image: "k8slab/nginx:1.22"}]}
 """
-# As the first pages of the framework have it, with an image that is at hand and without a probe (the kubelet refuses it).
+# As the first pages of the framework have it, with an image that is at hand and without a probe (refused as yet).
 POD_NGINX = {
     "id": "nginx-id-01",
     "kind": "Pod",
