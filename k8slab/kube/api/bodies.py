@@ -19,10 +19,17 @@ async def read(request: web.BaseRequest, kind: Kind) -> tuple[Object, list[str]]
     return await read_as(request, kind.schema, kind.api_version, kind.kind)
 
 
-async def read_as(request: web.BaseRequest, form: str, api_version: str, name: str) -> tuple[Object, list[str]]:
-    """The same for a body that is no object of a kind: ``form`` is its type, ``name`` what its ``kind`` says."""
+async def read_as(
+    request: web.BaseRequest, form: str, api_version: str, name: str, *, elder: str = ""
+) -> tuple[Object, list[str]]:
+    """The same for a body that is no object of a kind: ``form`` is its type, ``name`` what its ``kind`` says.
+
+    ``elder`` is a version in which clients of before say the same.
+    """
     raw, media = await request.read(), request.headers.get("Content-Type", "")
     body = negotiation.read_object(raw, media)
+    if elder and isinstance(body, dict) and body.get("apiVersion") == elder:
+        body = {**body, "apiVersion": api_version}
     obj, unknown = decoded_as(form, api_version, name, body)
     twice = duplicates.found(raw, media, body)
     return obj, judge_unknown(request.query, api_version, name, unknown, twice)

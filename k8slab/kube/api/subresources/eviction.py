@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 FORM = "Eviction"
 VERSION = "policy/v1"
+ELDER = "policy/v1beta1"
 RETRY_SECONDS = 10
 # A budget that remembers so many pods on their way out waits for its controller.
 MOST_DISRUPTED = 2000
@@ -29,7 +30,7 @@ async def serve_eviction(
     resources: Resources, request: web.BaseRequest, kind: Kind, asked: Asked
 ) -> web.StreamResponse:
     answers.wanted_by(request)
-    eviction, warnings = await bodies.read_as(request, FORM, VERSION, FORM)
+    eviction, warnings = await bodies.read_as(request, FORM, VERSION, FORM, elder=ELDER)
     given = eviction["metadata"].get("name") or ""
     if given != asked.name:
         raise errors.bad_request("name in URL does not match name in Eviction object")
