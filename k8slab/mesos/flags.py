@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypeVar
 
@@ -72,6 +73,17 @@ class Flags:
     def seconds(self, name: str) -> float:
         return self.read(name, parse_duration)
 
+    def interval(self, name: str) -> float:
+        """Seconds, more than none: what happens again and again."""
+        return self.read(name, _positive_duration)
+
+    def count(self, name: str) -> int:
+        """A whole number, at least one."""
+        return self.read(name, _count)
+
+    def port(self, name: str) -> int:
+        return self.read(name, _port)
+
     def boolean(self, name: str) -> bool:
         return self.read(name, _boolean)
 
@@ -117,10 +129,10 @@ def _basic(authenticator: str) -> str:
     return authenticator
 
 
-def host_address(ip: str | None) -> str:
-    """The address to listen on and to be known by: the flag's, else what this host's name resolves to."""
-    if ip:
-        return ip
+def host_address(flags: Flags) -> str:
+    """The address to listen on and to be known by: that of ``--ip``, else what this host's name resolves to."""
+    if flags.text("ip"):
+        return flags.read("ip", _ip)
     try:
         return socket.gethostbyname(socket.gethostname())
     except OSError:
@@ -144,6 +156,29 @@ def _from_file(parser: FlagParser, value: str | None) -> str | None:
 def _without_bare_switches(argv: Sequence[str]) -> list[str]:
     """``--no-checkpoint`` is ``--checkpoint=false``."""
     return [f"--{word[5:]}=false" if word.startswith("--no-") and "=" not in word else word for word in argv]
+
+
+def _positive_duration(text: str) -> float:
+    seconds = parse_duration(text)
+    if seconds <= 0:
+        raise ValueError(f"must be more than nothing, got {text!r}")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise ValueError(f"expected a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
+        raise ValueError(f"expected a port of 1 to 65535, got {text!r}")
+    return int(text)
+
+
+def _ip(text: str) -> str:
+    return str(IPv4Address(text))
 
 
 def _boolean(text: str) -> bool:

@@ -295,6 +295,5 @@ class EventStream:
 
 async def open_stream(request: web.Request, **headers: str) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": JSON_TYPE, **headers})
-    response.enable_chunked_encoding()
     await response.prepare(request)
     return response

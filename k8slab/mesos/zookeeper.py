@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ log = logging.getLogger(__name__)
 
 LABEL = "json.info_"
 RETRY_SECONDS = 0.2
+
+
+_HOST = re.compile(r"[^\s:,/]+(:\d{1,5})?")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class ZooKeeperAddress:
         parts = urlsplit(url)
         credentials, _, hosts = parts.netloc.rpartition("@")
         path = parts.path.rstrip("/")
-        if parts.scheme != "zk" or not hosts or not path:
+        if parts.scheme != "zk" or not path or not all(map(_HOST.fullmatch, hosts.split(","))):
             raise ValueError(f"expected zk://[user:password@]host:port,…/path, got {url!r}")
         return cls(hosts=hosts, path=path, credentials=credentials)
 

@@ -41,7 +41,6 @@ class _Chunks:
         self.response = web.StreamResponse(
             headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
         )
-        self.response.enable_chunked_encoding()
 
     @property
     def left(self) -> bool:

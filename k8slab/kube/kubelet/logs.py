@@ -32,7 +32,6 @@ async def serve_log(request: web.Request, engine: Engine, pod: Pod, container: s
     attempts = (await observe(engine, pod["metadata"]["uid"])).containers.get(container, ())
     chosen = _chosen(pod, container, attempts, previous=request.query.get("previous") in _TRUE)
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-    response.enable_chunked_encoding()
     await response.prepare(request)
     async with contextlib.aclosing(engine.logs(chosen.id, options)) as pieces:
         while limit is None or limit > 0:

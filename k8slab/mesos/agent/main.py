@@ -100,8 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("kazoo").setLevel(logging.WARNING)
     work_dir = Path(flags.required("work_dir")).absolute()
     flags.read("master", _master)
-    ip = host_address(flags.text("ip"))
-    port = flags.read("port", int)
+    ip = host_address(flags)
+    port = flags.port("port")
     quota = flags.boolean("cgroups_enable_cfs")
     isolation = flags.read(
         "isolation", lambda text: Isolation.parse(text, quota=quota, root=flags.required("cgroups_root"))
@@ -183,7 +183,7 @@ async def _serve(
         info = {**info, "id": before["id"]}
         checkpoint.write_agent(info)
     same_boot = checkpoint.same_boot(_boot_id(flags))
-    detector = MasterDetector(flags.required("master"), session_timeout=flags.seconds("zk_session_timeout"))
+    detector = MasterDetector(flags.required("master"), session_timeout=flags.interval("zk_session_timeout"))
     link = MasterLink(detector, backoff=flags.seconds("registration_backoff_factor"), on_registered=daemon.notify_ready)
     pid = f"slave(1)@{launcher.options.ip}:{launcher.options.port}"
     agent = Agent(
@@ -216,7 +216,7 @@ async def _serve(
         checkpoint.paths,
         delay=flags.seconds("gc_delay"),
         headroom=flags.read("gc_disk_headroom", float),
-        interval=flags.seconds("disk_watch_interval"),
+        interval=flags.interval("disk_watch_interval"),
     )
     loop = asyncio.get_running_loop()
     farewell = agent.farewell = loop.create_future()

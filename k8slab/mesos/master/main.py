@@ -113,16 +113,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     daemon.configure_logging()
     logging.getLogger("kazoo").setLevel(logging.WARNING)
     log_as_told(flags, PROGRAM)
-    ip = host_address(flags.text("ip"))
+    ip = host_address(flags)
     roles = flags.text("roles")
     options = MasterOptions(
         ip=ip,
-        port=flags.read("port", int),
+        port=flags.port("port"),
         hostname=flags.text("hostname") or ip,
         cluster=flags.text("cluster") or "",
-        allocation_interval=flags.seconds("allocation_interval"),
-        agent_ping_timeout=flags.seconds("agent_ping_timeout"),
-        max_agent_ping_timeouts=flags.read("max_agent_ping_timeouts", int),
+        allocation_interval=flags.interval("allocation_interval"),
+        agent_ping_timeout=flags.interval("agent_ping_timeout"),
+        max_agent_ping_timeouts=flags.count("max_agent_ping_timeouts"),
         offer_timeout=flags.seconds("offer_timeout") if flags.text("offer_timeout") else None,
         min_allocatable=flags.read("min_allocatable_resources", minimums),
         roles=frozenset(roles.split(",")) if roles else None,
@@ -131,12 +131,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     zk = flags.read("zk", ZooKeeperAddress.parse) if flags.text("zk") else None
     if zk is not None and flags.text("registry") == "replicated_log":
-        flags.required("quorum")
+        flags.count("quorum")
     flags.refuse_when_true("authenticate_frameworks", "authenticate_agents")
     authentication = http_authentication(flags, "mesos-master", credentials="credentials", realms=Realm)
     settings = Settings(
         zk=zk,
-        session_timeout=flags.seconds("zk_session_timeout"),
+        session_timeout=flags.interval("zk_session_timeout"),
         work_dir=Path(flags.required("work_dir")) if flags.read("registry", _kept) else None,
         fetch_timeout=flags.seconds("registry_fetch_timeout"),
         store_timeout=flags.seconds("registry_store_timeout"),
@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             if flags.text("agent_removal_rate_limit")
             else 0.0,
             recovery_removal_limit=flags.read("recovery_agent_removal_limit", parse_percentage),
-            gc_interval=flags.seconds("registry_gc_interval"),
+            gc_interval=flags.interval("registry_gc_interval"),
             max_age=flags.seconds("registry_max_agent_age"),
             max_count=flags.read("registry_max_agent_count", int),
         ),

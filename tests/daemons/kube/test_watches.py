@@ -139,3 +139,17 @@ async def read_line(answer: aiohttp.ClientResponse) -> bytes:
         except ValueError:
             line += await answer.content.readany()
     return line
+
+
+async def test_a_watch_over_http_1_0(api: Api, client: KubeClient, namespace: str) -> None:
+    """Without chunks: what comes until the connection ends."""
+    host, port = api.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    await client.create("configmaps", config_map("a"), namespace)
+    writer.write(f"GET /api/v1/namespaces/{namespace}/configmaps?watch=1&timeoutSeconds=1 HTTP/1.0\r\n\r\n".encode())
+    async with asyncio.timeout(10):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.0 200")
+    assert b"chunked" not in head
+    assert [told(json.loads(line)) for line in body.splitlines()] == ["ADDED a"]
+    writer.close()

@@ -20,7 +20,7 @@ from k8slab.mesos import recordio
 from k8slab.mesos.http import LARGEST_BODY, Routes, serve
 from tests.daemons.mesos.cluster import Cluster, Driver, Node, command, eventually, get_json, scalar
 from tests.daemons.mesos.test_operator_api import Watcher
-from tests.daemons.processes import free_port
+from tests.daemons.processes import Supervisor, free_port
 
 MIB = 1 << 20
 MASTER_ROUTES = (
@@ -225,3 +225,55 @@ async def test_an_amount_beyond_all_numbers_takes_nothing_of_the_offer(small: Cl
 
 async def _ended(watcher: Watcher) -> bool:
     return watcher.ended
+
+
+async def test_a_subscription_over_http_1_0(master: Cluster) -> None:
+    """Without chunks: what comes until the connection ends."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", master.masters[0].port)
+    body = b'{"type":"SUBSCRIBE","subscribe":{"framework_info":{"user":"root","name":"old"}}}'
+    head = b"POST /api/v1/scheduler HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    writer.write(head % len(body) + body)
+    async with asyncio.timeout(10):
+        told = await reader.readuntil(b'"SUBSCRIBED"')
+    assert told.startswith(b"HTTP/1.0 200")
+    assert b"chunked" not in told.lower()
+    writer.close()
+
+
+MASTER = "k8slab.mesos.master.main"
+AGENT = "k8slab.mesos.agent.main"
+
+
+@pytest.mark.parametrize(
+    ("module", "flag", "why"),
+    [
+        (MASTER, "--zk=zk://h:abc/m", "expected zk://"),
+        (MASTER, "--zk=zk://h,,i/m", "expected zk://"),
+        (MASTER, "--ip=localhost", "Failed to load flag 'ip'"),
+        (MASTER, "--ip=::1", "Failed to load flag 'ip'"),
+        (MASTER, "--port=99999", "expected a port of 1 to 65535"),
+        (MASTER, "--port=\u00b2", "expected a port of 1 to 65535"),
+        (MASTER, "--quorum=x", "expected a whole number of at least 1"),
+        (MASTER, "--max_agent_ping_timeouts=-1", "expected a whole number of at least 1"),
+        (MASTER, "--allocation_interval=0secs", "must be more than nothing"),
+        (MASTER, "--agent_ping_timeout=0secs", "must be more than nothing"),
+        (AGENT, "--master=zk://h:abc/m", "expected zk://"),
+        (AGENT, "--port=0", "expected a port of 1 to 65535"),
+        (AGENT, "--disk_watch_interval=0secs", "must be more than nothing"),
+    ],
+)
+async def test_flags_that_cannot_be_meant(supervisor: Supervisor, module: str, flag: str, why: str) -> None:
+    flags = {"--work_dir": str(supervisor.directory), "--port": str(free_port()), "--ip": "127.0.0.1"}
+    if module == AGENT:
+        flags["--master"] = "127.0.0.1:1"
+    elif flag.startswith("--quorum"):
+        flags["--zk"] = "zk://127.0.0.1:1/m"
+    elif flag.startswith("--zk"):
+        flags["--quorum"] = "1"
+    flags.pop(flag.partition("=")[0], None)
+    daemon = supervisor.module("program", module, *(f"{name}={value}" for name, value in flags.items()), flag)
+    daemon.start(wait=False)
+    assert await daemon.exited(20) == 2
+    said = daemon.tail()
+    assert why in said
+    assert "Traceback" not in said

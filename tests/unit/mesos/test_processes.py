@@ -14,6 +14,7 @@ import pytest
 
 from k8slab.mesos.agent import processes
 from k8slab.mesos.agent.processes import Process, kill_tree
+from tests.daemons.processes import eventually
 
 # Forks children that leave its session at once, so that only their parent leads to them.
 BREEDER = """
@@ -113,8 +114,12 @@ def test_what_is_forked_while_its_tree_is_killed_dies_with_it(look: int) -> None
         try:
             kill_tree(breeder.pid)
             breeder.wait()
-            dying = {pid for pid in marked(mark) if processes.start_time(pid) is not None}
-            assert not dying
+
+            async def dead() -> bool:
+                return not any(processes.start_time(pid) is not None for pid in marked(mark))
+
+            # What is killed takes a moment to die; what was missed sleeps for half a minute.
+            asyncio.run(eventually(dead, timeout=10.0, what="all that it forked is dead"))
         finally:
             for pid in marked(mark):
                 os.kill(pid, signal.SIGKILL)

@@ -92,7 +92,6 @@ def _refusal(name: str, status: int, text: str) -> ApiFailure:
 
 async def _pass_on(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-    response.enable_chunked_encoding()
     await response.prepare(request)
     async for piece in _pieces(request, answer):
         await response.write(piece)
