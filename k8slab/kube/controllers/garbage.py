@@ -143,9 +143,11 @@ class GarbageCollector:
     async def _is_gone(self, item: Item, reference: Reference) -> bool:
         """Asked of the server: what is not known here may have been made a moment ago, or be of a kind unknown here."""
         resource = BY_KIND.get((reference.get("apiVersion", ""), reference.get("kind", "")))
-        if resource is None:
+        namespace = item.meta.get("namespace")
+        if resource is None or (RESOURCES[resource].namespaced and not namespace):
+            # What belongs to no namespace cannot belong to what does: nobody can tell which one is meant.
             return False
-        namespace = item.meta.get("namespace") if RESOURCES[resource].namespaced else None
+        namespace = namespace if RESOURCES[resource].namespaced else None
         try:
             found = await self._client.get(resource, reference["name"], namespace)
         except ApiError as error:

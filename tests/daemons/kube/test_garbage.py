@@ -128,6 +128,7 @@ async def test_an_owner_that_never_was(controllers: None, client: KubeClient, na
     unknown = {"apiVersion": "example.org/v1", "kind": "Thing", "name": "t", "uid": "x"}
     await client.create("configmaps", named("impostor", false), namespace)
     await client.create("configmaps", named("stranger", unknown), namespace)
+    await client.create("nodes", named(f"node-{namespace}", false))
 
     async def gone() -> bool:
         try:
@@ -138,6 +139,7 @@ async def test_an_owner_that_never_was(controllers: None, client: KubeClient, na
 
     await eventually(gone, what="what belongs to nobody goes")
     assert await client.get("configmaps", "stranger", namespace), "of what is not known here nobody can tell"
+    assert await client.get("nodes", f"node-{namespace}"), "what is in no namespace belongs to nothing that is in one"
 
 
 async def test_a_controller_that_was_away_makes_up_for_it(
