@@ -63,6 +63,8 @@ def test_get_all_explain_and_describe(nginx: dict[str, Any], deployment: Path) -
     everything = kubectl("get", "all", "-A")
     for name in ("pod/nginx", "service/kubernetes", "deployment.apps/web"):
         assert name in everything
+    healthy = [line.split()[:2] for line in kubectl("get", "componentstatuses", "--no-headers").splitlines()]
+    assert healthy == [[name, "Healthy"] for name in ("controller-manager", "etcd-0", "etcd-1", "etcd-2", "scheduler")]
     explained = kubectl("explain", "deployment.spec.strategy")
     assert "RollingUpdate" in explained
     assert "rollingUpdate" in explained

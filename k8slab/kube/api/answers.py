@@ -51,7 +51,9 @@ def outcome(
     return record(request, kind, done.value, done.revision, code=code, warnings=warnings)
 
 
-def computed(request: web.BaseRequest, kind: Kind, obj: Object, *, code: int = 200) -> web.Response:
+def computed(
+    request: web.BaseRequest, kind: Kind, obj: Object, *, code: int = 200, warnings: Sequence[str] = ()
+) -> web.Response:
     """An object that is kept nowhere."""
     wanted = wanted_by(request)
     form: Object = {"kind": kind.kind, "apiVersion": kind.api_version, **obj}
@@ -59,10 +61,12 @@ def computed(request: web.BaseRequest, kind: Kind, obj: Object, *, code: int = 2
         form = tables.table(kind, [obj], {}, request.query.get("includeObject", "Metadata"), version=wanted.version)
     elif wanted.form:
         form = {"kind": wanted.form, "apiVersion": wanted.version, "metadata": obj["metadata"]}
-    return body(request, orjson.dumps(form) + b"\n", code=code)
+    return body(request, orjson.dumps(form) + b"\n", code=code, warnings=warnings)
 
 
-def computed_list(request: web.BaseRequest, kind: Kind, objects: Sequence[Object]) -> web.Response:
+def computed_list(
+    request: web.BaseRequest, kind: Kind, objects: Sequence[Object], *, warnings: Sequence[str] = ()
+) -> web.Response:
     wanted = wanted_by(request)
     form: Object = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": {}, "items": list(objects)}
     if wanted.form == "Table":
@@ -70,7 +74,7 @@ def computed_list(request: web.BaseRequest, kind: Kind, objects: Sequence[Object
     elif wanted.form:
         items = [{"metadata": obj["metadata"]} for obj in objects]
         form = {"kind": f"{wanted.form}List", "apiVersion": wanted.version, "metadata": {}, "items": items}
-    return body(request, orjson.dumps(form) + b"\n")
+    return body(request, orjson.dumps(form) + b"\n", warnings=warnings)
 
 
 def listing(request: web.BaseRequest, kind: Kind, found: Listing, known: dict[str, Entry]) -> web.Response:

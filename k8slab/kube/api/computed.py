@@ -9,7 +9,9 @@ import orjson
 from aiohttp import web
 
 from k8slab.kube.api import answers, bodies
+from k8slab.kube.api.components import serve_components
 from k8slab.kube.api.kind import Kind
+from k8slab.kube.api.kinds.components import COMPONENT_STATUS
 from k8slab.kube.api.kinds.reviews import REVIEWS
 from k8slab.kube.api.kinds.small import BINDING
 from k8slab.kube.api.kinds.usage import NODE_METRICS, POD_METRICS
@@ -36,6 +38,7 @@ async def _review(resources: Resources, request: web.BaseRequest, kind: Kind, as
 
 COMPUTED: Final[Mapping[Kind, Answer]] = {
     BINDING: serve_binding,
+    COMPONENT_STATUS: serve_components,
     NODE_METRICS: serve_usage,
     POD_METRICS: serve_usage,
     **dict.fromkeys(REVIEWS, _review),

@@ -30,6 +30,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
     from k8slab.kube.api.admission import Admission
     from k8slab.kube.api.allocation import Allocator
     from k8slab.kube.api.cache import Cache
+    from k8slab.kube.api.components import Components
     from k8slab.kube.api.discovery import Discovery
     from k8slab.kube.api.doors import open_doors
     from k8slab.kube.api.health import Health
@@ -57,7 +58,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
         return 2
     lister = Lister(storage, cache)
     api = ApiServer(
-        resources=Resources(registry, lister, cache, doors.access),
+        resources=Resources(registry, lister, cache, doors.access, Components.beside(address, flags.servers)),
         legacy=Legacy(registry, lister, cache),
         discovery=Discovery(KINDS, f"{address}:{flags.bound}"),
         openapi=OpenApi(KINDS, GIT_VERSION),

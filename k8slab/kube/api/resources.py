@@ -13,6 +13,7 @@ from k8slab.kube.api.apply import managed
 from k8slab.kube.api.apply.serving import APPLY_PATCH, media_of, serve_apply, writer_of
 from k8slab.kube.api.auth.access import Access
 from k8slab.kube.api.cache import Cache
+from k8slab.kube.api.components import Components
 from k8slab.kube.api.computed import COMPUTED
 from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.kind import Kind
@@ -47,10 +48,13 @@ ON_COLLECTIONS: Final[Mapping[str, str]] = {
 
 
 class Resources:
-    def __init__(self, registry: Registry, lister: Lister, cache: Cache, access: Access) -> None:
+    def __init__(
+        self, registry: Registry, lister: Lister, cache: Cache, access: Access, components: Components
+    ) -> None:
         self.registry = registry
         self.cache = cache
         self.access = access
+        self.components = components
         self._lister = lister
 
     async def serve(self, request: web.BaseRequest, asked: Asked) -> web.StreamResponse:

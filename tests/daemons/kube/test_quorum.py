@@ -139,3 +139,25 @@ async def test_starts_before_etcd_and_is_ready_when_etcd_is(cluster: Etcd, super
                 return False
 
         await eventually(made, what="the kubernetes service")
+
+
+async def test_component_statuses(cluster: Etcd, apis: Callable[..., Api]) -> None:
+    """Each member of etcd for itself, and what is not there as unhealthy."""
+    api = apis(cluster)
+    cluster.members[1].kill()
+
+    async def told() -> dict[str, str]:
+        url = f"{api.url}/api/v1/componentstatuses"
+        async with aiohttp.ClientSession() as session, session.get(url) as answer:
+            assert "ComponentStatus is deprecated" in answer.headers["Warning"]
+            items = (await answer.json())["items"]
+        return {item["metadata"]["name"]: item["conditions"][0]["status"] for item in items}
+
+    expected = {"etcd-0": "True", "etcd-1": "False", "etcd-2": "True"}
+
+    async def as_it_is() -> bool:
+        found = await told()
+        assert {"controller-manager", "scheduler"} < set(found)
+        return {name: found[name] for name in expected} == expected
+
+    await eventually(as_it_is, what="the dead member is told of")

@@ -8,6 +8,7 @@ from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds.apps import APPS
 from k8slab.kube.api.kinds.autoscaling import AUTOSCALING
 from k8slab.kube.api.kinds.batch import BATCH
+from k8slab.kube.api.kinds.components import COMPONENT_STATUS
 from k8slab.kube.api.kinds.endpoint_slice import ENDPOINT_SLICE
 from k8slab.kube.api.kinds.event import EVENT, EVENT_OF_GROUP
 from k8slab.kube.api.kinds.limits import LIMIT_RANGE, RESOURCE_QUOTA
@@ -27,6 +28,7 @@ from k8slab.kube.api.kinds.volumes import PERSISTENT_VOLUME, PERSISTENT_VOLUME_C
 
 KINDS: Final[tuple[Kind, ...]] = (
     BINDING,
+    COMPONENT_STATUS,
     CONFIG_MAP,
     ENDPOINTS,
     EVENT,
