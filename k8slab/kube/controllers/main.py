@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import web
 
@@ -17,6 +18,9 @@ from k8slab.kube.controllers.garbage import GarbageCollector
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.namespaces import NamespaceController
 from k8slab.kube.controllers.node_lifecycle import NodeLifecycle
+from k8slab.kube.controllers.owned import Owned
+from k8slab.kube.controllers.owned_pods import OwnedPods
+from k8slab.kube.controllers.replicasets import ReplicaSetController
 from k8slab.kube.controllers.service_accounts import ServiceAccountsController
 from k8slab.kube.durations import duration
 from k8slab.kube.events import EventRecorder
@@ -72,11 +76,7 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
     async with KubeClient(flags.master) as client:
         informers = SharedInformers(client)
         recorder = EventRecorder(client, "controllermanager")
-        nodes = NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period)
-        endpoints = EndpointsController(client, informers)
-        namespaces = NamespaceController(client, informers)
-        accounts = ServiceAccountsController(client, informers)
-        garbage = GarbageCollector(client, informers)
+        controllers = _controllers(client, informers, recorder, flags)
         runner = web.AppRunner(_application(), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, flags.address, flags.port, reuse_address=True).start()
@@ -85,11 +85,7 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
             for name, running in (
                 ("informers", informers.run()),
                 ("events", recorder.run()),
-                ("nodes", nodes.run()),
-                ("endpoints", endpoints.run()),
-                ("namespaces", namespaces.run()),
-                ("accounts", accounts.run()),
-                ("garbage", garbage.run()),
+                *((name, controller.run()) for name, controller in controllers.items()),
             )
         ]
         daemon.notify_ready()
@@ -102,6 +98,27 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
         for task in done - {stopped}:
             task.result()
     return 0
+
+
+class Controller(Protocol):
+    async def run(self) -> None:
+        """Keep the declared state until cancelled."""
+
+
+def _controllers(
+    client: KubeClient, informers: SharedInformers, recorder: EventRecorder, flags: Settings
+) -> dict[str, Controller]:
+    pods = OwnedPods(client, informers, recorder)
+    sets = Owned(client, informers, "replicasets")
+    return {
+        "nodes": NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period),
+        "endpoints": EndpointsController(client, informers),
+        "namespaces": NamespaceController(client, informers),
+        "accounts": ServiceAccountsController(client, informers),
+        "garbage": GarbageCollector(client, informers),
+        "replicationcontrollers": ReplicaSetController(client, informers, pods, sets, "replicationcontrollers"),
+        "replicasets": ReplicaSetController(client, informers, pods, sets, "replicasets"),
+    }
 
 
 def _application() -> web.Application:

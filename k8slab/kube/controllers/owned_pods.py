@@ -65,12 +65,17 @@ class OwnedPods(Owned):
         """For an owner that is gone."""
         self._awaited.pop(uid, None)
 
-    async def create(self, owner: Object, pods: Sequence[Object]) -> int:
-        """Create these pods for the owner, a few first and more with each success; how many were created.
+    async def create(self, owner: Object, pods: Sequence[Object]) -> None:
+        """Create these pods for the owner, a few first and more with each success.
 
-        Raises the first failure (ApiError, ApiUnavailable) after those that were under way; the rest is not tried.
+        Raises the first failure (ApiError, ApiUnavailable) after those that were under way; the rest is not tried. In a
+        namespace that is being deleted nothing is created, which is no failure.
         """
-        return await slow_start(pods, partial(self._create_one, owner))
+        try:
+            await slow_start(pods, partial(self._create_one, owner))
+        except ApiError as error:
+            if not is_of_a_namespace_that_ends(error):
+                raise
 
     async def delete(self, owner: Object, pods: Iterable[Object]) -> None:
         """Delete these pods of the owner, all at once. Raises the first failure when all are done."""
@@ -108,19 +113,18 @@ class OwnedPods(Owned):
         return self._awaited.setdefault(owner["metadata"]["uid"], _Awaited())
 
 
-async def slow_start(things: Sequence[T], act: Callable[[T], Awaitable[None]]) -> int:
+async def slow_start(things: Sequence[T], act: Callable[[T], Awaitable[None]]) -> None:
     """Act on one, then two, then four at a time…, as long as none fails: a mistake is not made a thousand times.
 
-    Returns how many there were; raises the first failure of the last batch.
+    Raises the first failure of the last batch.
     """
-    left, size, done = iter(things), 1, 0
+    left, size = iter(things), 1
     while batch := list(islice(left, size)):
         outcomes = await asyncio.gather(*(act(one) for one in batch), return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        done, size = done + len(batch), size * 2
-    return done
+        size *= 2
 
 
 def pod_of(template: Mapping[str, Any], owner: Object) -> Object:
