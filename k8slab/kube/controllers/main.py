@@ -14,10 +14,13 @@ from aiohttp import web
 from k8slab import daemon
 from k8slab.daemon import FlagParser
 from k8slab.kube.client import KubeClient
+from k8slab.kube.controllers.cronjobs import CronJobController
 from k8slab.kube.controllers.endpoint_slices import EndpointSlicesController
 from k8slab.kube.controllers.endpoints import EndpointsController
 from k8slab.kube.controllers.garbage import GarbageCollector
 from k8slab.kube.controllers.informers import SharedInformers
+from k8slab.kube.controllers.job_ttl import JobTtl
+from k8slab.kube.controllers.jobs import JobController
 from k8slab.kube.controllers.namespaces import NamespaceController
 from k8slab.kube.controllers.node_lifecycle import NodeLifecycle
 from k8slab.kube.controllers.node_taints import NodeTaints
@@ -156,6 +159,9 @@ def _controllers(
         "namespaces": NamespaceController(client, informers),
         "accounts": ServiceAccountsController(client, informers),
         "garbage": GarbageCollector(client, informers),
+        "cronjobs": CronJobController(client, informers, Owned(client, informers, "jobs"), recorder),
+        "jobs": JobController(client, informers, pods, recorder),
+        "jobs that have ended": JobTtl(client, informers),
         "replicationcontrollers": ReplicaSetController(client, informers, pods, sets, "replicationcontrollers"),
         "replicasets": ReplicaSetController(client, informers, pods, sets, "replicasets"),
     }
