@@ -14,6 +14,7 @@ from aiohttp import web
 from k8slab import daemon
 from k8slab.daemon import FlagParser
 from k8slab.kube.client import KubeClient
+from k8slab.kube.controllers.deployments import DeploymentController
 from k8slab.kube.controllers.endpoint_slices import EndpointSlicesController
 from k8slab.kube.controllers.endpoints import EndpointsController
 from k8slab.kube.controllers.garbage import GarbageCollector
@@ -146,6 +147,7 @@ def _controllers(
         "namespaces": NamespaceController(client, informers),
         "accounts": ServiceAccountsController(client, informers),
         "garbage": GarbageCollector(client, informers),
+        "deployments": DeploymentController(client, informers, recorder, pods, sets),
         "replicationcontrollers": ReplicaSetController(client, informers, pods, sets, "replicationcontrollers"),
         "replicasets": ReplicaSetController(client, informers, pods, sets, "replicasets"),
     }
