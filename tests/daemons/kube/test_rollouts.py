@@ -17,11 +17,18 @@ from tests.daemons.kube.hollow import Hollow, hollow
 from tests.daemons.processes import Daemon, Supervisor, eventually, free_port
 
 BROKEN = "broken"
+# One is killed here, and the next must not wait for long.
+SHORT_LEASE = (
+    "--leader-elect-lease-duration=2s",
+    "--leader-elect-renew-deadline=1500ms",
+    "--leader-elect-retry-period=300ms",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def controllers(session_supervisor: Supervisor, api: Api) -> Iterator[Daemon]:
-    daemon = session_supervisor.km("controller-manager", f"--master={api.url}", f"--port={free_port()}").start()
+    flags = (f"--master={api.url}", f"--port={free_port()}", *SHORT_LEASE)
+    daemon = session_supervisor.km("controller-manager", *flags).start()
     yield daemon
     daemon.stop()
 
