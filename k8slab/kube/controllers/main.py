@@ -15,6 +15,7 @@ from k8slab import daemon
 from k8slab.daemon import FlagParser
 from k8slab.kube.client import KubeClient
 from k8slab.kube.controllers.deployments import DeploymentController
+from k8slab.kube.controllers.disruption import DisruptionController
 from k8slab.kube.controllers.endpoint_slices import EndpointSlicesController
 from k8slab.kube.controllers.endpoints import EndpointsController
 from k8slab.kube.controllers.garbage import GarbageCollector
@@ -188,6 +189,7 @@ def _controllers(
         "accounts": ServiceAccountsController(client, informers),
         "garbage": GarbageCollector(client, informers),
         "deployments": DeploymentController(client, informers, recorder, pods, sets),
+        "disruption": DisruptionController(client, informers, recorder, pods),
         "replicationcontrollers": ReplicaSetController(client, informers, pods, sets, "replicationcontrollers"),
         "replicasets": ReplicaSetController(client, informers, pods, sets, "replicasets"),
     }
