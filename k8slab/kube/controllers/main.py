@@ -29,6 +29,7 @@ from k8slab.kube.controllers.pod_garbage import PodGarbage
 from k8slab.kube.controllers.replicasets import ReplicaSetController
 from k8slab.kube.controllers.root_ca import RootCaPublisher
 from k8slab.kube.controllers.service_accounts import ServiceAccountsController
+from k8slab.kube.controllers.statefulsets import StatefulSetController
 from k8slab.kube.controllers.taint_eviction import TaintEviction
 from k8slab.kube.durations import duration
 from k8slab.kube.events import EventRecorder
@@ -177,6 +178,7 @@ def _controllers(
 ) -> dict[str, Controller]:
     pods = OwnedPods(client, informers, recorder)
     sets = Owned(client, informers, "replicasets")
+    revisions = Owned(client, informers, "controllerrevisions")
     return {
         "nodes": NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period),
         "node taints": NodeTaints(client, informers),
@@ -192,6 +194,7 @@ def _controllers(
         "disruption": DisruptionController(client, informers, recorder, pods),
         "replicationcontrollers": ReplicaSetController(client, informers, pods, sets, "replicationcontrollers"),
         "replicasets": ReplicaSetController(client, informers, pods, sets, "replicasets"),
+        "statefulsets": StatefulSetController(client, informers, recorder, pods, revisions),
     }
 
 
