@@ -36,7 +36,7 @@ async def registry() -> AsyncIterator[Registry]:
     storage = MemoryStorage()
     kinds = [kind for kind in KINDS if kind.stored and kind.hub is kind]
     cache = Cache(storage, kinds)
-    made = Registry(storage, cache, Allocator(storage, IPv4Network("10.0.0.0/24")), Admission(Known(storage, cache)))
+    made = Registry(storage, cache, Allocator(storage, IPv4Network("10.0.0.0/24")), Admission(Known(cache)))
     running = asyncio.create_task(cache.run())
     await cache.loaded.wait()
     await made.create(NAMESPACE, "", {"metadata": {"name": SPACE}})
