@@ -93,7 +93,7 @@ class Lister:
 
     def _from_cache(self, kind: Kind, scope: str, selector: Selector, limit: int) -> Listing | None:
         """None for more than ``limit`` objects: pages that follow are read from the storage, and so is the first."""
-        found = []
+        found: list[Record] = []
         for entry in self._cache.of(kind).scan(scope):
             if selector.everything or selector.matches(entry.obj):
                 if limit and len(found) >= limit:
@@ -130,7 +130,7 @@ class Lister:
         return Listing(found, page.revision, token, page.remaining if selector.everything else None)
 
     def _chosen(self, kind: Kind, records: Iterable[Record], selector: Selector) -> list[Record]:
-        found = []
+        found: list[Record] = []
         entries = self._cache.of(kind).entries
         for record in records:
             value = kind.stored_form(record.key, record.value)
