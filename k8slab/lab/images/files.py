@@ -26,6 +26,7 @@ PROGRAMS = {
     "mesos-slave": "k8slab.mesos.agent.main",
     "mesos-agent": "k8slab.mesos.agent.main",
     "km": "k8slab.k8sm.km",
+    "kube-proxy": "k8slab.kube.proxy.main",
     "k8slab-switch": "k8slab.lab.switch.main",
 }
 
