@@ -10,18 +10,11 @@ from k8slab.kube.kubelet.environment import RESOURCE_FIELDS, knows_field
 _VOLUME_SOURCES: Final = frozenset({"emptyDir", "hostPath"})
 _CONTAINER_UNSUPPORTED: Final = (
     "envFrom",
-    "livenessProbe",
-    "readinessProbe",
-    "startupProbe",
-    "lifecycle",
     "volumeDevices",
 )
 _POD_UNSUPPORTED: Final = (
-    "activeDeadlineSeconds",
     "ephemeralContainers",
     "hostUsers",
-    "initContainers",
-    "readinessGates",
     "resourceClaims",
     "runtimeClassName",
     "setHostnameAsFQDN",
@@ -52,7 +45,7 @@ def _problems(spec: Mapping[str, Any]) -> Iterator[str]:
             yield f"volume {volume['name']}: {source} is not supported by this kubelet"
         elif source == "hostPath" and (volume[source].get("type") or "") not in _HOST_PATH_TYPES:
             yield f"volume {volume['name']}: hostPath type {volume[source]['type']} is not supported by this kubelet"
-    for container in spec["containers"]:
+    for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
         yield from _container_problems(container, volumes, spec.get("securityContext") or {})
 
 

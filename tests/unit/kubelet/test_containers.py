@@ -135,13 +135,13 @@ def test_default_pull_policy(image: str, policy: str) -> None:
 @pytest.mark.parametrize(
     "pod",
     [
-        a_pod(a_container(livenessProbe={"httpGet": {"port": 80}})),
-        a_pod(a_container(lifecycle={"preStop": {}})),
+        a_pod(a_container(volumeDevices=[{"name": "v", "devicePath": "/dev/x"}])),
+        a_pod(runtimeClassName="gvisor"),
         a_pod(a_container(envFrom=[{"configMapRef": {"name": "x"}}])),
         a_pod(a_container(env=[{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}])),
         a_pod(a_container(env=[{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.nope"}}}])),
         a_pod(a_container(volumeMounts=[{"name": "gone", "mountPath": "/x"}])),
-        a_pod(initContainers=[a_container("init")]),
+        a_pod(initContainers=[a_container("init", volumeDevices=[{"name": "v", "devicePath": "/dev/x"}])]),
         a_pod(volumes=[{"name": "c", "configMap": {"name": "x"}}]),
         a_pod(securityContext={"fsGroup": 1}),
         a_pod(a_container(securityContext={"runAsNonRoot": True})),
