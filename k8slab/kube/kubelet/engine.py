@@ -163,6 +163,12 @@ class Engine:
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
 
+    async def pid_of_command(self, identity: str) -> int:
+        """The process, as the engine numbers it, of an executed command; 0 when it does not run."""
+        async with self._request("GET", f"exec/{identity}/json") as response:
+            shown = orjson.loads(await response.read())
+        return int(shown.get("Pid") or 0) if shown["Running"] else 0
+
     async def attach(self, container: str, *, stdin: bool, tty: bool) -> Attached:
         """Join a running container's own streams. ``tty``: whether it was made with a terminal."""
         query = {"stream": "1", "stdin": str(int(stdin)), "stdout": "1", "stderr": "1"}

@@ -11,19 +11,10 @@ from k8slab.kube.kubelet.downward import MAPS, RESOURCE_FIELDS, knows_field
 _VOLUME_SOURCES: Final = frozenset({"emptyDir", "hostPath", *payload.SOURCES})
 _MEDIUMS: Final = frozenset({"", "Memory"})
 _ENV_SOURCES: Final = frozenset({"fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef"})
-_CONTAINER_UNSUPPORTED: Final = (
-    "livenessProbe",
-    "readinessProbe",
-    "startupProbe",
-    "lifecycle",
-    "volumeDevices",
-)
+_CONTAINER_UNSUPPORTED: Final = ("volumeDevices",)
 _POD_UNSUPPORTED: Final = (
-    "activeDeadlineSeconds",
     "ephemeralContainers",
     "hostUsers",
-    "initContainers",
-    "readinessGates",
     "resourceClaims",
     "runtimeClassName",
     "setHostnameAsFQDN",
@@ -48,7 +39,7 @@ def _problems(spec: Mapping[str, Any]) -> Iterator[str]:
     volumes = [volume["name"] for volume in spec.get("volumes") or ()]
     for volume in spec.get("volumes") or ():
         yield from _volume_problems(volume)
-    for container in spec["containers"]:
+    for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
         yield from _container_problems(container, volumes, spec.get("securityContext") or {})
 
 

@@ -8,24 +8,33 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import math
 import time
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Final
+from collections.abc import Coroutine, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
 
+from k8slab.kube import clock
 from k8slab.kube.client import ApiError, ApiUnavailable, Object
+from k8slab.kube.durations import spelled
 from k8slab.kube.events import NORMAL, WARNING
 from k8slab.kube.kubelet import containers, naming, status
 from k8slab.kube.kubelet.backoff import BackOff
 from k8slab.kube.kubelet.context import Context, Pod
-from k8slab.kube.kubelet.decision import Decision, decide
+from k8slab.kube.kubelet.decision import Decision, Kill, decide, in_order_of_end
+from k8slab.kube.kubelet.ending import Ending
 from k8slab.kube.kubelet.engine import EngineError, EngineUnavailable
 from k8slab.kube.kubelet.environment import ConfigError
+from k8slab.kube.kubelet.hooks import HookError, run_hook
 from k8slab.kube.kubelet.images import ImageError, policy_of
-from k8slab.kube.kubelet.observation import EXITED, Observed, Seen, arranged, observe
+from k8slab.kube.kubelet.lastwords import with_last_words
+from k8slab.kube.kubelet.observation import RUNNING, Observed, Seen, arranged, observe
 from k8slab.kube.kubelet.payload import VolumeError
+from k8slab.kube.kubelet.prober import Prober
+from k8slab.kube.kubelet.probes import Result, Target, probe
 from k8slab.kube.kubelet.recipe import container_recipe
-from k8slab.kube.kubelet.status import Waiting
+from k8slab.kube.kubelet.spec import all_containers, container_named, termination_grace, updated_spec
+from k8slab.kube.kubelet.status import ENDED, Doom, Waiting
 from k8slab.kube.kubelet.support import unsupported
 from k8slab.kube.kubelet.volumes import PodDirectory
 
@@ -33,9 +42,10 @@ log = logging.getLogger(__name__)
 
 RESYNC: Final = 20.0
 RETRY: Final = 2.0
-DEFAULT_GRACE: Final = 30
 
-_LOG_MESSAGE_LIMIT: Final = 2048
+T = TypeVar("T")
+
+_DEADLINE: Final = Doom("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 # The key of failures that are no single container's.
 _EVERYTHING: Final = ""
 
@@ -50,6 +60,9 @@ class PodWorker:
         self._failures = BackOff(initial=1.0, longest=30.0)
         self._poked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._making: asyncio.Future[Any] | None = None
+        self._prober = Prober(self._probe, lambda reason, said, name: self._say(WARNING, reason, said, name), self.poke)
+        self._ending = Ending(context.engine, self._say)
         self.finished = False
         self.contradicted = False
         """Whether the API shows another verdict about the pod than this worker's."""
@@ -79,9 +92,12 @@ class PodWorker:
         """Take over the API's newer view of the pod; the status is this worker's own."""
         own = self._pod.get("status") or {}
         self.contradicted = bool(own) and _verdict(pod.get("status") or {}) != _verdict(own)
-        if any(pod["metadata"].get(maps) != self._pod["metadata"].get(maps) for maps in ("labels", "annotations")):
+        told = status.with_foreign_conditions(own, pod.get("status") or {}) if own else pod.get("status") or {}
+        before, self._pod = self._pod, {**pod, "spec": updated_spec(self._pod, pod), "status": told}
+        seen = ("labels", "annotations")
+        relabelled = any(pod["metadata"].get(maps) != before["metadata"].get(maps) for maps in seen)
+        if own != told or before["spec"] != self._pod["spec"] or relabelled:
             self.poke()
-        self._pod = {**pod, "status": self._pod.get("status") or pod.get("status") or {}}
 
     async def stop_watching(self) -> None:
         """Leave the pod alone, running."""
@@ -89,24 +105,31 @@ class PodWorker:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        await self._prober.close()
+        if self._making is not None:
+            await asyncio.gather(self._making, return_exceptions=True)
 
     async def kill(self, grace: int) -> None:
         """End all containers within ``grace`` seconds and remove every trace. May be called again with less grace."""
         await self.stop_watching()
+        deadline = time.monotonic() + grace
         while True:
+            left = math.ceil(max(0.0, deadline - time.monotonic()))
             try:
                 observed = await observe(self._context.engine, self.uid)
                 if not observed.everything:
                     break
-                running = [seen for attempts in observed.containers.values() for seen in attempts if seen.running]
-                await asyncio.gather(*(self._end(seen, grace) for seen in running))
+                kills = [Kill(seen) for seen in in_order_of_end(self._pod, observed)]
+                await self._ending.end_all(self._pod, kills, self._pod_ip(observed), left)
+                if grace > 0:
+                    self._report(await self._observe(), ending=True)
                 for seen in observed.everything:
                     await self._context.engine.remove(seen.id)
             except (EngineError, EngineUnavailable) as error:
                 log.warning("ending pod %s: %s", naming.display_name(self._pod), error)
                 await asyncio.sleep(RETRY)
         await self._clear_away()
-        for container in self._pod["spec"]["containers"]:
+        for container in all_containers(self._pod):
             self._context.restarts.forget(self._key(container["name"]))
         self.finished = True
 
@@ -118,10 +141,6 @@ class PodWorker:
             except (VolumeError, OSError) as error:
                 log.warning("directory of pod %s: %s", naming.display_name(self._pod), error)
                 await asyncio.sleep(RETRY)
-
-    async def _end(self, seen: Seen, grace: int) -> None:
-        self._say(NORMAL, "Killing", f"Stopping container {seen.container}", seen.container)
-        await self._context.engine.stop(seen.id, grace)
 
     async def _run(self) -> None:
         while not self.finished:
@@ -159,10 +178,20 @@ class PodWorker:
     async def _sync(self) -> float:
         """Bring the pod one step nearer to what it wants to be; seconds until the next look, unless poked."""
         observed = await self._observe()
-        decision = decide(self._pod, observed, self._delay)
-        await self._remove(decision)
+        told = self._pod.get("status") or {}
+        # One that has ended never runs again, even when nothing is left that shows how it ended.
+        ended = told.get("phase") in ENDED
+        doom = None if ended or self._seconds_to_deadline() > 0 else _DEADLINE
+        decision = decide(self._pod, observed, self._delay, doomed=ended or doom is not None)
+        if doom and decision.kill:
+            self._say(NORMAL, doom.reason, doom.message)
+        await self._end(decision, observed)
         if decision.finished:
-            self._report(observed)
+            self._prober.follow(self._pod, ())
+            if ended:
+                self.repeat()
+            else:
+                self._report(await self._observe() if decision.kill else observed, doom=doom)
             self.finished = True
             return RESYNC
         if decision.sandbox is not None:
@@ -170,7 +199,7 @@ class PodWorker:
             if self._held(naming.SANDBOX) or not await self._make_sandbox(decision.sandbox):
                 return self._pause(decision)
         if start := [(name, attempt) for name, attempt in decision.start if not self._held(name)]:
-            if decision.sandbox is not None or decision.remove:
+            if decision.sandbox is not None or decision.remove or decision.kill:
                 observed = await self._observe()
             for name, attempt in start:
                 await self._start(name, attempt, observed)
@@ -181,34 +210,38 @@ class PodWorker:
         self._report(observed)
         return self._pause(decision)
 
+    async def _end(self, decision: Decision, observed: Observed) -> None:
+        """What has to end, and what has to go."""
+        grace = termination_grace(self._pod)
+        foreign = [Kill(seen) for seen in decision.remove if seen.running and seen.container != naming.SANDBOX]
+        await self._ending.end_all(self._pod, [*decision.kill, *foreign], self._pod_ip(observed), grace)
+        for seen in decision.remove:
+            await self._context.engine.remove(seen.id)
+        if decision.kill:
+            self.poke()
+
     def _pause(self, decision: Decision) -> float:
         now = time.monotonic()
         held = (at - now for at in self._retry_at.values() if at > now)
-        return min([RESYNC, *held, *(seconds for _, seconds in decision.wait)])
+        return min([RESYNC, self._seconds_to_deadline(), *held, *(seconds for _, seconds in decision.wait)])
+
+    def _seconds_to_deadline(self) -> float:
+        deadline = self._pod["spec"].get("activeDeadlineSeconds")
+        started = (self._pod.get("status") or {}).get("startTime")
+        if not deadline or not started:
+            return math.inf
+        return (clock.parse(started) + timedelta(seconds=int(deadline)) - _now()).total_seconds()
 
     async def _observe(self) -> Observed:
-        observed = await observe(self._context.engine, self.uid)
-        if all(seen.running for seen in observed.everything):
-            return observed
-        return arranged([await self._with_message(seen) for seen in observed.everything])
+        """All that is to be seen of it: its containers, what the dead have said and what their probes have found."""
+        plain = await observe(self._context.engine, self.uid)
+        observed = await with_last_words(self._context.engine, self._pod, plain, self._directory.message)
+        self._prober.follow(self._pod, observed.everything)
+        return arranged(dataclasses.replace(seen, health=self._prober.health(seen)) for seen in observed.everything)
 
-    async def _with_message(self, seen: Seen) -> Seen:
-        """A dead container with what it left to say: its message file, or the end of its log when it asked for that."""
-        if seen.state != EXITED or seen.container == naming.SANDBOX:
-            return seen
-        message = self._directory.message(seen.container, seen.attempt)
-        declared = self._pod["spec"]["containers"]
-        spec: Mapping[str, Any] = next((one for one in declared if one["name"] == seen.container), {})
-        if not message and seen.exit_code and spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-            pieces = [piece async for _, piece in self._context.engine.logs(seen.id, {"tail": "80"})]
-            message = b"".join(pieces)[-_LOG_MESSAGE_LIMIT:].decode(errors="replace")
-        return dataclasses.replace(seen, message=message)
-
-    async def _remove(self, decision: Decision) -> None:
-        for seen in decision.remove:
-            if seen.running and seen.container != naming.SANDBOX:
-                await self._end(seen, self._grace())
-            await self._context.engine.remove(seen.id)
+    async def _probe(self, seen: Seen, container: Mapping[str, Any], spec: Mapping[str, Any]) -> Result:
+        address = str((self._pod.get("status") or {}).get("podIP") or "")
+        return await probe(Target(self._context.engine, seen.id, container, address), spec)
 
     async def _make_sandbox(self, attempt: int) -> bool:
         context = self._context
@@ -218,7 +251,7 @@ class PodWorker:
                 self._pod, image=context.infra_image, node=context.node, attempt=attempt, dns=context.dns
             )
             name = naming.container_name(self._pod, naming.SANDBOX, attempt)
-            await context.engine.start(await context.engine.create(str(name), config))
+            await self._made(context.engine.start(await self._made(context.engine.create(str(name), config))))
         except (ImageError, EngineError) as error:
             self._say(WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             self._retry_later(naming.SANDBOX)
@@ -228,7 +261,7 @@ class PodWorker:
 
     async def _start(self, name: str, attempt: int, observed: Observed) -> None:
         """Start one container; what stands in its way becomes its reason for waiting and sets when to try again."""
-        container = next(one for one in self._pod["spec"]["containers"] if one["name"] == name)
+        container = container_named(self._pod, name)
         try:
             await self._create_and_start(container, attempt, observed)
         except ImageError as error:
@@ -264,10 +297,11 @@ class PodWorker:
         )
         for sentence in recipe.skipped:
             self._say(WARNING, "InvalidEnvironmentVariableNames", sentence, name)
-        made = await context.engine.create(str(naming.container_name(self._pod, name, attempt)), recipe.config)
+        called = str(naming.container_name(self._pod, name, attempt))
+        made = await self._made(context.engine.create(called, recipe.config))
         self._say(NORMAL, "Created", f"Created container {name}", name)
         try:
-            await context.engine.start(made)
+            await self._made(context.engine.start(made))
         except EngineError as error:
             # The engine keeps the error with the container, where the next look finds it as a failed attempt.
             self._count_restart(name, attempt)
@@ -278,6 +312,28 @@ class PodWorker:
         self._waiting.pop(name, None)
         self._forgive(name)
         self._say(NORMAL, "Started", f"Started container {name}", name)
+        await self._after_start(container, made, attempt, observed)
+
+    async def _after_start(self, container: Mapping[str, Any], made: str, attempt: int, observed: Observed) -> None:
+        """The container's postStart hook; without it done the container ends, and its next attempt has to wait."""
+        name, address = container["name"], self._pod_ip(observed)
+        handler = (container.get("lifecycle") or {}).get("postStart")
+        if not handler:
+            return
+        try:
+            await run_hook(Target(self._context.engine, made, container, address), handler)
+        except HookError as error:
+            self._say(WARNING, "FailedPostStartHook", "PostStartHook failed", name)
+            self._waiting[name] = Waiting("PostStartHookError", str(error))
+            seen = Seen(made, name, attempt, RUNNING, container["image"], "")
+            grace = termination_grace(self._pod)
+            await self._ending.end(self._pod, seen, address, grace, "FailedPostStartHook")
+            self.poke()
+
+    async def _made(self, work: Coroutine[Any, Any, T]) -> T:
+        """What the engine was asked to make is waited for even by who no longer wants it: it would be left behind."""
+        self._making = asyncio.ensure_future(work)
+        return await asyncio.shield(self._making)
 
     async def _image(self, container: Mapping[str, Any]) -> str:
         name, reference = container["name"], str(container["image"])
@@ -306,13 +362,12 @@ class PodWorker:
             self._context.restarts.failed(self._key(name), _now().timestamp())
 
     def _await_restart(self, name: str, seconds: float) -> None:
-        delay = self._context.restarts.delay(self._key(name))
-        message = (
-            f"back-off {delay:.0f}s restarting failed container={name} pod={naming.full_name(self._pod)}({self.uid})"
-        )
+        delay = spelled(self._context.restarts.delay(self._key(name)))
+        whole = f"{naming.full_name(self._pod)}({self.uid})"
+        message = f"back-off {delay} restarting failed container={name} pod={whole}"
         if self._waiting.get(name) != Waiting("CrashLoopBackOff", message):
             self._waiting[name] = Waiting("CrashLoopBackOff", message)
-            self._say(WARNING, "BackOff", f"Back-off restarting failed container {name}", name)
+            self._say(WARNING, "BackOff", f"Back-off restarting failed container {name} in pod {whole}", name)
 
     def _held(self, name: str) -> bool:
         """Whether it failed lately and must wait, however often the engine's events wake this worker."""
@@ -326,7 +381,7 @@ class PodWorker:
         self._failures.forget(name)
         self._retry_at.pop(name, None)
 
-    def _report(self, observed: Observed) -> None:
+    def _report(self, observed: Observed, *, doom: Doom | None = None, ending: bool = False) -> None:
         self._tell(
             status.pod_status(
                 self._pod,
@@ -335,6 +390,8 @@ class PodWorker:
                 host_ip=self._context.address,
                 pod_ip=self._pod_ip(observed),
                 now=_now(),
+                doom=doom,
+                ending=ending,
             )
         )
 
@@ -355,10 +412,6 @@ class PodWorker:
         if sandbox is not None and sandbox.running:
             return sandbox.address
         return str((self._pod.get("status") or {}).get("podIP") or "")
-
-    def _grace(self) -> int:
-        grace = self._pod["spec"].get("terminationGracePeriodSeconds")
-        return DEFAULT_GRACE if grace is None else int(grace)
 
     def _key(self, container: str) -> str:
         return f"{self.uid}/{container}"

@@ -30,8 +30,10 @@ def sandbox(*, attempt: int = 0, state: str = RUNNING) -> Seen:
     return Seen(f"pause{attempt}", "POD", attempt, state, "k8slab/pause:1", "sha256:p", address="10.1.0.2")
 
 
-def running(name: str = "web", *, attempt: int = 0) -> Seen:
-    return Seen(f"{name}{attempt}", name, attempt, RUNNING, "k8slab/nginx:1.22", "sha256:n", started=START)
+def running(name: str = "web", *, attempt: int = 0, **fields: Any) -> Seen:
+    """In the first sandbox."""
+    given = {"started": START, "sandbox": "pause0", **fields}
+    return Seen(f"{name}{attempt}", name, attempt, RUNNING, "k8slab/nginx:1.22", "sha256:n", **given)
 
 
 def dead(name: str = "web", *, attempt: int = 0, code: int = 0, **fields: Any) -> Seen:
@@ -43,7 +45,7 @@ def dead(name: str = "web", *, attempt: int = 0, code: int = 0, **fields: Any) -
         "k8slab/nginx:1.22",
         "sha256:n",
         exit_code=code,
-        **{"started": START, "finished": START + timedelta(seconds=1), **fields},
+        **{"started": START, "finished": START + timedelta(seconds=1), "sandbox": "pause0", **fields},
     )
 
 

@@ -148,13 +148,13 @@ def test_default_pull_policy(image: str, policy: str) -> None:
 @pytest.mark.parametrize(
     "pod",
     [
-        a_pod(a_container(livenessProbe={"httpGet": {"port": 80}})),
-        a_pod(a_container(lifecycle={"preStop": {}})),
+        a_pod(a_container(volumeDevices=[{"name": "v", "devicePath": "/dev/x"}])),
+        a_pod(runtimeClassName="gvisor"),
         a_pod(a_container(env=[{"name": "X", "valueFrom": {"fileKeyRef": {"key": "k"}}}])),
         a_pod(a_container(env=[{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels"}}}])),
         a_pod(a_container(env=[{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.nope"}}}])),
         a_pod(a_container(volumeMounts=[{"name": "gone", "mountPath": "/x"}])),
-        a_pod(initContainers=[a_container("init")]),
+        a_pod(initContainers=[a_container("init", volumeDevices=[{"name": "v", "devicePath": "/dev/x"}])]),
         a_pod(volumes=[{"name": "c", "persistentVolumeClaim": {"claimName": "x"}}]),
         a_pod(volumes=[{"name": "c", "emptyDir": {"medium": "HugePages"}}]),
         a_pod(volumes=[{"name": "c", "projected": {"sources": [{"clusterTrustBundle": {"path": "x"}}]}}]),

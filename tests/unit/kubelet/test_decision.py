@@ -49,7 +49,8 @@ def test_only_the_last_dead_attempt_is_kept() -> None:
 def test_a_dead_sandbox_takes_its_containers_with_it() -> None:
     decision = decide(a_pod(), observed(sandbox(state=EXITED), running()), no_delay)
     assert decision.sandbox == 1
-    assert {seen.id for seen in decision.remove} == {"pause0", "web0"}
+    assert [kill.seen.id for kill in decision.kill] == ["web0"]
+    assert [seen.id for seen in decision.remove] == ["pause0"]
     assert decision.start == (("web", 1),)
 
 

@@ -56,7 +56,7 @@ def test_a_running_pod_is_ready_and_has_an_address() -> None:
 
 def test_one_container_of_two_running_is_not_ready() -> None:
     status = status_of(a_pod(a_container("a"), a_container("b")), sandbox(), running("a"))
-    assert status["phase"] == "Running"
+    assert status["phase"] == "Pending"
     ready = next(one for one in status["conditions"] if one["type"] == "Ready")
     assert ready["message"] == "containers with unready status: [b]"
 
