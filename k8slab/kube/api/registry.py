@@ -200,7 +200,9 @@ class Registry:
         if status_only:
             new = {**old, "status": wanted.get("status") or {}}
         kept = {field: was[field] for field in ("namespace", *SYSTEM_FIELDS) if field in was}
-        own = {key: value for key, value in meta.items() if key not in (*SYSTEM_FIELDS, "selfLink", "managedFields")}
+        # What is empty here is not written: as when the last owner was struck out.
+        sent = {key: value for key, value in meta.items() if value not in ([], {}, "", None)}
+        own = {key: value for key, value in sent.items() if key not in (*SYSTEM_FIELDS, "selfLink", "managedFields")}
         new["metadata"] = {**own, **kept}
         if status_only:
             problems = kind.validate_status(new, old)
