@@ -183,13 +183,21 @@ async def rescheduled(client: KubeClient) -> Json:
 
 
 async def measure(given: argparse.Namespace) -> Json:
+    figures: Json = {}
+
+    def note(**values: object) -> None:
+        figures.update(values)
+        for name, value in values.items():
+            print(f"{name:28} {value}", file=sys.stderr, flush=True)
+
     async with KubeClient(SERVER) as client:
         await at_once(client, 4)
-        figures: Json = {"paced": await paced(client, given.paced, given.rate)}
+        note(paced=await paced(client, given.paced, given.rate))
         alone = engines_alone(given.pods)
+        note(pods=given.pods, engines_alone_s=round(alone, 1))
         burst = await at_once(client, given.pods)
-        figures |= {"pods": given.pods, "all_running_s": round(burst, 1), "engines_alone_s": round(alone, 1)}
-        figures |= {"times_the_engines": round(burst / alone, 2), "minion_killed": await rescheduled(client)}
+        note(all_running_s=round(burst, 1), times_the_engines=round(burst / alone, 2))
+        note(minion_killed=await rescheduled(client))
     return figures
 
 
@@ -206,8 +214,6 @@ def main() -> None:
     finally:
         if not up:
             k8slab("rm", "--lab", LAB)
-    for name, value in figures.items():
-        print(f"{name:28} {value}")
     print(json.dumps(figures))
 
 
