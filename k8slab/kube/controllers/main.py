@@ -20,11 +20,14 @@ from k8slab.kube.controllers.garbage import GarbageCollector
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.namespaces import NamespaceController
 from k8slab.kube.controllers.node_lifecycle import NodeLifecycle
+from k8slab.kube.controllers.node_taints import NodeTaints
 from k8slab.kube.controllers.owned import Owned
 from k8slab.kube.controllers.owned_pods import OwnedPods
+from k8slab.kube.controllers.pod_garbage import PodGarbage
 from k8slab.kube.controllers.replicasets import ReplicaSetController
 from k8slab.kube.controllers.root_ca import RootCaPublisher
 from k8slab.kube.controllers.service_accounts import ServiceAccountsController
+from k8slab.kube.controllers.taint_eviction import TaintEviction
 from k8slab.kube.durations import duration
 from k8slab.kube.events import EventRecorder
 
@@ -41,6 +44,7 @@ class Settings:
     node_grace: float
     node_period: float
     endpoints_per_slice: int
+    ended_pods_kept: int
     root_ca: str
     verbosity: int
 
@@ -66,6 +70,8 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("node-monitor-grace-period", "a node may be silent for so long", default="40s")
     parser.flag("node-monitor-period", "how often nodes are looked at", default="5s")
     parser.flag("max-endpoints-per-slice", "a service's slice of endpoints holds so many, up to 1000", default="100")
+    ended = "so many pods that have ended are kept, the newest; 0: all"
+    parser.flag("terminated-pod-gc-threshold", ended, default="12500")
     parser.flag("root-ca-file", "the certificates by which pods know the API server, PEM")
     parser.flag("v", "how much to log", default="0")
     flags = parser.parse_args(list(argv))
@@ -80,6 +86,7 @@ def settings(argv: Sequence[str]) -> Settings:
             node_grace=duration(flags.node_monitor_grace_period),
             node_period=duration(flags.node_monitor_period),
             endpoints_per_slice=_between(flags.max_endpoints_per_slice, 1, 1000, "--max-endpoints-per-slice"),
+            ended_pods_kept=int(flags.terminated_pod_gc_threshold),
             root_ca=_certificates(flags.root_ca_file),
             verbosity=int(flags.v),
         )
@@ -141,6 +148,9 @@ def _controllers(
     sets = Owned(client, informers, "replicasets")
     return {
         "nodes": NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period),
+        "node taints": NodeTaints(client, informers),
+        "taint evictions": TaintEviction(client, informers, recorder),
+        "pod garbage": PodGarbage(client, informers, threshold=flags.ended_pods_kept),
         "endpoints": EndpointsController(client, informers),
         "endpoint slices": EndpointSlicesController(client, informers, most=flags.endpoints_per_slice),
         "root certificates": RootCaPublisher(client, informers, flags.root_ca),

@@ -15,7 +15,7 @@ from k8slab.kube.api.admission import Admission
 from k8slab.kube.api.admission.accounts import MOUNT_PATH
 from k8slab.kube.api.admission.amounts import written
 from k8slab.kube.api.admission.limits import pod_amounts
-from k8slab.kube.api.admission.pods import NOT_READY, UNREACHABLE, tolerate
+from k8slab.kube.api.admission.pods import EVICTING, tolerate
 from k8slab.kube.api.allocation import Allocator
 from k8slab.kube.api.cache import Cache
 from k8slab.kube.api.errors import ApiFailure
@@ -276,9 +276,10 @@ async def test_a_quota_written_behind_the_servers_back_is_counted_again(registry
 
 
 def test_a_pod_stays_on_a_lost_node_for_as_long_as_it_says_or_else_the_cluster() -> None:
-    made = {"spec": {"tolerations": [{"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": 7}]}}
-    tolerate(made, {NOT_READY: 2, UNREACHABLE: 3})
+    not_ready, unreachable = EVICTING
+    made = {"spec": {"tolerations": [{"key": unreachable, "operator": "Exists", "tolerationSeconds": 7}]}}
+    tolerate(made, {not_ready: 2, unreachable: 3})
     assert [(one["key"], one["tolerationSeconds"]) for one in made["spec"]["tolerations"]] == [
-        (UNREACHABLE, 7),
-        (NOT_READY, 2),
+        (unreachable, 7),
+        (not_ready, 2),
     ]
