@@ -227,6 +227,11 @@ class KubeClient:
         }
         return await self._call("POST", _path("pods", namespace, pod, "binding"), body=binding)
 
+    async def request_token(self, namespace: str, account: str, spec: Mapping[str, Any]) -> Object:
+        """A TokenRequest, answered, for a service account; ``spec``: a TokenRequestSpec."""
+        body = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": dict(spec)}
+        return await self._call("POST", _path("serviceaccounts", namespace, account, "token"), body=body)
+
     async def watch(
         self,
         resource: str,

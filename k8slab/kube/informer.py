@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
+from k8slab.kube.client import RESOURCES, ApiError, ApiUnavailable, KubeClient, Object
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,20 @@ class Informer:
         self._synced = asyncio.Event()
         self._version = ""
         self._pause = FIRST_PAUSE
+
+    @property
+    def resource(self) -> str:
+        return self._resource
+
+    @property
+    def type(self) -> tuple[str, str]:
+        """The apiVersion and kind of its objects."""
+        where = RESOURCES[self._resource]
+        return where.api_version, where.kind
+
+    def has_seen(self, resource_version: str) -> bool:
+        """Whether everything up to this version of anything is in the copy: one number counts all changes."""
+        return bool(self._version) and int(self._version) >= int(resource_version)
 
     @property
     def cache(self) -> Mapping[str, Object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from k8slab.kube.client import ApiError, KubeClient, Object
@@ -13,7 +14,21 @@ from k8slab.kube.controllers.node_lifecycle import condition
 from k8slab.kube.controllers.workqueue import WorkQueue
 
 # Pods of a rollout change in bursts: one write for each burst is enough.
-_SETTLE: Final = 0.1
+SETTLE: Final = 0.1
+
+
+@dataclass(frozen=True, order=True)
+class Port:
+    """``number`` as pods listen on it; ``name`` and ``application`` may be empty."""
+
+    name: str
+    number: int
+    protocol: str
+    application: str = ""
+
+    def written(self) -> Object:
+        full = {"name": self.name, "port": self.number, "protocol": self.protocol, "appProtocol": self.application}
+        return {key: value for key, value in full.items() if value}
 
 
 class EndpointsController:
@@ -37,7 +52,7 @@ class EndpointsController:
     def _pod_changed(self, kind: str, pod: Object, old: Object | None) -> None:
         for service in self._services.cache.values():
             if any(selects(service, one) for one in (pod, old) if one is not None):
-                self._queue.add_after(_key(service), _SETTLE)
+                self._queue.add_after(_key(service), SETTLE)
 
     def _endpoints_changed(self, kind: str, endpoints: Object, old: Object | None) -> None:
         if kind == "DELETED" and _key(endpoints) in self._services.cache:
@@ -78,7 +93,7 @@ def selects(service: Mapping[str, Any], pod: Mapping[str, Any]) -> bool:
 
 def subsets(service: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> list[Object]:
     """The endpoints' subsets: one for each set of ports, as named target ports may differ from pod to pod."""
-    groups: dict[tuple[tuple[str, int, str], ...], dict[str, list[Object]]] = defaultdict(lambda: defaultdict(list))
+    groups: dict[tuple[Port, ...], dict[str, list[Object]]] = defaultdict(lambda: defaultdict(list))
     publish_all = bool(service["spec"].get("publishNotReadyAddresses"))
     for pod in pods:
         status = pod.get("status") or {}
@@ -87,7 +102,7 @@ def subsets(service: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> li
             continue
         if pod["metadata"].get("deletionTimestamp") and not publish_all:
             continue
-        ports = _ports(service, pod)
+        ports = ports_of(service, pod)
         if not ports and service["spec"].get("ports"):
             continue
         ready = publish_all or condition(pod, "Ready").get("status") == "True"
@@ -95,22 +110,20 @@ def subsets(service: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> li
     return [
         {
             **{kind: sorted(members, key=lambda one: one["ip"]) for kind, members in sorted(addresses.items())},
-            "ports": [
-                {"name": name, "port": port, "protocol": protocol} if name else {"port": port, "protocol": protocol}
-                for name, port, protocol in ports
-            ],
+            "ports": [port.written() for port in ports],
         }
         for ports, addresses in sorted(groups.items())
     ]
 
 
-def _ports(service: Mapping[str, Any], pod: Mapping[str, Any]) -> tuple[tuple[str, int, str], ...]:
+def ports_of(service: Mapping[str, Any], pod: Mapping[str, Any]) -> tuple[Port, ...]:
+    """The service's ports as this pod has them, sorted; without named ones that it does not have."""
     result = []
     for port in service["spec"].get("ports") or ():
         protocol = port.get("protocol") or "TCP"
         target = _target(port.get("targetPort") or port["port"], protocol, pod)
         if target is not None:
-            result.append((port.get("name") or "", target, protocol))
+            result.append(Port(port.get("name") or "", target, protocol, port.get("appProtocol") or ""))
     return tuple(sorted(result))
 
 

@@ -6,17 +6,24 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 
 from k8slab import daemon
 from k8slab.daemon import FlagParser
 from k8slab.kube.client import KubeClient
+from k8slab.kube.controllers.endpoint_slices import EndpointSlicesController
 from k8slab.kube.controllers.endpoints import EndpointsController
 from k8slab.kube.controllers.garbage import GarbageCollector
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.namespaces import NamespaceController
 from k8slab.kube.controllers.node_lifecycle import NodeLifecycle
+from k8slab.kube.controllers.owned import Owned
+from k8slab.kube.controllers.owned_pods import OwnedPods
+from k8slab.kube.controllers.replicasets import ReplicaSetController
+from k8slab.kube.controllers.root_ca import RootCaPublisher
 from k8slab.kube.controllers.service_accounts import ServiceAccountsController
 from k8slab.kube.durations import duration
 from k8slab.kube.events import EventRecorder
@@ -26,13 +33,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """``node_grace``, ``node_period``: seconds."""
+    """``node_grace``, ``node_period``: seconds; ``root_ca``: PEM, may be empty."""
 
     address: str
     port: int
     master: str
     node_grace: float
     node_period: float
+    endpoints_per_slice: int
+    root_ca: str
     verbosity: int
 
 
@@ -55,28 +64,47 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("cloud-provider", 'whose nodes these are: "mesos" (kept by the framework) or empty', default="")
     parser.flag("node-monitor-grace-period", "a node may be silent for so long", default="40s")
     parser.flag("node-monitor-period", "how often nodes are looked at", default="5s")
+    parser.flag("max-endpoints-per-slice", "a service's slice of endpoints holds so many, up to 1000", default="100")
+    parser.flag("root-ca-file", "the certificates by which pods know the API server, PEM")
     parser.flag("v", "how much to log", default="0")
     flags = parser.parse_args(list(argv))
     try:
         if flags.cloud_provider not in ("", "mesos"):
             raise ValueError(f"--cloud-provider: {flags.cloud_provider!r} is not known; mesos or nothing is")
         master = ",".join(one if "://" in one else f"http://{one}" for one in flags.master.split(",") if one)
-        grace, period = duration(flags.node_monitor_grace_period), duration(flags.node_monitor_period)
-        return Settings(flags.address, int(flags.port), master, grace, period, int(flags.v))
+        return Settings(
+            address=flags.address,
+            port=int(flags.port),
+            master=master,
+            node_grace=duration(flags.node_monitor_grace_period),
+            node_period=duration(flags.node_monitor_period),
+            endpoints_per_slice=_between(flags.max_endpoints_per_slice, 1, 1000, "--max-endpoints-per-slice"),
+            root_ca=_certificates(flags.root_ca_file),
+            verbosity=int(flags.v),
+        )
     except ValueError as error:
         parser.error(str(error))
         raise
+
+
+def _between(text: str, least: int, most: int, flag: str) -> int:
+    if not text.isdigit() or not least <= int(text) <= most:
+        raise ValueError(f"{flag}: {text!r} is not a number from {least} to {most}")
+    return int(text)
+
+
+def _certificates(path: str | None) -> str:
+    try:
+        return Path(path).read_text() if path else ""
+    except (OSError, UnicodeDecodeError) as trouble:
+        raise ValueError(f"--root-ca-file {path}: {trouble}") from None
 
 
 async def serve(flags: Settings, stop: asyncio.Event) -> int:
     async with KubeClient(flags.master) as client:
         informers = SharedInformers(client)
         recorder = EventRecorder(client, "controllermanager")
-        nodes = NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period)
-        endpoints = EndpointsController(client, informers)
-        namespaces = NamespaceController(client, informers)
-        accounts = ServiceAccountsController(client, informers)
-        garbage = GarbageCollector(client, informers)
+        controllers = _controllers(client, informers, recorder, flags)
         runner = web.AppRunner(_application(), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, flags.address, flags.port, reuse_address=True).start()
@@ -85,11 +113,7 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
             for name, running in (
                 ("informers", informers.run()),
                 ("events", recorder.run()),
-                ("nodes", nodes.run()),
-                ("endpoints", endpoints.run()),
-                ("namespaces", namespaces.run()),
-                ("accounts", accounts.run()),
-                ("garbage", garbage.run()),
+                *((name, controller.run()) for name, controller in controllers.items()),
             )
         ]
         daemon.notify_ready()
@@ -102,6 +126,29 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
         for task in done - {stopped}:
             task.result()
     return 0
+
+
+class Controller(Protocol):
+    async def run(self) -> None:
+        """Keep the declared state until cancelled."""
+
+
+def _controllers(
+    client: KubeClient, informers: SharedInformers, recorder: EventRecorder, flags: Settings
+) -> dict[str, Controller]:
+    pods = OwnedPods(client, informers, recorder)
+    sets = Owned(client, informers, "replicasets")
+    return {
+        "nodes": NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period),
+        "endpoints": EndpointsController(client, informers),
+        "endpoint slices": EndpointSlicesController(client, informers, most=flags.endpoints_per_slice),
+        "root certificates": RootCaPublisher(client, informers, flags.root_ca),
+        "namespaces": NamespaceController(client, informers),
+        "accounts": ServiceAccountsController(client, informers),
+        "garbage": GarbageCollector(client, informers),
+        "replicationcontrollers": ReplicaSetController(client, informers, pods, sets, "replicationcontrollers"),
+        "replicasets": ReplicaSetController(client, informers, pods, sets, "replicasets"),
+    }
 
 
 def _application() -> web.Application:

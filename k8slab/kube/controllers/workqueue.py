@@ -41,12 +41,16 @@ class WorkQueue:
             self._ready.put_nowait(key)
 
     def add_after(self, key: str, seconds: float) -> None:
-        """Have ``key`` handled in so many seconds, unless it is handled before."""
+        """Have ``key`` handled in so many seconds at the latest: what is to be handled before stays so."""
         if key in self._queued:
             return
-        if timer := self._timers.pop(key, None):
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(key)
+        if timer and timer.when() <= loop.time() + seconds:
+            return
+        if timer:
             timer.cancel()
-        self._timers[key] = asyncio.get_running_loop().call_later(seconds, self.add, key)
+        self._timers[key] = loop.call_later(seconds, self.add, key)
 
     async def run(self, handle: Callable[[str], Awaitable[None]], *, workers: int = 1) -> None:
         """Handle keys until cancelled. A key whose handling fails comes again, each time later."""

@@ -10,11 +10,13 @@ from typing import Any, Final
 from k8slab.kube import quantity
 from k8slab.kube.kubelet import naming
 from k8slab.kube.kubelet.environment import expand
+from k8slab.kube.kubelet.payload import SOURCES
 
 _PERIOD: Final = 100_000
 _LEAST_QUOTA: Final = 1_000
 _LEAST_SHARES: Final = 2
 _LEAST_MEMORY: Final = 6 * 1024 * 1024
+_PROPAGATION: Final = {"None": "rprivate", "HostToContainer": "rslave", "Bidirectional": "rshared"}
 _NO_RESTART: Final = {"Name": "no"}
 # A chatty pod must not fill the disk of the node it shares with the others.
 _LOG: Final = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}}
@@ -117,13 +119,17 @@ def container_config(
 
 
 def binds(
-    container: Mapping[str, Any], volumes: Mapping[str, Path], environment: Mapping[str, str], message_file: Path
+    pod: Mapping[str, Any], container: Mapping[str, Any], sources: Sequence[Path], message_file: Path
 ) -> list[str]:
-    """ "host:inside[:ro]" for each mount; ``volumes``: where each volume of the pod lies on the node."""
-    result = [
-        f"{volumes[mount['name']]}:{expand(mount['mountPath'], environment)}" + (":ro" if mount.get("readOnly") else "")
-        for mount in container.get("volumeMounts") or ()
-    ]
+    """ "host:inside[:options]" for each mount; ``sources``: where on the node each of them comes from."""
+    made_of_objects = {
+        volume["name"] for volume in pod["spec"].get("volumes") or () if any(key in volume for key in SOURCES)
+    }
+    result = []
+    for mount, source in zip(container.get("volumeMounts") or (), sources, strict=True):
+        options = ["ro"] if mount.get("readOnly") or mount["name"] in made_of_objects else []
+        options += [_PROPAGATION[mount["mountPropagation"]]] if mount.get("mountPropagation") else []
+        result.append(":".join([str(source), mount["mountPath"], *filter(None, [",".join(options)])]))
     return [*result, f"{message_file}:{_message_path(container)}"]
 
 

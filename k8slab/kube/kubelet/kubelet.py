@@ -22,6 +22,7 @@ from k8slab.kube.kubelet.containers import DnsConfig
 from k8slab.kube.kubelet.context import INFRA_IMAGE, ROOT, Context, Pod
 from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.kubelet.images import Images
+from k8slab.kube.kubelet.supplies import ApiSupplies
 from k8slab.kube.kubelet.worker import PodWorker
 from k8slab.kube.kubelet.writer import StatusWriter
 
@@ -53,6 +54,7 @@ class Kubelet:
         self._recorder = EventRecorder(client, "kubelet", host=node)
         self._writer = StatusWriter(client)
         self._services: list[Object] | None = None
+        self._supplies = ApiSupplies(client, node, self._supplies_changed)
         self._listener = on_status
         self._workers: dict[str, PodWorker] = {}
         self._context = Context(
@@ -62,6 +64,7 @@ class Kubelet:
             node=node,
             address=address,
             services=self._list_services,
+            supplies=self._supplies,
             publish=self._publish,
             root=root,
             infra_image=infra_image,
@@ -91,6 +94,7 @@ class Kubelet:
                 group.create_task(self._insist(), name="insistence")
         finally:
             await asyncio.gather(*(worker.stop_watching() for worker in self._workers.values()))
+            await self._supplies.close()
 
     def add(self, pod: Pod) -> None:
         uid = pod["metadata"]["uid"]
@@ -111,6 +115,7 @@ class Kubelet:
             return
         await worker.kill(grace)
         self._writer.forget(uid)
+        self._supplies.forget(uid)
         if self._workers.get(uid) is worker:
             del self._workers[uid]
 
@@ -141,6 +146,10 @@ class Kubelet:
         self._writer.publish(pod, status)
         if self._listener is not None:
             self._listener(pod, status)
+
+    def _supplies_changed(self, uid: str) -> None:
+        if worker := self._workers.get(uid):
+            worker.supplied()
 
     async def _list_services(self) -> list[Object]:
         try:

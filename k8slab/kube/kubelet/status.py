@@ -282,7 +282,7 @@ def _condition(
 def qos_class(pod: Mapping[str, Any]) -> str:
     """Guaranteed, Burstable or BestEffort."""
     guaranteed, anything = True, False
-    for container in pod["spec"]["containers"]:
+    for container in all_containers(pod):
         resources = container.get("resources") or {}
         limits = resources.get("limits") or {}
         requests = {**limits, **(resources.get("requests") or {})}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from k8slab.kube.kubelet.environment import RESOURCE_FIELDS, knows_field
+from k8slab.kube.kubelet import hostpath, payload
+from k8slab.kube.kubelet.downward import MAPS, RESOURCE_FIELDS, knows_field
 
-_VOLUME_SOURCES: Final = frozenset({"emptyDir", "hostPath"})
-_CONTAINER_UNSUPPORTED: Final = (
-    "envFrom",
-    "volumeDevices",
-)
+_VOLUME_SOURCES: Final = frozenset({"emptyDir", "hostPath", *payload.SOURCES})
+_MEDIUMS: Final = frozenset({"", "Memory"})
+_ENV_SOURCES: Final = frozenset({"fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef"})
+_CONTAINER_UNSUPPORTED: Final = ("volumeDevices",)
 _POD_UNSUPPORTED: Final = (
     "ephemeralContainers",
     "hostUsers",
@@ -19,12 +19,11 @@ _POD_UNSUPPORTED: Final = (
     "runtimeClassName",
     "setHostnameAsFQDN",
 )
-_POD_SECURITY: Final = frozenset({"runAsUser", "runAsGroup", "runAsNonRoot", "supplementalGroups"})
+_POD_SECURITY: Final = frozenset({"runAsUser", "runAsGroup", "runAsNonRoot", "supplementalGroups", "fsGroup"})
 _CONTAINER_SECURITY: Final = frozenset(
     {"privileged", "capabilities", "runAsUser", "runAsGroup", "runAsNonRoot", "readOnlyRootFilesystem"}
     | {"allowPrivilegeEscalation", "seccompProfile"}
 )
-_HOST_PATH_TYPES: Final = frozenset({"", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket"})
 
 
 def unsupported(pod: Mapping[str, Any]) -> list[str]:
@@ -37,20 +36,44 @@ def _problems(spec: Mapping[str, Any]) -> Iterator[str]:
         if spec.get(name):
             yield f"spec.{name} is not supported by this kubelet"
     yield from _foreign("spec.securityContext", spec.get("securityContext"), _POD_SECURITY)
-    volumes: dict[str, str] = {}
+    volumes = [volume["name"] for volume in spec.get("volumes") or ()]
     for volume in spec.get("volumes") or ():
-        source = next((key for key in volume if key != "name"), "emptyDir")
-        volumes[volume["name"]] = source
-        if source not in _VOLUME_SOURCES:
-            yield f"volume {volume['name']}: {source} is not supported by this kubelet"
-        elif source == "hostPath" and (volume[source].get("type") or "") not in _HOST_PATH_TYPES:
-            yield f"volume {volume['name']}: hostPath type {volume[source]['type']} is not supported by this kubelet"
+        yield from _volume_problems(volume)
     for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
         yield from _container_problems(container, volumes, spec.get("securityContext") or {})
 
 
+def _volume_problems(volume: Mapping[str, Any]) -> Iterator[str]:
+    where = f"volume {volume['name']}"
+    source = next((key for key in volume if key != "name"), "emptyDir")
+    said = "is not supported by this kubelet"
+    if source not in _VOLUME_SOURCES:
+        yield f"{where}: {source} {said}"
+    elif source == "hostPath" and (volume[source].get("type") or "") not in hostpath.TYPES:
+        yield f"{where}: hostPath type {volume[source]['type']} {said}"
+    elif source == "emptyDir" and (volume[source].get("medium") or "") not in _MEDIUMS:
+        yield f"{where}: emptyDir medium {volume[source]['medium']} {said}"
+    projections = (volume.get("projected") or {}).get("sources") or ()
+    yield from (
+        f"{where}: projected {key} {said}" for one in projections for key in one if key not in payload.PROJECTED
+    )
+    for downward in (volume.get("downwardAPI"), *(one.get("downwardAPI") for one in projections)):
+        for item in (downward or {}).get("items") or ():
+            yield from (f"{where}: {problem}" for problem in _reference_problems(item, maps=True))
+
+
+def _reference_problems(source: Mapping[str, Any], *, maps: bool) -> Iterator[str]:
+    """``maps``: whether all labels or annotations may be meant."""
+    path = (source.get("fieldRef") or {}).get("fieldPath")
+    resource = (source.get("resourceFieldRef") or {}).get("resource")
+    if path is not None and (not knows_field(path) or (path in MAPS and not maps)):
+        yield f"field {path} is not supported by this kubelet"
+    elif resource is not None and resource not in RESOURCE_FIELDS:
+        yield f"resource {resource} is not supported by this kubelet"
+
+
 def _container_problems(
-    container: Mapping[str, Any], volumes: Mapping[str, str], pod_security: Mapping[str, Any]
+    container: Mapping[str, Any], volumes: Collection[str], pod_security: Mapping[str, Any]
 ) -> Iterator[str]:
     where = f"container {container['name']}"
     for name in _CONTAINER_UNSUPPORTED:
@@ -64,21 +87,17 @@ def _container_problems(
         yield f"{where}: runAsNonRoot without a runAsUser other than 0 is not supported by this kubelet"
     for variable in container.get("env") or ():
         source = variable.get("valueFrom") or {}
-        path = (source.get("fieldRef") or {}).get("fieldPath")
-        resource = (source.get("resourceFieldRef") or {}).get("resource")
-        if path is not None and not knows_field(path):
-            yield f"{where}: env {variable['name']}: field {path} is not supported by this kubelet"
-        elif resource is not None and resource not in RESOURCE_FIELDS:
-            yield f"{where}: env {variable['name']}: resource {resource} is not supported by this kubelet"
+        yield from (
+            f"{where}: env {variable['name']}: {problem}" for problem in _reference_problems(source, maps=False)
+        )
         for key in source:
-            if key not in ("fieldRef", "resourceFieldRef"):
+            if key not in _ENV_SOURCES:
                 yield f"{where}: env {variable['name']}: {key} is not supported by this kubelet"
     for mount in container.get("volumeMounts") or ():
         if mount["name"] not in volumes:
             yield f"{where}: volumeMount {mount['name']} names no volume of the pod"
-        for key in ("subPath", "subPathExpr", "mountPropagation", "recursiveReadOnly"):
-            if mount.get(key) and mount[key] not in ("None", "Disabled"):
-                yield f"{where}: volumeMount {mount['name']}: {key} is not supported by this kubelet"
+        if mount.get("recursiveReadOnly") in ("IfPossible", "Enabled"):
+            yield f"{where}: volumeMount {mount['name']}: recursiveReadOnly is not supported by this kubelet"
 
 
 def _foreign(where: str, context: Mapping[str, Any] | None, known: frozenset[str]) -> Iterator[str]:

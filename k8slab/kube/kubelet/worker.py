@@ -24,17 +24,19 @@ from k8slab.kube.kubelet.context import Context, Pod
 from k8slab.kube.kubelet.decision import Decision, Kill, decide, in_order_of_end
 from k8slab.kube.kubelet.ending import Ending
 from k8slab.kube.kubelet.engine import EngineError, EngineUnavailable
-from k8slab.kube.kubelet.environment import container_environment, service_environment
+from k8slab.kube.kubelet.environment import ConfigError
 from k8slab.kube.kubelet.hooks import HookError, run_hook
 from k8slab.kube.kubelet.images import ImageError, policy_of
 from k8slab.kube.kubelet.lastwords import with_last_words
 from k8slab.kube.kubelet.observation import RUNNING, Observed, Seen, arranged, observe
+from k8slab.kube.kubelet.payload import VolumeError
 from k8slab.kube.kubelet.prober import Prober
 from k8slab.kube.kubelet.probes import Result, Target, probe
+from k8slab.kube.kubelet.recipe import container_recipe
 from k8slab.kube.kubelet.spec import all_containers, container_named, termination_grace, updated_spec
 from k8slab.kube.kubelet.status import ENDED, Doom, Waiting
 from k8slab.kube.kubelet.support import unsupported
-from k8slab.kube.kubelet.volumes import PodDirectory, VolumeError
+from k8slab.kube.kubelet.volumes import PodDirectory
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class PodWorker:
     def __init__(self, context: Context, pod: Pod) -> None:
         self._context = context
         self._pod: Object = dict(pod)
-        self._directory = PodDirectory(context.root, self.uid)
+        self._directory = PodDirectory(context.root, self.uid, context.supplies)
         self._waiting: dict[str, Waiting] = {}
         self._retry_at: dict[str, float] = {}
         self._failures = BackOff(initial=1.0, longest=30.0)
@@ -81,13 +83,19 @@ class PodWorker:
         """Something happened to its containers: look again."""
         self._poked.set()
 
+    def supplied(self) -> None:
+        """What its volumes and variables are made of has changed: what waits for that need not wait any longer."""
+        self._retry_at.clear()
+        self.poke()
+
     def update(self, pod: Pod) -> None:
         """Take over the API's newer view of the pod; the status is this worker's own."""
         own = self._pod.get("status") or {}
         self.contradicted = bool(own) and _verdict(pod.get("status") or {}) != _verdict(own)
         told = status.with_foreign_conditions(own, pod.get("status") or {}) if own else pod.get("status") or {}
         before, self._pod = self._pod, {**pod, "spec": updated_spec(self._pod, pod), "status": told}
-        if own != told or before["spec"] != self._pod["spec"]:
+        labelled = any(pod["metadata"].get(maps) != before["metadata"].get(maps) for maps in ("labels", "annotations"))
+        if labelled or own != told or before["spec"] != self._pod["spec"]:
             self.poke()
 
     async def stop_watching(self) -> None:
@@ -197,6 +205,7 @@ class PodWorker:
             observed = await self._observe()
         for name, seconds in decision.wait:
             self._await_restart(name, seconds)
+        await self._refresh_volumes()
         self._report(observed)
         return self._pause(decision)
 
@@ -261,6 +270,10 @@ class PodWorker:
             self._say(WARNING, "FailedMount", str(error), name)
             self._waiting[name] = Waiting("ContainerCreating", str(error))
             self._retry_later(name)
+        except ConfigError as error:
+            self._say(WARNING, "Failed", f"Error: {error}", name)
+            self._waiting[name] = Waiting("CreateContainerConfigError", str(error))
+            self._retry_later(name)
         except EngineError as error:
             self._say(WARNING, "Failed", f"Error: {error}", name)
             self._waiting[name] = Waiting("CreateContainerError", str(error))
@@ -271,24 +284,20 @@ class PodWorker:
         image = await self._image(container)
         if observed.sandbox is None:
             raise EngineError(404, "the pod's sandbox is gone")
-        environment = await self._environment(container, observed)
-        config = containers.container_config(
+        recipe = await container_recipe(
+            context,
+            self._directory,
             self._pod,
             container,
             image=image,
-            node=context.node,
             attempt=attempt,
             sandbox=observed.sandbox.id,
-            environment=environment,
-            binds=containers.binds(
-                container,
-                await self._directory.prepare(self._pod),
-                environment,
-                self._directory.message_file(name, attempt),
-            ),
+            pod_ip=self._pod_ip(observed),
         )
+        for sentence in recipe.skipped:
+            self._say(WARNING, "InvalidEnvironmentVariableNames", sentence, name)
         called = str(naming.container_name(self._pod, name, attempt))
-        made = await self._made(context.engine.create(called, config))
+        made = await self._made(context.engine.create(called, recipe.config))
         self._say(NORMAL, "Created", f"Created container {name}", name)
         try:
             await self._made(context.engine.start(made))
@@ -336,18 +345,11 @@ class PodWorker:
         self._say(NORMAL, "Pulled", found.how, name)
         return reference
 
-    async def _environment(self, container: Mapping[str, Any], observed: Observed) -> dict[str, str]:
-        spec, namespace = self._pod["spec"], self._pod["metadata"]["namespace"]
-        services = service_environment(
-            await self._context.services(), namespace, links=spec.get("enableServiceLinks") is not False
-        )
-        addresses = {"podIP": self._pod_ip(observed), "hostIP": self._context.address}
-        pod = {
-            **self._pod,
-            "spec": {**spec, "nodeName": self._context.node},
-            "status": {**(self._pod.get("status") or {}), **addresses},
-        }
-        return container_environment(pod, container, services)
+    async def _refresh_volumes(self) -> None:
+        try:
+            await self._directory.refresh(self._pod)
+        except VolumeError as error:
+            self._say(WARNING, "FailedMount", str(error))
 
     def _delay(self, dead: Seen) -> float:
         moment = dead.finished or dead.created or _now()

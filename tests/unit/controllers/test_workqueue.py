@@ -84,3 +84,31 @@ async def test_what_is_wanted_now_does_not_wait_for_its_timer() -> None:
     async with working(queue, handle):
         await asyncio.wait_for(done.wait(), 5)
     assert len(queue) == 0
+
+
+async def test_what_changes_all_the_time_is_handled_all_the_same() -> None:
+    queue, done = WorkQueue("test"), asyncio.Event()
+
+    async def handle(key: str) -> None:
+        done.set()
+
+    async def keep_changing() -> None:
+        while not done.is_set():
+            queue.add_after("a", 0.05)
+            await asyncio.sleep(0.01)
+
+    async with working(queue, handle):
+        await asyncio.wait_for(keep_changing(), 5)
+
+
+async def test_the_sooner_of_two_moments_counts() -> None:
+    queue, done = WorkQueue("test"), asyncio.Event()
+
+    async def handle(key: str) -> None:
+        done.set()
+
+    queue.add_after("a", 3600)
+    queue.add_after("a", 0.01)
+    queue.add_after("a", 3600)
+    async with working(queue, handle):
+        await asyncio.wait_for(done.wait(), 5)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from k8slab.kube.client import Object
 from k8slab.kube.kubelet.observation import EXITED, RUNNING, Observed, Seen, arranged
 
 START = datetime(2016, 1, 2, 15, 4, 5, tzinfo=UTC)
@@ -48,3 +51,28 @@ def dead(name: str = "web", *, attempt: int = 0, code: int = 0, **fields: Any) -
 
 def observed(*seen: Seen) -> Observed:
     return arranged(seen)
+
+
+def a_config_map(name: str, data: dict[str, str], **more: Any) -> Object:
+    return {"kind": "ConfigMap", "metadata": {"name": name, "namespace": "default"}, "data": data, **more}
+
+
+def a_secret(name: str, data: dict[str, bytes]) -> Object:
+    encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    return {"kind": "Secret", "metadata": {"name": name, "namespace": "default"}, "data": encoded}
+
+
+class Shelf:
+    """Supplies that are just there; every token says what it is for."""
+
+    def __init__(self, *objects: Object) -> None:
+        self.objects = {(f"{obj['kind'].lower()}s", obj["metadata"]["name"]): obj for obj in objects}
+
+    async def find(self, pod: Mapping[str, Any], resource: str, name: str) -> Object | None:
+        return self.objects.get((resource, name))
+
+    async def token(self, pod: Mapping[str, Any], audience: str, seconds: int) -> str:
+        return f"token of {pod['metadata']['name']} for {audience or 'the API'}, {seconds} s"
+
+    async def allocatable(self) -> Mapping[str, Any]:
+        return {"cpu": "2", "memory": "1Gi", "ephemeral-storage": "10Gi"}

@@ -112,8 +112,21 @@ def test_mounts_and_the_last_words_are_bound() -> None:
     container = a_container(
         volumeMounts=[{"name": "data", "mountPath": "/data"}, {"name": "conf", "mountPath": "/c", "readOnly": True}]
     )
-    made = binds(container, {"data": Path("/v/data"), "conf": Path("/etc/c")}, {}, Path("/m/0"))
+    made = binds(a_pod(container), container, [Path("/v/data"), Path("/etc/c")], Path("/m/0"))
     assert made == ["/v/data:/data", "/etc/c:/c:ro", "/m/0:/dev/termination-log"]
+
+
+def test_what_is_made_of_objects_is_never_writable_and_mounts_may_spread() -> None:
+    container = a_container(
+        volumeMounts=[
+            {"name": "conf", "mountPath": "/c"},
+            {"name": "host", "mountPath": "/h", "mountPropagation": "HostToContainer"},
+            {"name": "host", "mountPath": "/r", "readOnly": True, "mountPropagation": "None"},
+        ]
+    )
+    pod = a_pod(container, volumes=[{"name": "conf", "configMap": {"name": "x"}}, {"name": "host", "hostPath": {}}])
+    made = binds(pod, container, [Path("/v/c"), Path("/h"), Path("/h")], Path("/m/0"))
+    assert made[:-1] == ["/v/c:/c:ro", "/h:/h:rslave", "/h:/r:ro,rprivate"]
 
 
 @pytest.mark.parametrize(
@@ -137,13 +150,15 @@ def test_default_pull_policy(image: str, policy: str) -> None:
     [
         a_pod(a_container(volumeDevices=[{"name": "v", "devicePath": "/dev/x"}])),
         a_pod(runtimeClassName="gvisor"),
-        a_pod(a_container(envFrom=[{"configMapRef": {"name": "x"}}])),
-        a_pod(a_container(env=[{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}])),
+        a_pod(a_container(env=[{"name": "X", "valueFrom": {"fileKeyRef": {"key": "k"}}}])),
+        a_pod(a_container(env=[{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels"}}}])),
         a_pod(a_container(env=[{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.nope"}}}])),
         a_pod(a_container(volumeMounts=[{"name": "gone", "mountPath": "/x"}])),
         a_pod(initContainers=[a_container("init", volumeDevices=[{"name": "v", "devicePath": "/dev/x"}])]),
-        a_pod(volumes=[{"name": "c", "configMap": {"name": "x"}}]),
-        a_pod(securityContext={"fsGroup": 1}),
+        a_pod(volumes=[{"name": "c", "persistentVolumeClaim": {"claimName": "x"}}]),
+        a_pod(volumes=[{"name": "c", "emptyDir": {"medium": "HugePages"}}]),
+        a_pod(volumes=[{"name": "c", "projected": {"sources": [{"clusterTrustBundle": {"path": "x"}}]}}]),
+        a_pod(volumes=[{"name": "c", "downwardAPI": {"items": [{"fieldRef": {"fieldPath": "spec.nope"}}]}}]),
         a_pod(a_container(securityContext={"runAsNonRoot": True})),
     ],
 )

@@ -51,6 +51,7 @@ class Node:
             node="node-0",
             address="10.0.0.1",
             services=self._services,
+            supplies=SimpleNamespace(),
             publish=lambda pod, status: self.statuses.append(status),
             root=root,
             restarts=self.restarts,
@@ -140,4 +141,5 @@ async def test_a_volumes_limit_that_is_no_quantity_is_why_a_container_waits(
     node = Node(tmp_path, monkeypatch, sandbox())
     volumes = [{"name": "v", "emptyDir": {"medium": "Memory", "sizeLimit": "abc"}}]
     await PodWorker(node.context, a_pod(volumes=volumes))._sync()
-    assert ("FailedMount", "volume v: 'abc' is not a quantity") in node.events
+    why = """MountVolume.SetUp failed for volume "v" : 'abc' is not a quantity"""
+    assert ("FailedMount", why) in node.events

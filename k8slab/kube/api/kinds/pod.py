@@ -84,6 +84,14 @@ def _volume_defaults(volume: dict[str, Any]) -> None:
             volume[source].setdefault("defaultMode", 0o644)
     if "hostPath" in volume:
         volume["hostPath"].setdefault("type", "")
+    projections = dig(volume, "projected", "sources") or ()
+    for projection in projections:
+        if "serviceAccountToken" in projection:
+            projection["serviceAccountToken"].setdefault("expirationSeconds", 3600)
+    for downward in (volume.get("downwardAPI"), *(one.get("downwardAPI") for one in projections)):
+        for item in (downward or {}).get("items") or ():
+            if "fieldRef" in item:
+                item["fieldRef"].setdefault("apiVersion", "v1")
 
 
 def _prepare(new: Object, old: Object | None) -> None:

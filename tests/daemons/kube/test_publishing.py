@@ -1,0 +1,130 @@
+"""What controllers keep for others to read: slices of endpoints, and the certificate in every namespace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from k8slab.kube.client import ApiError, KubeClient, Object
+from tests.daemons.kube.conftest import Api, Kubectl
+from tests.daemons.kube.hollow import hollow
+from tests.daemons.processes import Supervisor, eventually, free_port
+
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nZm9y IHRlc3Rz\n-----END CERTIFICATE-----\n"
+
+
+@pytest.fixture(scope="module")
+def controllers(session_supervisor: Supervisor, api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    authority: Path = tmp_path_factory.mktemp("pki") / "ca.crt"
+    authority.write_text(CERTIFICATE)
+    flags = (f"--master={api.url}", f"--port={free_port()}", "--max-endpoints-per-slice=3")
+    daemon = session_supervisor.km("controller-manager", *flags, f"--root-ca-file={authority}").start()
+    yield
+    daemon.stop()
+
+
+def named(name: str, **rest: Any) -> Object:
+    return {"metadata": {"name": name, "labels": {"app": "web"}}, **rest}
+
+
+async def slices(client: KubeClient, namespace: str) -> list[Object]:
+    return (await client.list("endpointslices", namespace, label_selector="kubernetes.io/service-name=web")).items
+
+
+async def held(client: KubeClient, namespace: str) -> dict[str, bool]:
+    """Name of each pod in the slices, and whether it is said to be ready."""
+    found = [end for one in await slices(client, namespace) for end in one["endpoints"]]
+    return {end["targetRef"]["name"]: end["conditions"]["ready"] for end in found}
+
+
+async def test_slices_hold_the_pods_of_their_service(
+    controllers: None, kubectl: Kubectl, client: KubeClient, namespace: str
+) -> None:
+    inside = ("-n", namespace)
+    for number in range(5):
+        await client.create("pods", named(f"p{number}", spec={"containers": [{"name": "c", "image": "i"}]}), namespace)
+    async with hollow(client, namespace, node="node-a") as kubelet:
+        spec = {"selector": {"app": "web"}, "ports": [{"name": "http", "port": 80, "targetPort": 8080}]}
+        service = await client.create("services", named("web", spec=spec), namespace)
+
+        async def all_are_ready() -> bool:
+            return await held(client, namespace) == {f"p{number}": True for number in range(5)}
+
+        await eventually(all_are_ready, what="all pods are in slices")
+        found = await slices(client, namespace)
+        assert sorted(len(one["endpoints"]) for one in found) == [2, 3]
+        labels = {"app": "web", "kubernetes.io/service-name": "web"}
+        for one in found:
+            assert one["addressType"] == "IPv4"
+            assert one["ports"] == [{"name": "http", "port": 8080, "protocol": "TCP"}]
+            managed = {"endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}
+            assert one["metadata"]["labels"] == {**labels, **managed}
+            assert one["metadata"]["ownerReferences"][0]["uid"] == service["metadata"]["uid"]
+            assert one["metadata"]["name"].startswith("web-")
+        assert all(end["nodeName"] == "node-a" for one in found for end in one["endpoints"])
+        rows = await asyncio.to_thread(kubectl, "get", "endpointslices", *inside, "--no-headers")
+        assert [row.split()[1:3] for row in rows.splitlines()] == [["IPv4", "8080"]] * 2
+
+        pod = await client.get("pods", "p0", namespace)
+        await kubelet.become(pod, "Running", ready=False)
+        await client.delete("pods", "p1", namespace)
+
+        async def both_changes_show() -> bool:
+            return await held(client, namespace) == {"p0": False, "p2": True, "p3": True, "p4": True}
+
+        await eventually(both_changes_show, what="the slices follow the pods")
+        await asyncio.to_thread(kubectl, "delete", "service", "web", *inside)
+
+        async def gone() -> bool:
+            return not await slices(client, namespace)
+
+        await eventually(gone, what="the slices went with their service")
+
+
+async def test_a_service_without_pods_has_an_empty_slice_and_one_without_selector_none(
+    controllers: None, client: KubeClient, namespace: str
+) -> None:
+    ports = [{"port": 80}]
+    await client.create("services", named("outside", spec={"ports": ports}), namespace)
+    await client.create("services", named("web", spec={"ports": ports, "selector": {"app": "none"}}), namespace)
+
+    async def there() -> list[Object]:
+        return (await client.list("endpointslices", namespace)).items
+
+    (one,) = await eventually(there, what="a slice for the one with a selector")
+    assert (one["metadata"]["labels"]["kubernetes.io/service-name"], one.get("endpoints") or []) == ("web", [])
+
+
+async def test_every_namespace_has_the_certificate_and_gets_it_back(
+    controllers: None, kubectl: Kubectl, client: KubeClient, namespace: str
+) -> None:
+    inside = ("-n", namespace)
+
+    async def published() -> bool:
+        try:
+            found = await client.get("configmaps", "kube-root-ca.crt", namespace)
+        except ApiError as error:
+            assert error.is_not_found
+            return False
+        return bool(found["data"] == {"ca.crt": CERTIFICATE})
+
+    await eventually(published, what="the certificate is published")
+    for verb in (
+        ("delete", "configmap", "kube-root-ca.crt"),
+        ("patch", "configmap", "kube-root-ca.crt", "-p", json.dumps({"data": {"ca.crt": "forged", "more": "x"}})),
+    ):
+        await asyncio.to_thread(kubectl, *verb, *inside)
+        await eventually(published, what=f"it is there again after {verb[0]}")
+
+
+async def test_a_certificate_that_cannot_be_read_is_told_at_the_start(supervisor: Supervisor, api: Api) -> None:
+    flags = (f"--master={api.url}", f"--port={free_port()}", "--root-ca-file=/nonexistent/ca.crt")
+    daemon = supervisor.km("controller-manager", *flags).start(wait=False)
+    assert await daemon.exited() == 2
+    assert "--root-ca-file /nonexistent/ca.crt" in daemon.tail()
+    assert "Traceback" not in daemon.tail()
