@@ -102,6 +102,10 @@ class Engine:
                 return None
             raise
 
+    async def image_user(self, reference: str) -> str:
+        """ "user[:group]" as which the image wants to run, by number or name; empty for root."""
+        return str((await _answer(self._docker.images.inspect(reference)))["Config"].get("User") or "")
+
     async def load(self, archive: Path) -> None:
         """Load a docker-archive tar; its tags move to what it holds."""
         async for message in self._progress("images/load", data=_chunks(archive)):

@@ -30,6 +30,7 @@ from k8slab.kube.kubelet.images import ImageError, policy_of
 from k8slab.kube.kubelet.lastwords import with_last_words
 from k8slab.kube.kubelet.observation import RUNNING, Observed, Seen, arranged, observe
 from k8slab.kube.kubelet.payload import VolumeError
+from k8slab.kube.kubelet.privileges import this_machine
 from k8slab.kube.kubelet.prober import Prober
 from k8slab.kube.kubelet.probes import Result, Target, probe
 from k8slab.kube.kubelet.recipe import container_recipe
@@ -247,7 +248,12 @@ class PodWorker:
         try:
             await context.images.ensure(context.infra_image, "IfNotPresent")
             config = containers.sandbox_config(
-                self._pod, image=context.infra_image, node=context.node, attempt=attempt, dns=context.dns
+                self._pod,
+                image=context.infra_image,
+                node=context.node,
+                attempt=attempt,
+                domain=context.dns.domain,
+                machine=this_machine(),
             )
             name = naming.container_name(self._pod, naming.SANDBOX, attempt)
             await self._made(context.engine.start(await self._made(context.engine.create(str(name), config))))
@@ -294,8 +300,8 @@ class PodWorker:
             sandbox=observed.sandbox.id,
             pod_ip=self._pod_ip(observed),
         )
-        for sentence in recipe.skipped:
-            self._say(WARNING, "InvalidEnvironmentVariableNames", sentence, name)
+        for reason, sentence in recipe.warnings:
+            self._say(WARNING, reason, sentence, name)
         called = str(naming.container_name(self._pod, name, attempt))
         made = await self._made(context.engine.create(called, recipe.config))
         self._say(NORMAL, "Created", f"Created container {name}", name)
