@@ -7,6 +7,7 @@ EngineUnavailable      the engine does not answer
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -111,10 +112,13 @@ class Engine:
         async for message in self._progress("images/load", data=_chunks(archive)):
             _raise_if_failed(message)
 
-    async def pull(self, reference: str) -> None:
+    async def pull(self, reference: str, credentials: Mapping[str, str]) -> None:
+        """``credentials``: username and password, or identitytoken, and serveraddress; empty for none."""
         tagged = ":" in reference.rpartition("/")[2] or "@" in reference
         parameters = {"fromImage": reference} | ({} if tagged else {"tag": "latest"})
-        async for message in self._progress("images/create", params=parameters):
+        encoded = base64.urlsafe_b64encode(orjson.dumps(dict(credentials))).decode()
+        headers = {"X-Registry-Auth": encoded} if credentials else {}
+        async for message in self._progress("images/create", params=parameters, headers=headers):
             _raise_if_failed(message)
 
     async def events(self, labels: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:

@@ -33,6 +33,7 @@ from k8slab.kube.kubelet.payload import VolumeError
 from k8slab.kube.kubelet.privileges import this_machine
 from k8slab.kube.kubelet.prober import Prober
 from k8slab.kube.kubelet.probes import Result, Target, probe
+from k8slab.kube.kubelet.pull_secrets import pull_credentials
 from k8slab.kube.kubelet.recipe import container_recipe
 from k8slab.kube.kubelet.spec import all_containers, container_named, termination_grace, updated_spec
 from k8slab.kube.kubelet.status import ENDED, Doom, Waiting
@@ -96,7 +97,10 @@ class PodWorker:
         told = status.with_foreign_conditions(own, pod.get("status") or {}) if own else pod.get("status") or {}
         before, self._pod = self._pod, {**pod, "spec": updated_spec(self._pod, pod), "status": told}
         labelled = any(pod["metadata"].get(maps) != before["metadata"].get(maps) for maps in ("labels", "annotations"))
-        if labelled or own != told or before["spec"] != self._pod["spec"]:
+        if before["spec"] != self._pod["spec"]:
+            self._retry_at.clear()
+            self.poke()
+        elif labelled or own != told:
             self.poke()
 
     async def stop_watching(self) -> None:
@@ -131,6 +135,7 @@ class PodWorker:
         await self._clear_away()
         for container in all_containers(self._pod):
             self._context.restarts.forget(self._key(container["name"]))
+        self._context.images.forget(self.uid)
         self.finished = True
 
     async def _clear_away(self) -> None:
@@ -342,13 +347,18 @@ class PodWorker:
 
     async def _image(self, container: Mapping[str, Any]) -> str:
         name, reference = container["name"], str(container["image"])
-        try:
-            found = await self._context.images.ensure(reference, policy_of(container))
-        except ImageError as error:
-            kind, reason = (NORMAL, "BackOff") if error.reason == "ImagePullBackOff" else (WARNING, "Failed")
-            self._say(kind, reason, error.message, name)
-            raise
-        self._say(NORMAL, "Pulled", found.how, name)
+
+        def say(kind: str, reason: str, message: str) -> None:
+            self._say(kind, reason, message, name)
+
+        found = await self._context.images.ensure(
+            reference,
+            policy_of(container),
+            owner=self.uid,
+            say=say,
+            credentials=lambda: pull_credentials(self._pod, reference, self._context.supplies, say),
+        )
+        say(NORMAL, "Pulled", found.how)
         return reference
 
     async def _refresh_volumes(self) -> None:

@@ -63,7 +63,7 @@ class Node:
     async def _observe(self, engine: Any, uid: str) -> Observed:
         return self.seen
 
-    async def _ensure(self, reference: str, policy: str) -> Any:
+    async def _ensure(self, reference: str, policy: str, **how: Any) -> Any:
         return SimpleNamespace(how="present")
 
     async def _services(self) -> list[Object]:
