@@ -119,7 +119,7 @@ class PodWorker:
                     break
                 kills = [Kill(seen) for seen in in_order_of_end(self._pod, observed)]
                 await self._ending.end_all(self._pod, kills, self._pod_ip(observed), left)
-                if grace > 0:
+                if self._pod["metadata"].get("deletionTimestamp"):
                     self._report(await self._observe(), ending=True)
                 for seen in observed.everything:
                     await self._context.engine.remove(seen.id)
