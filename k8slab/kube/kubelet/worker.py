@@ -192,6 +192,9 @@ class PodWorker:
             self.finished = True
             return RESYNC
         if decision.sandbox is not None:
+            if observed.sandbox is not None:
+                changed = "Pod sandbox changed, it will be killed and re-created."
+                self._say(NORMAL, "SandboxChanged", changed)
             self._report(observed)
             if self._patience.holds(naming.SANDBOX) or not await self._make_sandbox(decision.sandbox):
                 return self._pause(decision)
