@@ -33,7 +33,7 @@ from k8slab.kube.kubelet.payload import VolumeError
 from k8slab.kube.kubelet.prober import Prober
 from k8slab.kube.kubelet.probes import Result, Target, probe
 from k8slab.kube.kubelet.recipe import container_recipe
-from k8slab.kube.kubelet.spec import all_containers, container_named, termination_grace, updated_spec
+from k8slab.kube.kubelet.spec import all_containers, container_named, init_containers, termination_grace, updated_spec
 from k8slab.kube.kubelet.status import ENDED, Doom, Waiting
 from k8slab.kube.kubelet.support import unsupported
 from k8slab.kube.kubelet.volumes import PodDirectory
@@ -204,6 +204,9 @@ class PodWorker:
             for name, attempt in start:
                 await self._start(name, attempt, observed)
             observed = await self._observe()
+            if init_containers(self._pod):
+                # The next one may not have to wait for this one's end.
+                self.poke()
         for name, seconds in decision.wait:
             self._await_restart(name, seconds)
         await self._refresh_volumes()

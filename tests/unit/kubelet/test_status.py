@@ -263,3 +263,9 @@ def test_a_pod_whose_containers_are_ended_for_good(codes: tuple[int, int], phase
     pod = a_pod(a_container("a"), a_container("b"))
     status = pod_status(pod, seen, waiting={}, host_ip="1", pod_ip="2", now=START, ending=True)
     assert status["phase"] == phase
+
+
+def test_a_pod_has_not_ended_before_its_sidecars_have() -> None:
+    pod = with_init(a_container("side", restartPolicy="Always"), restartPolicy="Never")
+    assert status_of(pod, sandbox(), running("side"), dead())["phase"] == "Running"
+    assert status_of(pod, dead("side"), dead())["phase"] == "Succeeded"
