@@ -29,6 +29,14 @@ _PLUGINS: Final = {
 _IN_MEMORY: Final = ("secret", "downwardAPI", "projected")
 
 
+def remains(root: Path) -> set[str]:
+    """The uids of the pods that have a directory on the node."""
+    try:
+        return {entry.name for entry in (root / "pods").iterdir()}
+    except FileNotFoundError:
+        return set()
+
+
 class PodDirectory:
     """``root``/pods/<uid>, shared with the engine, which mounts what is in it."""
 

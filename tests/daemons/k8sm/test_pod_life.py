@@ -140,9 +140,9 @@ ROWS: dict[str, Row] = {
     ),
     "liveness restarts": Row(
         one("exec sleep 3600", livenessProbe=executes("exit 1", failureThreshold=2)),
-        lambda pod: status(pod)["restartCount"] == 1 and ended(pod)["exitCode"] == 137,
+        lambda pod: status(pod)["restartCount"] > 0 and ended(pod)["exitCode"] == 137,
         (
-            r"Warning Unhealthy Liveness probe failed: ",
+            r"Warning Unhealthy Liveness probe failed:$",
             r"Normal Killing Container main failed liveness probe, will be restarted",
         ),
     ),
@@ -152,7 +152,7 @@ ROWS: dict[str, Row] = {
             policy="OnFailure",
             livenessProbe=executes("exit 1", failureThreshold=1, initialDelaySeconds=1),
         ),
-        lambda pod: status(pod)["restartCount"] == 1 and ended(pod)["exitCode"] == 0,
+        lambda pod: status(pod)["restartCount"] > 0 and ended(pod)["exitCode"] == 0,
     ),
     "liveness ends what never restarts": Row(
         one("exec sleep 3600", policy="Never", livenessProbe=executes("exit 1", failureThreshold=1)),
@@ -171,7 +171,7 @@ ROWS: dict[str, Row] = {
             livenessProbe=executes("[ -e /tmp/up ]", failureThreshold=1),
         ),
         lambda pod: ready(pod) and status(pod)["started"] and status(pod)["restartCount"] == 0,
-        (r"Startup probe failed: ",),
+        (r"Startup probe failed:",),
     ),
     "startup that fails restarts": Row(
         one("exec sleep 3600", startupProbe=executes("exit 1", failureThreshold=1)),
@@ -230,7 +230,7 @@ ROWS: dict[str, Row] = {
     ),
     "postStart is done before the container counts as running": Row(
         one(
-            "sleep 1; cat /tmp/greeting; exec sleep 3600",
+            "until [ -s /tmp/greeting ]; do sleep 0.1; done; cat /tmp/greeting; exec sleep 3600",
             lifecycle={"postStart": {"exec": {"command": ["/bin/sh", "-c", "echo hello > /tmp/greeting"]}}},
         ),
         ready,
@@ -270,7 +270,8 @@ ROWS: dict[str, Row] = {
         lambda pod: (
             waiting(pod).get("reason") == "CrashLoopBackOff"
             and re.fullmatch(
-                r"back-off 10s restarting failed container=main pod=\S+_life\(\S+\)", waiting(pod)["message"]
+                r"back-off (10s|20s|40s|1m20s) restarting failed container=main pod=\S+_life\(\S+\)",
+                waiting(pod)["message"],
             )
             and ended(pod)["exitCode"] == 3
         ),
@@ -367,3 +368,5 @@ async def test_pods_life(pods: None, cluster: Cluster, api: KubeClient, row: str
         await eventually(said, timeout=20, interval=0.2, what=f"{row}: event {pattern}")
     for container, text in expected.logs.items():
         assert cluster.kubectl("logs", "-n", NAMESPACE, name, "-c", container) == text
+    # It has shown what it is there for, and others wait for the machine.
+    await api.delete("pods", name, NAMESPACE, grace_period_seconds=0)
