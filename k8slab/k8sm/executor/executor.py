@@ -11,11 +11,13 @@ import base64
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
 from k8slab.k8sm import mapping
+from k8slab.kube import clock
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.informer import Informer
 from k8slab.kube.kubelet.engine import EngineUnavailable
@@ -33,6 +35,7 @@ RETRY: Final = 0.5
 LONGEST_RETRY: Final = 4.0
 COLLECT_PERIOD: Final = 60.0
 DEFAULT_GRACE: Final = 30
+_NO_DELAY: Final = 2.0
 
 Event = Mapping[str, Any]
 Pod = Mapping[str, Any]
@@ -260,6 +263,9 @@ class Executor:
         uid = pod["metadata"]["uid"]
         task, worker = self._by_uid.get(uid), self._kubelet.workers.get(uid)
         if worker is None:
+            if kind != "DELETED" and task is None and _has_ended(pod):
+                # An earlier executor ran it. It never runs again, but what it said can still be asked for.
+                self._kubelet.add(pod)
             return
         if kind == "DELETED":
             # Forced out of the API: nobody waits for its grace any more.
@@ -319,7 +325,17 @@ class Executor:
             log.error("executor: %s", error, exc_info=error)
 
 
+def _has_ended(pod: Pod) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
 def _grace(pod: Pod) -> int:
-    """Seconds that a pod has from its deletion to its end."""
-    grace = pod["metadata"].get("deletionGracePeriodSeconds", pod["spec"].get("terminationGracePeriodSeconds"))
-    return DEFAULT_GRACE if grace is None else int(grace)
+    """Seconds that a pod has to its end; what has passed since its deletion, while nobody was here, is gone."""
+    meta = pod["metadata"]
+    given = meta.get("deletionGracePeriodSeconds", pod["spec"].get("terminationGracePeriodSeconds"))
+    grace = DEFAULT_GRACE if given is None else int(given)
+    if not (deleted := meta.get("deletionTimestamp")) or not grace:
+        return grace
+    late = grace - (clock.parse(deleted) - datetime.now(UTC)).total_seconds()
+    # Moments in the API are whole seconds: less than that is no delay.
+    return grace if late < _NO_DELAY else max(1, int(grace - late))

@@ -9,6 +9,7 @@ collect(wanted)     end the containers of pods that are neither known here nor w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,11 +19,12 @@ from typing import Final
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.events import EventRecorder
 from k8slab.kube.kubelet import naming
-from k8slab.kube.kubelet.containers import DnsConfig
 from k8slab.kube.kubelet.context import INFRA_IMAGE, ROOT, Context, Pod
 from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.kubelet.images import Images
+from k8slab.kube.kubelet.resolver import DnsConfig
 from k8slab.kube.kubelet.supplies import ApiSupplies
+from k8slab.kube.kubelet.volumes import PodDirectory, remains
 from k8slab.kube.kubelet.worker import PodWorker
 from k8slab.kube.kubelet.writer import StatusWriter
 
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _RECONNECT: Final = 0.5
 _INSIST_PERIOD: Final = 5.0
+_LAST_WORDS: Final = 2.0
 _ENDS: Final = frozenset({"die", "destroy", "oom", "pause", "unpause"})
 
 StatusListener = Callable[[Pod, Object], None]
@@ -114,13 +117,20 @@ class Kubelet:
         if worker is None:
             return
         await worker.kill(grace)
+        with contextlib.suppress(TimeoutError):
+            # How it ended is worth a moment: with its object gone, nobody will know.
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._writer.written(uid)
         self._writer.forget(uid)
         self._supplies.forget(uid)
         if self._workers.get(uid) is worker:
             del self._workers[uid]
 
     async def collect(self, wanted: set[str]) -> None:
-        """Remove the containers of this node's pods that nobody wants any more. Raises EngineUnavailable."""
+        """Remove what is left of this node's pods that nobody wants any more: containers, and directories without any.
+
+        Raises EngineUnavailable.
+        """
         for summary in await self._engine.containers({naming.LABEL_NODE: self._context.node}):
             labels = summary["Labels"]
             uid = labels.get(naming.LABEL_UID, "")
@@ -132,6 +142,14 @@ class Kubelet:
                 await self._engine.remove(summary["Id"])
             except EngineError as error:
                 log.warning("container %s not removed: %s", summary["Id"][:12], error)
+        for uid in remains(self._context.root) - wanted - set(self._workers):
+            if await self._engine.containers({naming.LABEL_UID: uid}):
+                continue
+            log.info("removing the directory of pod %s, which is no more", uid)
+            try:
+                await PodDirectory(self._context.root, uid, self._supplies).remove()
+            except OSError as trouble:
+                log.warning("directory of pod %s not removed: %s", uid, trouble)
 
     async def flush(self, seconds: float) -> None:
         """Wait, at most so long, until the statuses and events are written."""

@@ -135,8 +135,9 @@ def refused_status(pod: Mapping[str, Any], *, reason: str, message: str, host_ip
 
 def _phase(pod: Mapping[str, Any], observed: Observed, *, ending: bool) -> str:
     latest = [next(iter(begun(observed, container["name"])), None) for container in main_containers(pod)]
-    alive = any(last is not None and last.running for last in latest)
-    if is_over(pod, observed) or (ending and not alive):
+    # An end is told once all have ended, the sidecars too: nothing is looked at after that.
+    alive = any(seen.running for attempts in observed.containers.values() for seen in attempts)
+    if not alive and (ending or is_over(pod, observed)):
         failed = has_failed_to_initialize(pod, observed) or any(last is None or last.exit_code for last in latest)
         return FAILED if failed else SUCCEEDED
     return PENDING if None in latest else RUNNING
@@ -282,7 +283,7 @@ def _condition(
 def qos_class(pod: Mapping[str, Any]) -> str:
     """Guaranteed, Burstable or BestEffort."""
     guaranteed, anything = True, False
-    for container in pod["spec"]["containers"]:
+    for container in all_containers(pod):
         resources = container.get("resources") or {}
         limits = resources.get("limits") or {}
         requests = {**limits, **(resources.get("requests") or {})}

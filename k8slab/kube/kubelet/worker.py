@@ -19,7 +19,6 @@ from k8slab.kube.client import ApiError, ApiUnavailable, Object
 from k8slab.kube.durations import spelled
 from k8slab.kube.events import NORMAL, WARNING
 from k8slab.kube.kubelet import containers, naming, status
-from k8slab.kube.kubelet.backoff import BackOff
 from k8slab.kube.kubelet.context import Context, Pod
 from k8slab.kube.kubelet.decision import Decision, Kill, decide, in_order_of_end
 from k8slab.kube.kubelet.ending import Ending
@@ -29,11 +28,14 @@ from k8slab.kube.kubelet.hooks import HookError, run_hook
 from k8slab.kube.kubelet.images import ImageError, policy_of
 from k8slab.kube.kubelet.lastwords import with_last_words
 from k8slab.kube.kubelet.observation import RUNNING, Observed, Seen, arranged, observe
+from k8slab.kube.kubelet.patience import Patience
 from k8slab.kube.kubelet.payload import VolumeError
+from k8slab.kube.kubelet.privileges import this_machine
 from k8slab.kube.kubelet.prober import Prober
 from k8slab.kube.kubelet.probes import Result, Target, probe
+from k8slab.kube.kubelet.pull_secrets import pull_credentials
 from k8slab.kube.kubelet.recipe import container_recipe
-from k8slab.kube.kubelet.spec import all_containers, container_named, termination_grace, updated_spec
+from k8slab.kube.kubelet.spec import all_containers, container_named, init_containers, termination_grace, updated_spec
 from k8slab.kube.kubelet.status import ENDED, Doom, Waiting
 from k8slab.kube.kubelet.support import unsupported
 from k8slab.kube.kubelet.volumes import PodDirectory
@@ -56,8 +58,7 @@ class PodWorker:
         self._pod: Object = dict(pod)
         self._directory = PodDirectory(context.root, self.uid, context.supplies)
         self._waiting: dict[str, Waiting] = {}
-        self._retry_at: dict[str, float] = {}
-        self._failures = BackOff(initial=1.0, longest=30.0)
+        self._patience = Patience(context.restarts, self.uid)
         self._poked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._making: asyncio.Future[Any] | None = None
@@ -85,7 +86,7 @@ class PodWorker:
 
     def supplied(self) -> None:
         """What its volumes and variables are made of has changed: what waits for that need not wait any longer."""
-        self._retry_at.clear()
+        self._patience.end_holds()
         self.poke()
 
     def update(self, pod: Pod) -> None:
@@ -94,9 +95,10 @@ class PodWorker:
         self.contradicted = bool(own) and _verdict(pod.get("status") or {}) != _verdict(own)
         told = status.with_foreign_conditions(own, pod.get("status") or {}) if own else pod.get("status") or {}
         before, self._pod = self._pod, {**pod, "spec": updated_spec(self._pod, pod), "status": told}
-        seen = ("labels", "annotations")
-        relabelled = any(pod["metadata"].get(maps) != before["metadata"].get(maps) for maps in seen)
-        if own != told or before["spec"] != self._pod["spec"] or relabelled:
+        labelled = any(pod["metadata"].get(maps) != before["metadata"].get(maps) for maps in ("labels", "annotations"))
+        if before["spec"] != self._pod["spec"]:
+            self.supplied()
+        elif labelled or own != told:
             self.poke()
 
     async def stop_watching(self) -> None:
@@ -121,7 +123,7 @@ class PodWorker:
                     break
                 kills = [Kill(seen) for seen in in_order_of_end(self._pod, observed)]
                 await self._ending.end_all(self._pod, kills, self._pod_ip(observed), left)
-                if grace > 0:
+                if self._pod["metadata"].get("deletionTimestamp"):
                     self._report(await self._observe(), ending=True)
                 for seen in observed.everything:
                     await self._context.engine.remove(seen.id)
@@ -129,8 +131,8 @@ class PodWorker:
                 log.warning("ending pod %s: %s", naming.display_name(self._pod), error)
                 await asyncio.sleep(RETRY)
         await self._clear_away()
-        for container in all_containers(self._pod):
-            self._context.restarts.forget(self._key(container["name"]))
+        self._patience.forget(container["name"] for container in all_containers(self._pod))
+        self._context.images.forget(self.uid)
         self.finished = True
 
     async def _clear_away(self) -> None:
@@ -150,7 +152,7 @@ class PodWorker:
                     self._refuse("; ".join(problems))
                     return
                 pause = await self._sync()
-                self._failures.forget(_EVERYTHING)
+                self._patience.forgive(_EVERYTHING)
             except (EngineError, EngineUnavailable, ApiError, ApiUnavailable) as error:
                 log.warning("pod %s: %s; trying again", naming.display_name(self._pod), error)
                 pause = RETRY
@@ -159,7 +161,7 @@ class PodWorker:
                 log.exception("pod %s", naming.display_name(self._pod))
                 self._say(WARNING, "Failed", f"Error: {error or type(error).__name__}")
                 # Asleep also for the engine's events, which may be of this worker's own making.
-                await asyncio.sleep(self._failures.failed(_EVERYTHING, time.monotonic()))
+                await asyncio.sleep(self._patience.failed(_EVERYTHING))
                 continue
             if not self.finished:
                 try:
@@ -182,7 +184,7 @@ class PodWorker:
         # One that has ended never runs again, even when nothing is left that shows how it ended.
         ended = told.get("phase") in ENDED
         doom = None if ended or self._seconds_to_deadline() > 0 else _DEADLINE
-        decision = decide(self._pod, observed, self._delay, doomed=ended or doom is not None)
+        decision = decide(self._pod, observed, self._patience.left, doomed=ended or doom is not None)
         if doom and decision.kill:
             self._say(NORMAL, doom.reason, doom.message)
         await self._end(decision, observed)
@@ -195,15 +197,21 @@ class PodWorker:
             self.finished = True
             return RESYNC
         if decision.sandbox is not None:
+            if observed.sandbox is not None:
+                changed = "Pod sandbox changed, it will be killed and re-created."
+                self._say(NORMAL, "SandboxChanged", changed)
             self._report(observed)
-            if self._held(naming.SANDBOX) or not await self._make_sandbox(decision.sandbox):
+            if self._patience.holds(naming.SANDBOX) or not await self._make_sandbox(decision.sandbox):
                 return self._pause(decision)
-        if start := [(name, attempt) for name, attempt in decision.start if not self._held(name)]:
+        if start := [(name, attempt) for name, attempt in decision.start if not self._patience.holds(name)]:
             if decision.sandbox is not None or decision.remove or decision.kill:
                 observed = await self._observe()
             for name, attempt in start:
                 await self._start(name, attempt, observed)
             observed = await self._observe()
+            if init_containers(self._pod):
+                # The next one may not have to wait for this one's end.
+                self.poke()
         for name, seconds in decision.wait:
             self._await_restart(name, seconds)
         await self._refresh_volumes()
@@ -221,9 +229,9 @@ class PodWorker:
             self.poke()
 
     def _pause(self, decision: Decision) -> float:
-        now = time.monotonic()
-        held = (at - now for at in self._retry_at.values() if at > now)
-        return min([RESYNC, self._seconds_to_deadline(), *held, *(seconds for _, seconds in decision.wait)])
+        return min(
+            [RESYNC, self._seconds_to_deadline(), *self._patience.waits(), *(seconds for _, seconds in decision.wait)]
+        )
 
     def _seconds_to_deadline(self) -> float:
         deadline = self._pod["spec"].get("activeDeadlineSeconds")
@@ -248,15 +256,20 @@ class PodWorker:
         try:
             await context.images.ensure(context.infra_image, "IfNotPresent")
             config = containers.sandbox_config(
-                self._pod, image=context.infra_image, node=context.node, attempt=attempt, dns=context.dns
+                self._pod,
+                image=context.infra_image,
+                node=context.node,
+                attempt=attempt,
+                domain=context.dns.domain,
+                machine=this_machine(),
             )
             name = naming.container_name(self._pod, naming.SANDBOX, attempt)
             await self._made(context.engine.start(await self._made(context.engine.create(str(name), config))))
         except (ImageError, EngineError) as error:
             self._say(WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
-            self._retry_later(naming.SANDBOX)
+            self._patience.failed(naming.SANDBOX)
             return False
-        self._forgive(naming.SANDBOX)
+        self._patience.forgive(naming.SANDBOX)
         return True
 
     async def _start(self, name: str, attempt: int, observed: Observed) -> None:
@@ -266,19 +279,19 @@ class PodWorker:
             await self._create_and_start(container, attempt, observed)
         except ImageError as error:
             self._waiting[name] = Waiting(error.reason, error.message)
-            self._retry_at[name] = time.monotonic() + error.retry
+            self._patience.hold(name, error.retry)
         except VolumeError as error:
             self._say(WARNING, "FailedMount", str(error), name)
             self._waiting[name] = Waiting("ContainerCreating", str(error))
-            self._retry_later(name)
+            self._patience.failed(name)
         except ConfigError as error:
             self._say(WARNING, "Failed", f"Error: {error}", name)
             self._waiting[name] = Waiting("CreateContainerConfigError", str(error))
-            self._retry_later(name)
+            self._patience.failed(name)
         except EngineError as error:
             self._say(WARNING, "Failed", f"Error: {error}", name)
             self._waiting[name] = Waiting("CreateContainerError", str(error))
-            self._retry_later(name)
+            self._patience.failed(name)
 
     async def _create_and_start(self, container: Mapping[str, Any], attempt: int, observed: Observed) -> None:
         context, name = self._context, container["name"]
@@ -295,8 +308,8 @@ class PodWorker:
             sandbox=observed.sandbox.id,
             pod_ip=self._pod_ip(observed),
         )
-        for sentence in recipe.skipped:
-            self._say(WARNING, "InvalidEnvironmentVariableNames", sentence, name)
+        for reason, sentence in recipe.warnings:
+            self._say(WARNING, reason, sentence, name)
         called = str(naming.container_name(self._pod, name, attempt))
         made = await self._made(context.engine.create(called, recipe.config))
         self._say(NORMAL, "Created", f"Created container {name}", name)
@@ -304,13 +317,13 @@ class PodWorker:
             await self._made(context.engine.start(made))
         except EngineError as error:
             # The engine keeps the error with the container, where the next look finds it as a failed attempt.
-            self._count_restart(name, attempt)
+            self._patience.count_restart(name, attempt)
             self._say(WARNING, "Failed", f"Error: failed to start container {name}: {error}", name)
             self.poke()
             return
-        self._count_restart(name, attempt)
+        self._patience.count_restart(name, attempt)
         self._waiting.pop(name, None)
-        self._forgive(name)
+        self._patience.forgive(name)
         self._say(NORMAL, "Started", f"Started container {name}", name)
         await self._after_start(container, made, attempt, observed)
 
@@ -337,13 +350,18 @@ class PodWorker:
 
     async def _image(self, container: Mapping[str, Any]) -> str:
         name, reference = container["name"], str(container["image"])
-        try:
-            found = await self._context.images.ensure(reference, policy_of(container))
-        except ImageError as error:
-            kind, reason = (NORMAL, "BackOff") if error.reason == "ImagePullBackOff" else (WARNING, "Failed")
-            self._say(kind, reason, error.message, name)
-            raise
-        self._say(NORMAL, "Pulled", found.how, name)
+
+        def say(kind: str, reason: str, message: str) -> None:
+            self._say(kind, reason, message, name)
+
+        found = await self._context.images.ensure(
+            reference,
+            policy_of(container),
+            owner=self.uid,
+            say=say,
+            credentials=lambda: pull_credentials(self._pod, reference, self._context.supplies, say),
+        )
+        say(NORMAL, "Pulled", found.how)
         return reference
 
     async def _refresh_volumes(self) -> None:
@@ -352,34 +370,13 @@ class PodWorker:
         except VolumeError as error:
             self._say(WARNING, "FailedMount", str(error))
 
-    def _delay(self, dead: Seen) -> float:
-        moment = dead.finished or dead.created or _now()
-        return self._context.restarts.remaining(self._key(dead.container), moment.timestamp(), _now().timestamp())
-
-    def _count_restart(self, name: str, attempt: int) -> None:
-        """Only what the engine was made to start counts: a try that failed before that must not delay the next one."""
-        if attempt > 0:
-            self._context.restarts.failed(self._key(name), _now().timestamp())
-
     def _await_restart(self, name: str, seconds: float) -> None:
-        delay = spelled(self._context.restarts.delay(self._key(name)))
+        delay = spelled(self._patience.delay(name))
         whole = f"{naming.full_name(self._pod)}({self.uid})"
         message = f"back-off {delay} restarting failed container={name} pod={whole}"
         if self._waiting.get(name) != Waiting("CrashLoopBackOff", message):
             self._waiting[name] = Waiting("CrashLoopBackOff", message)
             self._say(WARNING, "BackOff", f"Back-off restarting failed container {name} in pod {whole}", name)
-
-    def _held(self, name: str) -> bool:
-        """Whether it failed lately and must wait, however often the engine's events wake this worker."""
-        return self._retry_at.get(name, 0.0) > time.monotonic()
-
-    def _retry_later(self, name: str) -> None:
-        now = time.monotonic()
-        self._retry_at[name] = now + self._failures.failed(name, now)
-
-    def _forgive(self, name: str) -> None:
-        self._failures.forget(name)
-        self._retry_at.pop(name, None)
 
     def _report(self, observed: Observed, *, doom: Doom | None = None, ending: bool = False) -> None:
         self._tell(
@@ -412,9 +409,6 @@ class PodWorker:
         if sandbox is not None and sandbox.running:
             return sandbox.address
         return str((self._pod.get("status") or {}).get("podIP") or "")
-
-    def _key(self, container: str) -> str:
-        return f"{self.uid}/{container}"
 
     def _say(self, kind: str, reason: str, message: str, container: str = "") -> None:
         self._context.recorder.say(self._pod, kind, reason, message, container=container)

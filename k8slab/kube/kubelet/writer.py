@@ -23,6 +23,7 @@ class StatusWriter:
         self._awake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._step = asyncio.Event()
 
     def publish(self, pod: Pod, status: Object) -> None:
         self._pending[pod["metadata"]["uid"]] = (pod, status)
@@ -35,6 +36,11 @@ class StatusWriter:
     async def flushed(self) -> None:
         """Wait until all that was published is written or has been given up."""
         await self._idle.wait()
+
+    async def written(self, uid: str) -> None:
+        """The same for one pod alone."""
+        while uid in self._pending:
+            await self._step.wait()
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -66,6 +72,8 @@ class StatusWriter:
             # A newer one may have come while this one was on its way.
             if self._pending.get(uid, (None, None))[1] is status:
                 del self._pending[uid]
+            self._step.set()
+            self._step = asyncio.Event()
 
     async def _wait_behind(self, uid: str) -> None:
         """Let the other pods' statuses go first: the server's trouble may be with this one alone."""

@@ -101,9 +101,18 @@ async def test_containers_of_pods_that_are_no_more_are_collected(engine: Engine,
     gone, wanted, foreign = leave("u-gone", node), leave("u-wanted", node), leave("u-gone", f"{node}-other")
     try:
         kubelet = Kubelet(
-            KubeClient("http://127.0.0.1:9"), engine, node=node, address="127.0.0.1", image_store=tmp_path
+            KubeClient("http://127.0.0.1:9"),
+            engine,
+            node=node,
+            address="127.0.0.1",
+            image_store=tmp_path,
+            root=tmp_path,
         )
+        for uid in ("u-gone", "u-wanted", "u-nothing-but-this"):
+            (tmp_path / "pods" / uid / "volumes").mkdir(parents=True)
         await kubelet.collect({"u-wanted"})
+        # A container of u-gone is still there, and may use its directory.
+        assert {entry.name for entry in (tmp_path / "pods").iterdir()} == {"u-gone", "u-wanted"}
         assert await engine.inspect(gone) is None
         assert await engine.inspect(wanted) is not None
         assert await engine.inspect(foreign) is not None
