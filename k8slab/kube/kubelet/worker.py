@@ -180,6 +180,10 @@ class PodWorker:
     async def _sync(self) -> float:
         """Bring the pod one step nearer to what it wants to be; seconds until the next look, unless poked."""
         observed = await self._observe()
+        if self._pod["metadata"].get("deletionTimestamp"):
+            # Whoever brings pods here ends it; nothing of it begins again.
+            self._report(observed)
+            return RESYNC
         told = self._pod.get("status") or {}
         # One that has ended never runs again, even when nothing is left that shows how it ended.
         ended = told.get("phase") in ENDED
@@ -318,7 +322,8 @@ class PodWorker:
         except EngineError as error:
             # The engine keeps the error with the container, where the next look finds it as a failed attempt.
             self._patience.count_restart(name, attempt)
-            self._say(WARNING, "Failed", f"Error: failed to start container {name}: {error}", name)
+            self._waiting[name] = Waiting("RunContainerError", f'failed to start container "{name}": {error}')
+            self._say(WARNING, "Failed", f'Error: failed to start container "{name}": {error}', name)
             self.poke()
             return
         self._patience.count_restart(name, attempt)

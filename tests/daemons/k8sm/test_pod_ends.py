@@ -97,6 +97,34 @@ async def test_what_ignores_the_signal_is_killed_after_its_grace(cluster: Cluste
     assert last["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 137
 
 
+async def test_logs_by_their_time_and_their_end(cluster: Cluster, client: KubeClient) -> None:
+    init = {"name": "first", "image": images.SHELL, "command": ["/bin/sh", "-c", "echo from init"]}
+    command = "echo early; sleep 2; echo late; exec sleep 3600"
+    await client.create("pods", pod("speaks", command, initContainers=[init]))
+    await cluster.until(client, "speaks", running)
+
+    async def both() -> list[str]:
+        lines = cluster.kubectl("logs", "speaks", "--timestamps").splitlines()
+        return lines if len(lines) == 2 else []
+
+    early, late = await eventually(both, what="both lines")
+    assert (early.split(" ", 1)[1], late.split(" ", 1)[1]) == ("early", "late")
+    moment = late.split(".")[0] + "Z"
+    assert cluster.kubectl("logs", "speaks", f"--since-time={moment}") == "late\n"
+    assert cluster.kubectl("logs", "speaks", "--since=1h") == "early\nlate\n"
+    assert cluster.kubectl("logs", "speaks", "-c", "first") == "from init\n"
+    assert cluster.kubectl("logs", "speaks", "--all-containers") == "from init\nearly\nlate\n"
+    follower = await asyncio.create_subprocess_exec(
+        *("kubectl", f"--server={cluster.server}", "logs", "speaks", "--tail=1", "-f"), stdout=asyncio.subprocess.PIPE
+    )
+    assert follower.stdout is not None
+    assert await asyncio.wait_for(follower.stdout.readline(), 20) == b"late\n"
+    cluster.kubectl("exec", "speaks", "--", "/bin/sh", "-c", "echo later > /proc/1/fd/1")
+    assert await asyncio.wait_for(follower.stdout.readline(), 20) == b"later\n"
+    await client.delete("pods", "speaks", "default", grace_period_seconds=0)
+    assert await asyncio.wait_for(follower.wait(), 20) == 0
+
+
 @pytest.mark.parametrize(
     ("name", "change", "reached"),
     [
