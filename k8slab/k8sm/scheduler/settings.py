@@ -113,17 +113,21 @@ def _parser() -> FlagParser:
     parser.flag("kubelet-pod-infra-container-image", "the image of the pause container", default="")
     parser.flag("node-monitor-period", "how often the agents' nodes are refreshed", default="10s")
     parser.flag("reconcile-interval", "how often all tasks are reconciled", default="300s")
-    parser.switch("run-proxy", "run the service proxy beside the executor", default=False)
+    parser.switch("run-proxy", "run the service proxy beside the executor", default=True)
+    parser.flag("proxy-mode", "the service proxy's mode: iptables", default="iptables")
+    parser.flag("proxy-logv", "how much the service proxy logs", default="")
+    parser.flag("minion-log-dir", "where executors and proxies log; the sandbox by default", default="")
     parser.flag("v", "how much to log", default="0")
     return parser
 
 
 def _executor_command(flags: object) -> list[str]:
     given = vars(flags)
-    if given["run_proxy"]:
-        raise ValueError("--run-proxy is not supported: executors run without a service proxy")
+    if given["proxy_mode"] != "iptables":
+        raise ValueError(f"--proxy-mode: {given['proxy_mode']!r} is not served; iptables is")
     own = given["executor_path"]
-    program = [own] if own else [given["km_path"] or _own_program(), "executor"]
+    proxy = f"--run-proxy={str(given['run_proxy']).lower()}"
+    program = [own] if own else [given["km_path"] or _own_program(), "minion", proxy]
     command = [*program, f"--api-servers={_urls(given['api_servers'])}"]
     command.append(f"--suicide-timeout={given['executor_suicide_timeout']}")
     command.append(f"--cluster-domain={given['cluster_domain']}")
@@ -133,6 +137,8 @@ def _executor_command(flags: object) -> list[str]:
         "root-dir": given["kubelet_root_dir"],
         "pod-infra-container-image": given["kubelet_pod_infra_container_image"],
     }
+    if not own:
+        optional |= {"proxy-logv": given["proxy_logv"], "log-dir": given["minion_log_dir"]}
     command += [f"--{name}={text}" for name, text in optional.items() if text]
     return [*command, f"--v={given['v']}"] if given["v"] != "0" else command
 
