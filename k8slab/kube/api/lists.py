@@ -54,11 +54,11 @@ class Lister:
         self._cache = cache
 
     async def read(self, kind: Kind, namespace: str, options: ListOptions) -> Listing:
-        """Raises BadRequest, Expired, and Timeout for a version that does not come."""
+        """Raises BadRequest, Expired, TooManyRequests, and Timeout for a version that does not come."""
         _judge(options)
         scope = kind.scope(namespace)
         if options.version == "0" and not options.token and options.match != "Exact":
-            return self._from_cache(kind, scope, options.selector)
+            return await self._from_cache(kind, scope, options.selector)
         name = options.selector.only_name()
         if name and (namespace or not kind.namespaced) and not options.token:
             return await self._single(kind, namespace, name, options)
@@ -83,7 +83,9 @@ class Lister:
         except FutureRevision:
             raise errors.too_large_version(revision, self._cache.revision) from None
 
-    def _from_cache(self, kind: Kind, scope: str, selector: Selector) -> Listing:
+    async def _from_cache(self, kind: Kind, scope: str, selector: Selector) -> Listing:
+        if not await self._cache.is_loaded(PATIENCE):
+            raise errors.initializing()
         found = [
             Record(entry.key, entry.value, entry.revision)
             for entry in self._cache.of(kind).scan(scope)
