@@ -54,7 +54,7 @@ class Lister:
         self._cache = cache
 
     async def read(self, kind: Kind, namespace: str, options: ListOptions) -> Listing:
-        """Raises BadRequest, Expired, and Timeout for a version that does not come."""
+        """Raises BadRequest, Expired, TooManyRequests, and Timeout for a version that does not come."""
         _judge(options)
         scope = kind.scope(namespace)
         if not options.token and options.match != "Exact" and await self._may_be_known(options.version):
@@ -87,6 +87,8 @@ class Lister:
 
     async def _may_be_known(self, version: str) -> bool:
         """Whether the cache is as new as the list has to be."""
+        if version == "0" and not await self._cache.is_loaded(PATIENCE):
+            raise errors.initializing()
         if version:
             return int(version) <= self._cache.revision
         return await self._cache.is_current()

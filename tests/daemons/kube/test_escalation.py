@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -158,3 +159,41 @@ async def test_who_may_only_change_makes_nothing_anew(guarded: Guarded, namespac
     assert (await guarded.ask("jane", "PATCH", f"{path}&force=true", applied, "application/apply-patch+yaml"))[0] == 200
     assert (await guarded.ask("root", "PUT", f"{place}/limitranges/r", ranges))[0] == 201
     assert (await guarded.ask("jane", "PUT", f"{place}/limitranges/r", ranges))[0] == 200
+
+
+async def test_a_selector_that_only_seems_to_name_one_object_opens_no_list(guarded: Guarded, namespace: str) -> None:
+    await guarded.allow("one", rule("list", "secrets pods", resourceNames=["mine"]), namespace=namespace)
+    secrets = f"/api/v1/namespaces/{namespace}/secrets?fieldSelector="
+    assert (await guarded.ask("jane", "GET", f"{secrets}metadata.name%3Dmine"))[0] == 200
+    assert (await guarded.ask("jane", "GET", f"{secrets}metadata.namespace!%3D%5C%2Cmetadata.name%3Dmine"))[0] == 403
+    old = f"/api/v1beta3/namespaces/{namespace}/pods?fields"
+    assert (await guarded.ask("jane", "GET", f"{old}=name%3Dmine"))[0] == 200
+    assert (await guarded.ask("jane", "GET", f"{old}=name!%3Dx&fieldSelector=metadata.name%3Dmine"))[0] == 403
+
+
+async def test_nothing_is_made_where_one_watches(guarded: Guarded, namespace: str) -> None:
+    path = f"/api/v1/watch/namespaces/{namespace}/configmaps"
+    assert (await guarded.ask("root", "POST", path, {"metadata": {"name": "c"}}))[0] == 405
+    old = f"/api/v1beta3/watch/namespaces/{namespace}/pods"
+    assert (await guarded.ask("root", "POST", old, {"metadata": {"name": "c"}}))[0] == 405
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        (b"Bearer t-jane", 200),
+        (b"bearer t-jane and more", 200),
+        (b"Bearer t\xff", 401),
+        (b"Bearer wrong", 401),
+        (b"Bearer", 403),
+        (b"Basic eDp5", 403),
+    ],
+)
+async def test_credentials_of_every_form(server: tuple[str, Path], header: bytes, code: int) -> None:
+    """What is no token at all brings nobody in as somebody, and keeps nobody out."""
+    url, files = server
+    trust = ssl.create_default_context(cafile=str(files / "ca.crt"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]), ssl=trust)
+    writer.write(b"GET /api HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: " + header + b"\r\n\r\n")
+    assert (await reader.readline()).split()[1] == str(code).encode()
+    writer.close()

@@ -15,10 +15,11 @@ from aiohttp import web
 from k8slab.kube.api import errors
 from k8slab.kube.api.auth.tokens import Claims, InvalidToken, Tokens
 from k8slab.kube.api.auth.user import ANONYMOUS, UNSECURED, User, authenticated
+from k8slab.kube.malformed import legible
 
 log = logging.getLogger(__name__)
 
-BEARER: Final = "bearer "
+BEARER: Final = "bearer"
 
 
 class Accounts(Protocol):
@@ -51,14 +52,17 @@ class TokenFile:
     @classmethod
     def read(cls, path: Path) -> TokenFile:
         users: dict[str, User] = {}
-        with path.open(newline="") as lines:
-            for number, row in enumerate(csv.reader(lines, skipinitialspace=True), 1):
-                if not row or row[0].startswith("#"):
-                    continue
-                if len(row) < 3 or not row[0] or not row[1]:
-                    raise ValueError(f"{path}:{number}: a line is token,user,uid and perhaps groups in quotes")
-                groups = tuple(filter(None, (one.strip() for one in row[3].split(",")))) if len(row) > 3 else ()
-                users[row[0]] = User(row[1], groups, row[2])
+        try:
+            rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines(), skipinitialspace=True))
+        except (OSError, UnicodeDecodeError, csv.Error) as trouble:
+            raise ValueError(f"{path}: {trouble}") from None
+        for number, row in enumerate(rows, 1):
+            if not row or row[0].startswith("#"):
+                continue
+            if len(row) < 3 or not row[0] or not row[1]:
+                raise ValueError(f"{path}:{number}: a line is token,user,uid and perhaps groups in quotes")
+            groups = tuple(filter(None, (one.strip() for one in row[3].split(",")))) if len(row) > 3 else ()
+            users[row[0]] = User(row[1], groups, row[2])
         return cls(users)
 
     def user(self, token: str) -> User | None:
@@ -81,17 +85,16 @@ class Recognises:
     anonymous: bool = True
 
     async def user(self, request: web.BaseRequest) -> User:
-        header = request.headers.get("Authorization", "")
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport else None
         if certificate:
             return authenticated(of_certificate(certificate))
-        if header[: len(BEARER)].lower() == BEARER:
-            user = await self.bearer(header[len(BEARER) :].strip())
+        if token := _bearer(request):
+            user = await self.bearer(token)
             if user is None:
                 raise errors.unauthorized()
             return user
-        if header or not self.anonymous:
+        if not self.anonymous:
             raise errors.unauthorized()
         return ANONYMOUS
 
@@ -108,6 +111,12 @@ class Recognises:
             log.info("a token of %s/%s was not accepted: %s", claims.namespace, claims.name, problem)
             return None
         return authenticated(claims.user())
+
+
+def _bearer(request: web.BaseRequest) -> str:
+    """The token, "" without one: credentials of other kinds are none here, as if they had not been sent."""
+    form, _, rest = legible(request.headers.get("Authorization", "")).strip().partition(" ")
+    return rest.partition(" ")[0] if form.lower() == BEARER else ""
 
 
 def of_certificate(certificate: Mapping[str, Any]) -> User:
