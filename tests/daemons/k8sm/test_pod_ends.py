@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from k8slab.kube.client import KubeClient
+from k8slab.kube.client import STRATEGIC_PATCH, KubeClient
 from k8slab.kube.kubelet.engine import Engine
 from k8slab.kube.kubelet.kubelet import Kubelet
 from tests.daemons.k8sm import images
@@ -56,7 +56,7 @@ async def test_a_readiness_gate_opens_and_shuts(cluster: Cluster, client: KubeCl
     await cluster.until(client, "gate", lambda one: _condition(one, "ContainersReady").get("status") == "True")
     for opened in ("True", "False"):
         patch = {"status": {"conditions": [{"type": kind, "status": opened}]}}
-        await client.patch("pods", "gate", patch, "default", subresource="status")
+        await client.patch("pods", "gate", patch, "default", subresource="status", content_type=STRATEGIC_PATCH)
         shown = await cluster.until(client, "gate", lambda one, wanted=opened: ready(one) is (wanted == "True"))
         assert _condition(shown, kind)["status"] == opened
     said = f'the status of pod readiness gate "{kind}" is not "True", but False'
