@@ -26,6 +26,7 @@ class Settings:
     hostname: str
     cluster_dns: str
     cluster_domain: str
+    resolv_conf: Path
     docker_endpoint: str
     images: Path
     root: Path
@@ -57,6 +58,7 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("hostname-override", "the node's name; the agent's host name by default", default="")
     parser.flag("cluster-dns", "the cluster's DNS server", default="")
     parser.flag("cluster-domain", "the cluster's DNS domain", default="cluster.local")
+    parser.flag("resolv-conf", "the resolver of pods that do not ask the cluster", default="/etc/resolv.conf")
     parser.flag("docker-endpoint", "the node's Docker Engine", default="unix:///var/run/docker.sock")
     parser.flag("preloaded-images", "the directory of preloaded images", default="/usr/share/k8slab/images")
     parser.flag("root-dir", "where the pods' files are", default="/var/lib/kubelet")
@@ -72,6 +74,7 @@ def settings(argv: Sequence[str]) -> Settings:
             hostname=flags.hostname_override,
             cluster_dns=flags.cluster_dns,
             cluster_domain=flags.cluster_domain,
+            resolv_conf=Path(flags.resolv_conf),
             docker_endpoint=flags.docker_endpoint,
             images=Path(flags.preloaded_images),
             root=Path(flags.root_dir),

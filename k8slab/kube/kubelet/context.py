@@ -10,10 +10,10 @@ from typing import Any, Final
 from k8slab.kube.client import Object
 from k8slab.kube.events import EventRecorder
 from k8slab.kube.kubelet.backoff import BackOff
-from k8slab.kube.kubelet.containers import DnsConfig
 from k8slab.kube.kubelet.engine import Engine
 from k8slab.kube.kubelet.images import Images
 from k8slab.kube.kubelet.objects import Supplies
+from k8slab.kube.kubelet.resolver import DnsConfig
 
 INFRA_IMAGE: Final = "k8slab/pause:1"
 ROOT: Final = Path("/var/lib/kubelet")

@@ -19,10 +19,10 @@ from typing import Final
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.events import EventRecorder
 from k8slab.kube.kubelet import naming
-from k8slab.kube.kubelet.containers import DnsConfig
 from k8slab.kube.kubelet.context import INFRA_IMAGE, ROOT, Context, Pod
 from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.kubelet.images import Images
+from k8slab.kube.kubelet.resolver import DnsConfig
 from k8slab.kube.kubelet.supplies import ApiSupplies
 from k8slab.kube.kubelet.volumes import PodDirectory, remains
 from k8slab.kube.kubelet.worker import PodWorker

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any, Final
 
 from k8slab.kube.client import Object
+from k8slab.kube.kubelet import security
 from k8slab.kube.kubelet.atomic import File
 from k8slab.kube.kubelet.downward import field, resource_field
 from k8slab.kube.kubelet.objects import Pod, Supplies, Undecodable, values
+from k8slab.kube.kubelet.spec import all_containers
 
 Files = dict[str, File]
 
@@ -55,7 +57,7 @@ async def _one_source(kind: str, source: Mapping[str, Any], mode: int, pod: Pod,
             seconds = int(source.get("expirationSeconds") or _TOKEN_SECONDS)
             token = await supplies.token(pod, str(source.get("audience") or ""), seconds)
             user = common_user(pod)
-            private = user is not None or pod_security(pod).get("fsGroup") is not None
+            private = user is not None or security.of_pod(pod).get("fsGroup") is not None
             return {_inside(source["path"]): File(token.encode(), _TOKEN_MODE if private else mode, user)}
 
 
@@ -110,20 +112,8 @@ def _inside(path: str) -> str:
     return str(PurePosixPath(path))
 
 
-def pod_security(pod: Pod) -> Mapping[str, Any]:
-    return pod["spec"].get("securityContext") or {}
-
-
-def all_containers(pod: Pod) -> Iterator[Mapping[str, Any]]:
-    for kind in ("initContainers", "containers"):
-        yield from pod["spec"].get(kind) or ()
-
-
 def common_user(pod: Pod) -> int | None:
     """The user as which all containers run, when it is one and the same."""
-    users = {
-        (one.get("securityContext") or {}).get("runAsUser", pod_security(pod).get("runAsUser"))
-        for one in all_containers(pod)
-    }
+    users = {security.of_container(pod, one).get("runAsUser") for one in all_containers(pod)}
     (user,) = users if len(users) == 1 else (None,)
     return user

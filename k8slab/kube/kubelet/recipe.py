@@ -4,27 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
-from k8slab.kube.kubelet import containers
+from k8slab.kube.kubelet import containers, security
 from k8slab.kube.kubelet.context import Context, Pod
 from k8slab.kube.kubelet.environment import ConfigError, container_environment, expand, service_environment
+from k8slab.kube.kubelet.privileges import this_machine
+from k8slab.kube.kubelet.resolver import hosts_of, names_of, resolver_of
+from k8slab.kube.kubelet.resolver import parse as resolver_parse
+from k8slab.kube.kubelet.spec import Container
 from k8slab.kube.kubelet.volumes import PodDirectory
+
+HOSTS: Final = Path("/etc/hosts")
+
+
+Warning = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """``config``: the engine's creation request; ``skipped``: a sentence for each source of variables left out."""
+    """``config``: the engine's creation request; ``warnings``: of what was left out: reason and sentence."""
 
     config: dict[str, Any]
-    skipped: tuple[str, ...]
+    warnings: tuple[Warning, ...]
 
 
 async def container_recipe(
     context: Context,
     directory: PodDirectory,
     pod: Pod,
-    container: Mapping[str, Any],
+    container: Container,
     *,
     image: str,
     attempt: int,
@@ -33,23 +43,25 @@ async def container_recipe(
 ) -> Recipe:
     """``sandbox``: the id of the pod's pause container, ``pod_ip`` its address.
 
-    Raises ConfigError, VolumeError, ApiError and ApiUnavailable.
+    Raises ConfigError, VolumeError, EngineError, EngineUnavailable, ApiError and ApiUnavailable.
     """
-    spec = pod["spec"]
+    image_user = ""
+    if security.needs_image_user(pod, container):
+        image_user = await context.engine.image_user(image)
+    user = security.user(pod, container, image_user)
+    placed = _placed(pod, context, pod_ip)
     services = service_environment(
-        await context.services(), pod["metadata"]["namespace"], links=spec.get("enableServiceLinks") is not False
+        await context.services(),
+        pod["metadata"]["namespace"],
+        links=pod["spec"].get("enableServiceLinks") is not False,
     )
-    addresses = {"podIP": pod_ip, "hostIP": context.address}
-    placed = {
-        **pod,
-        "spec": {**spec, "nodeName": context.node},
-        "status": {**(pod.get("status") or {}), **addresses},
-    }
     environment = await container_environment(placed, container, services, context.supplies)
     variables = environment.variables
     volumes = await directory.prepare(placed)
     mounts = container.get("volumeMounts") or ()
     sources = directory.sources(container, volumes, [_path_in_volume(mount, variables) for mount in mounts])
+    names, cut = _names(context, directory, pod, container, pod_ip)
+    message_file = directory.message_file(container["name"], attempt)
     config = containers.container_config(
         pod,
         container,
@@ -58,9 +70,39 @@ async def container_recipe(
         attempt=attempt,
         sandbox=sandbox,
         environment=variables,
-        binds=containers.binds(pod, container, sources, directory.message_file(container["name"], attempt)),
+        binds=[*containers.binds(pod, container, sources, message_file), *names],
+        user=user,
+        machine=this_machine(),
     )
-    return Recipe(config, environment.skipped)
+    invalid = [("InvalidEnvironmentVariableNames", sentence) for sentence in environment.skipped]
+    return Recipe(config, (*invalid, *(("DNSConfigForming", sentence) for sentence in cut)))
+
+
+def _placed(pod: Pod, context: Context, pod_ip: str) -> dict[str, Any]:
+    """The pod with what it has got to know of itself by being here."""
+    status = {**(pod.get("status") or {}), "podIP": pod_ip, "hostIP": context.address}
+    return {**pod, "spec": {**pod["spec"], "nodeName": context.node}, "status": status}
+
+
+def _names(
+    context: Context, directory: PodDirectory, pod: Pod, container: Container, pod_ip: str
+) -> tuple[list[str], list[str]]:
+    """Binds of the files by which names are resolved, but for those that the container brings itself; and what was
+    cut off from them."""
+    dns = context.dns
+    resolver, cut = resolver_of(pod, dns, resolver_parse(_text(dns.node)))
+    hosts = hosts_of(pod, pod_ip, *names_of(pod, dns.domain), _text(HOSTS))
+    files = {"/etc/resolv.conf": ("resolv.conf", resolver.text()), str(HOSTS): ("etc-hosts", hosts)}
+    taken = {mount["mountPath"].rstrip("/") for mount in container.get("volumeMounts") or ()}
+    made = [f"{directory.text_file(*file)}:{place}" for place, file in files.items() if place not in taken]
+    return made, cut
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _path_in_volume(mount: Mapping[str, Any], variables: Mapping[str, str]) -> str:

@@ -14,7 +14,8 @@ from k8slab.kube.client import ApiError, ApiUnavailable
 from k8slab.kube.kubelet import atomic, mounts
 from k8slab.kube.kubelet.hostpath import checked
 from k8slab.kube.kubelet.objects import Pod, Supplies
-from k8slab.kube.kubelet.payload import SOURCES, Files, VolumeError, files_of, pod_security
+from k8slab.kube.kubelet.payload import SOURCES, Files, VolumeError, files_of
+from k8slab.kube.kubelet.security import of_pod
 
 _MESSAGE_LIMIT: Final = 4096
 _PLUGINS: Final = {
@@ -130,7 +131,7 @@ class PodDirectory:
             raise VolumeError(trouble.message if isinstance(trouble, ApiError) else str(trouble)) from trouble
         if self._written.get(name) == files and (path / atomic.DATA).exists():
             return
-        await asyncio.to_thread(_fill, path, files, pod_security(pod).get("fsGroup"), in_memory=in_memory)
+        await asyncio.to_thread(_fill, path, files, of_pod(pod).get("fsGroup"), in_memory=in_memory)
         self._written[name] = files
 
     def _message_path(self, container: str, attempt: int) -> Path:
@@ -154,7 +155,7 @@ def _empty_dir(path: Path, source: Mapping[str, Any], pod: Pod) -> None:
     if source.get("medium") == "Memory":
         mounts.tmpfs(path, size=_memory_size(source, pod), mode=0o777)
     path.chmod(0o777)
-    group = pod_security(pod).get("fsGroup")
+    group = of_pod(pod).get("fsGroup")
     if group is not None:
         atomic.give_to_group(path, int(group), writable=True)
 

@@ -30,8 +30,10 @@ from k8slab.kube.kubelet.lastwords import with_last_words
 from k8slab.kube.kubelet.observation import RUNNING, Observed, Seen, arranged, observe
 from k8slab.kube.kubelet.patience import Patience
 from k8slab.kube.kubelet.payload import VolumeError
+from k8slab.kube.kubelet.privileges import this_machine
 from k8slab.kube.kubelet.prober import Prober
 from k8slab.kube.kubelet.probes import Result, Target, probe
+from k8slab.kube.kubelet.pull_secrets import pull_credentials
 from k8slab.kube.kubelet.recipe import container_recipe
 from k8slab.kube.kubelet.spec import all_containers, container_named, init_containers, termination_grace, updated_spec
 from k8slab.kube.kubelet.status import ENDED, Doom, Waiting
@@ -94,7 +96,9 @@ class PodWorker:
         told = status.with_foreign_conditions(own, pod.get("status") or {}) if own else pod.get("status") or {}
         before, self._pod = self._pod, {**pod, "spec": updated_spec(self._pod, pod), "status": told}
         labelled = any(pod["metadata"].get(maps) != before["metadata"].get(maps) for maps in ("labels", "annotations"))
-        if labelled or own != told or before["spec"] != self._pod["spec"]:
+        if before["spec"] != self._pod["spec"]:
+            self.supplied()
+        elif labelled or own != told:
             self.poke()
 
     async def stop_watching(self) -> None:
@@ -128,6 +132,7 @@ class PodWorker:
                 await asyncio.sleep(RETRY)
         await self._clear_away()
         self._patience.forget(container["name"] for container in all_containers(self._pod))
+        self._context.images.forget(self.uid)
         self.finished = True
 
     async def _clear_away(self) -> None:
@@ -255,7 +260,12 @@ class PodWorker:
         try:
             await context.images.ensure(context.infra_image, "IfNotPresent")
             config = containers.sandbox_config(
-                self._pod, image=context.infra_image, node=context.node, attempt=attempt, dns=context.dns
+                self._pod,
+                image=context.infra_image,
+                node=context.node,
+                attempt=attempt,
+                domain=context.dns.domain,
+                machine=this_machine(),
             )
             name = naming.container_name(self._pod, naming.SANDBOX, attempt)
             await self._made(context.engine.start(await self._made(context.engine.create(str(name), config))))
@@ -302,8 +312,8 @@ class PodWorker:
             sandbox=observed.sandbox.id,
             pod_ip=self._pod_ip(observed),
         )
-        for sentence in recipe.skipped:
-            self._say(WARNING, "InvalidEnvironmentVariableNames", sentence, name)
+        for reason, sentence in recipe.warnings:
+            self._say(WARNING, reason, sentence, name)
         called = str(naming.container_name(self._pod, name, attempt))
         made = await self._made(context.engine.create(called, recipe.config))
         self._say(NORMAL, "Created", f"Created container {name}", name)
@@ -345,13 +355,18 @@ class PodWorker:
 
     async def _image(self, container: Mapping[str, Any]) -> str:
         name, reference = container["name"], str(container["image"])
-        try:
-            found = await self._context.images.ensure(reference, policy_of(container))
-        except ImageError as error:
-            kind, reason = (NORMAL, "BackOff") if error.reason == "ImagePullBackOff" else (WARNING, "Failed")
-            self._say(kind, reason, error.message, name)
-            raise
-        self._say(NORMAL, "Pulled", found.how, name)
+
+        def say(kind: str, reason: str, message: str) -> None:
+            self._say(kind, reason, message, name)
+
+        found = await self._context.images.ensure(
+            reference,
+            policy_of(container),
+            owner=self.uid,
+            say=say,
+            credentials=lambda: pull_credentials(self._pod, reference, self._context.supplies, say),
+        )
+        say(NORMAL, "Pulled", found.how)
         return reference
 
     async def _refresh_volumes(self) -> None:

@@ -38,6 +38,7 @@ class Cluster:
     controllers: Daemon
     agents: list[Daemon]
     server: str
+    secure_server: str
     scheduler_url: str
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -134,12 +135,15 @@ def start(
     km.write_text(f'#!/bin/sh\nPYTHONPATH={REPOSITORY} exec {sys.executable} -m k8slab.k8sm.km "$@"\n')
     km.chmod(0o755)
     etcd = start_etcd(supervisor)
-    api_port, scheduler_port, controllers_port = (free_port() for _ in range(3))
+    api_port, secure_port, scheduler_port, controllers_port = (free_port() for _ in range(4))
     server = f"http://127.0.0.1:{api_port}"
     api = supervisor.km(
         "apiserver",
         "--address=127.0.0.1",
         f"--port={api_port}",
+        f"--secure-port={secure_port}",
+        "--bind-address=127.0.0.1",
+        f"--cert-dir={directory / 'pki'}",
         f"--etcd-servers={etcd.servers}",
         "--service-cluster-ip-range=10.0.0.0/16",
         "--advertise-address=127.0.0.1",
@@ -159,6 +163,7 @@ def start(
         f"--port={controllers_port}",
         f"--master={server}",
         "--cloud-provider=mesos",
+        f"--root-ca-file={directory / 'pki' / 'ca.crt'}",
         f"--node-monitor-grace-period={grace}s",
         "--node-monitor-period=1s",
     )
@@ -176,6 +181,7 @@ def start(
         controllers=controllers,
         agents=started,
         server=server,
+        secure_server=f"https://127.0.0.1:{secure_port}",
         scheduler_url=f"http://127.0.0.1:{scheduler_port}",
         seconds={daemon.name: daemon.seconds_to_ready for daemon in (api, *masters, *started, scheduler, controllers)},
     )

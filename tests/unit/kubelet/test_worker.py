@@ -15,6 +15,7 @@ from k8slab.kube.kubelet.backoff import BackOff
 from k8slab.kube.kubelet.context import Context
 from k8slab.kube.kubelet.engine import EngineError
 from k8slab.kube.kubelet.observation import Observed, Seen
+from k8slab.kube.kubelet.resolver import DnsConfig
 from k8slab.kube.kubelet.worker import PodWorker
 from tests.unit.kubelet.pods import a_pod, dead, observed, sandbox
 
@@ -54,6 +55,7 @@ class Node:
             supplies=SimpleNamespace(),
             publish=lambda pod, status: self.statuses.append(status),
             root=root,
+            dns=DnsConfig(),
             restarts=self.restarts,
         )
         self.context: Context = context
@@ -61,7 +63,7 @@ class Node:
     async def _observe(self, engine: Any, uid: str) -> Observed:
         return self.seen
 
-    async def _ensure(self, reference: str, policy: str) -> Any:
+    async def _ensure(self, reference: str, policy: str, **how: Any) -> Any:
         return SimpleNamespace(how="present")
 
     async def _services(self) -> list[Object]:
