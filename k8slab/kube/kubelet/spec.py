@@ -40,6 +40,11 @@ def is_sidecar(container: Container) -> bool:
     return container.get("restartPolicy") == "Always"
 
 
+def is_static(pod: Mapping[str, Any]) -> bool:
+    """Whether it is a file on its node, which runs it with or without the API."""
+    return (pod["metadata"].get("annotations") or {}).get("kubernetes.io/config.source") == "file"
+
+
 def restart_policy(pod: Mapping[str, Any]) -> str:
     return str(pod["spec"].get("restartPolicy") or "Always")
 
