@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -24,6 +25,7 @@ from k8slab.kube.kubelet.engine import EngineUnavailable
 from k8slab.kube.kubelet.kubelet import Kubelet
 from k8slab.kube.kubelet.machine import describe_node
 from k8slab.kube.kubelet.naming import full_name
+from k8slab.kube.kubelet.static import StaticPods
 from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.executor import ExecutorClient
 
@@ -55,10 +57,18 @@ class _PodTask:
 
 
 class Executor:
-    """``node``: this node's name; ``suicide_timeout``: seconds without pods after which run() returns, 0 for never."""
+    """``node``: this node's name; ``suicide_timeout``: seconds without pods after which run() returns, 0 for never;
+    ``manifests``: the directory of static pods, None for none."""
 
     def __init__(
-        self, agent: ExecutorClient, client: KubeClient, kubelet: Kubelet, *, node: str, suicide_timeout: float
+        self,
+        agent: ExecutorClient,
+        client: KubeClient,
+        kubelet: Kubelet,
+        *,
+        node: str,
+        suicide_timeout: float,
+        manifests: Path | None = None,
     ) -> None:
         self._agent = agent
         self._client = client
@@ -70,10 +80,15 @@ class Executor:
         self._jobs: set[asyncio.Task[None]] = set()
         self._pods = Informer(client, "pods", field_selector=f"spec.nodeName={node}")
         self._changed = asyncio.Event()
+        self._static = StaticPods(kubelet, client, manifests, self._pods) if manifests else None
 
     async def run(self, events: AsyncIterator[Event]) -> None:
         """Serve the agent until it says SHUTDOWN or there was nothing to do for too long."""
         self._pods.subscribe(self._pod_event)
+        if self._static is not None:
+            # Before anything is collected: their containers may be there already.
+            self._static.read()
+            self._spawn(self._static.run())
         self._spawn(describe_node(self._client, self._kubelet.engine, self._node))
         helpers = [
             asyncio.create_task(self._pods.run(), name="pods"),
@@ -298,7 +313,8 @@ class Executor:
         """Return after the suicide timeout without any pod."""
         while True:
             self._changed.clear()
-            patience = self._suicide_timeout if self._suicide_timeout and not self._tasks else None
+            busy = bool(self._tasks) or (self._static is not None and self._static.any)
+            patience = self._suicide_timeout if self._suicide_timeout and not busy else None
             try:
                 await asyncio.wait_for(self._changed.wait(), patience)
             except TimeoutError:

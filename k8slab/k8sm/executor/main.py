@@ -27,6 +27,7 @@ class Settings:
     cluster_dns: str
     cluster_domain: str
     resolv_conf: Path
+    manifests: Path | None
     docker_endpoint: str
     images: Path
     root: Path
@@ -59,6 +60,7 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("cluster-dns", "the cluster's DNS server", default="")
     parser.flag("cluster-domain", "the cluster's DNS domain", default="cluster.local")
     parser.flag("resolv-conf", "the resolver of pods that do not ask the cluster", default="/etc/resolv.conf")
+    parser.flag("pod-manifest-path", "a directory of pods that run here by themselves", default="")
     parser.flag("docker-endpoint", "the node's Docker Engine", default="unix:///var/run/docker.sock")
     parser.flag("preloaded-images", "the directory of preloaded images", default="/usr/share/k8slab/images")
     parser.flag("root-dir", "where the pods' files are", default="/var/lib/kubelet")
@@ -75,6 +77,7 @@ def settings(argv: Sequence[str]) -> Settings:
             cluster_dns=flags.cluster_dns,
             cluster_domain=flags.cluster_domain,
             resolv_conf=Path(flags.resolv_conf),
+            manifests=Path(flags.pod_manifest_path) if flags.pod_manifest_path else None,
             docker_endpoint=flags.docker_endpoint,
             images=Path(flags.preloaded_images),
             root=Path(flags.root_dir),

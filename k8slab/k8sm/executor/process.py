@@ -56,7 +56,14 @@ async def serve(flags: Settings, environ: Mapping[str, str], stop: asyncio.Event
                 ),
                 on_status=lambda pod, status: executor.pod_status(pod, status) if executor else None,
             )
-            executor = Executor(agent, client, kubelet, node=node, suicide_timeout=flags.suicide_timeout)
+            executor = Executor(
+                agent,
+                client,
+                kubelet,
+                node=node,
+                suicide_timeout=flags.suicide_timeout,
+                manifests=flags.manifests,
+            )
             runner = web.AppRunner(application(kubelet), access_log=None, shutdown_timeout=1.0)
             await runner.setup()
             await web.TCPSite(runner, address, flags.port, reuse_address=True).start()

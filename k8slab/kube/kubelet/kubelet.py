@@ -23,6 +23,7 @@ from k8slab.kube.kubelet.context import INFRA_IMAGE, ROOT, Context, Pod
 from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.kubelet.images import Images
 from k8slab.kube.kubelet.resolver import DnsConfig
+from k8slab.kube.kubelet.spec import is_static
 from k8slab.kube.kubelet.supplies import ApiSupplies
 from k8slab.kube.kubelet.volumes import PodDirectory, remains
 from k8slab.kube.kubelet.worker import PodWorker
@@ -60,6 +61,8 @@ class Kubelet:
         self._supplies = ApiSupplies(client, node, self._supplies_changed)
         self._listener = on_status
         self._workers: dict[str, PodWorker] = {}
+        # Of static pods: by their uids those of the mirrors that the API shows for them.
+        self._mirrors: dict[str, str] = {}
         self._context = Context(
             engine=engine,
             images=Images(engine, image_store),
@@ -111,6 +114,17 @@ class Kubelet:
         if worker := self._workers.get(pod["metadata"]["uid"]):
             worker.update(pod)
 
+    def mirrored(self, pod: Pod, shown: Pod) -> None:
+        """The API shows the static pod as ``shown``: that one gets its statuses."""
+        uid, mirror = pod["metadata"]["uid"], shown["metadata"]["uid"]
+        worker = self._workers.get(uid)
+        if worker is None:
+            return
+        worker.update({**pod, "status": shown.get("status") or {}})
+        if self._mirrors.get(uid) != mirror:
+            self._mirrors[uid] = mirror
+            worker.repeat()
+
     async def kill(self, uid: str, grace: int) -> None:
         """Returns when no container of it is left. Killing again, with less grace, hurries the first call up."""
         worker = self._workers.get(uid)
@@ -120,8 +134,8 @@ class Kubelet:
         with contextlib.suppress(TimeoutError):
             # How it ended is worth a moment: with its object gone, nobody will know.
             async with asyncio.timeout(_LAST_WORDS):
-                await self._writer.written(uid)
-        self._writer.forget(uid)
+                await self._writer.written(self._mirrors.get(uid, uid))
+        self._writer.forget(self._mirrors.pop(uid, uid))
         self._supplies.forget(uid)
         if self._workers.get(uid) is worker:
             del self._workers[uid]
@@ -161,9 +175,17 @@ class Kubelet:
         await self._recorder.drain(seconds)
 
     def _publish(self, pod: Pod, status: Object) -> None:
-        self._writer.publish(pod, status)
+        if is_static(pod):
+            self._publish_mirror(pod, status)
+        else:
+            self._writer.publish(pod, status)
         if self._listener is not None:
             self._listener(pod, status)
+
+    def _publish_mirror(self, pod: Pod, status: Object) -> None:
+        meta = pod["metadata"]
+        if mirror := self._mirrors.get(meta["uid"]):
+            self._writer.publish({**pod, "metadata": {**meta, "uid": mirror}}, status)
 
     def _supplies_changed(self, uid: str) -> None:
         if worker := self._workers.get(uid):

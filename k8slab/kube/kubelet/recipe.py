@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from k8slab.kube.client import ApiUnavailable, Object
 from k8slab.kube.kubelet import containers, security
 from k8slab.kube.kubelet.context import Context, Pod
 from k8slab.kube.kubelet.environment import ConfigError, container_environment, expand, service_environment
 from k8slab.kube.kubelet.privileges import this_machine
 from k8slab.kube.kubelet.resolver import hosts_of, names_of, resolver_of
 from k8slab.kube.kubelet.resolver import parse as resolver_parse
-from k8slab.kube.kubelet.spec import Container
+from k8slab.kube.kubelet.spec import Container, is_static
 from k8slab.kube.kubelet.volumes import PodDirectory
 
 HOSTS: Final = Path("/etc/hosts")
@@ -50,11 +51,8 @@ async def container_recipe(
         image_user = await context.engine.image_user(image)
     user = security.user(pod, container, image_user)
     placed = _placed(pod, context, pod_ip)
-    services = service_environment(
-        await context.services(),
-        pod["metadata"]["namespace"],
-        links=pod["spec"].get("enableServiceLinks") is not False,
-    )
+    links = pod["spec"].get("enableServiceLinks") is not False
+    services = service_environment(await _services(context, pod), pod["metadata"]["namespace"], links=links)
     environment = await container_environment(placed, container, services, context.supplies)
     variables = environment.variables
     volumes = await directory.prepare(placed)
@@ -76,6 +74,16 @@ async def container_recipe(
     )
     invalid = [("InvalidEnvironmentVariableNames", sentence) for sentence in environment.skipped]
     return Recipe(config, (*invalid, *(("DNSConfigForming", sentence) for sentence in cut)))
+
+
+async def _services(context: Context, pod: Pod) -> list[Object]:
+    try:
+        return await context.services()
+    except ApiUnavailable:
+        # A static pod may be the very API that is not there.
+        if not is_static(pod):
+            raise
+        return []
 
 
 def _placed(pod: Pod, context: Context, pod_ip: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from k8slab.kube.kubelet.spec import (
     is_sidecar,
     main_containers,
     restart_policy,
+    told_status,
 )
 
 PENDING: Final = "Pending"
@@ -204,8 +205,9 @@ def _container_status(
         "lastState": {},
     }
     if last is None:
-        status["state"] = {"waiting": _plain(waiting or default)}
-        return status
+        told = told_status(pod, container["name"])
+        kept = {field: told[field] for field in ("restartCount", "lastState", "containerID") if told.get(field)}
+        return {**status, **kept, "state": {"waiting": _plain(waiting or default)}}
     status["containerID"] = f"docker://{last.id}"
     previous: Sequence[Seen] = attempts[1:]
     if last.running:

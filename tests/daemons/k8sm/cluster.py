@@ -21,6 +21,8 @@ from tests.daemons.k8sm import images
 from tests.daemons.processes import Daemon, Etcd, Supervisor, ZooKeeper, eventually, free_port, start_etcd
 
 REPOSITORY = Path(__file__).parents[3]
+# Nobody answers there: it is only written into the pods' files.
+CLUSTER_DNS = "10.0.0.10"
 
 Pod = dict[str, Any]
 
@@ -244,6 +246,7 @@ def scheduler_daemon(supervisor: Supervisor, directory: Path, server: str, maste
         f"--km-path={directory / 'km'}",
         f"--kubelet-root-dir={directory / 'kubelet'}",
         f"--kubelet-pod-infra-container-image={images.PAUSE}",
+        f"--cluster-dns={CLUSTER_DNS}",
         "--node-monitor-period=3s",
         # Its rules would be this machine's own.
         "--run-proxy=false",

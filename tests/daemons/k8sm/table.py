@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,7 @@ class Row:
         return made
 
     def check(self, shown: Pod) -> None:
+        assert shown["status"].get("containerStatuses"), shown["status"]
         state = shown["status"]["containerStatuses"][0]["state"]
         assert "terminated" in state, state
         said = state["terminated"].get("message", "")
@@ -72,6 +74,30 @@ async def prepare(client: KubeClient, objects: Mapping[str, Sequence[Object]]) -
     for resource, made in objects.items():
         for one in made:
             await client.create(resource, one, NAMESPACE)
+
+
+@contextlib.contextmanager
+def prepared(
+    cluster: Cluster, table: Sequence[Row], objects: Mapping[str, Sequence[Object]], **places: object
+) -> Iterator[dict[str, Pod]]:
+    """All rows' pods, ended, by name. ``places``: what stands for "{name}" in their specs."""
+    pods = filled([row.pod() for row in table], places)
+
+    async def work(client: KubeClient) -> dict[str, Pod]:
+        await prepare(client, objects)
+        return await run(client, pods)
+
+    try:
+        yield at_once(cluster.server, work)
+    finally:
+        at_once(cluster.server, lambda client: clear(client, objects))
+
+
+def filled(pods: Any, places: Mapping[str, object]) -> Any:
+    written = json.dumps(pods)
+    for name, value in places.items():
+        written = written.replace(f"{{{name}}}", str(value))
+    return json.loads(written)
 
 
 async def run(client: KubeClient, pods: Sequence[Pod]) -> dict[str, Pod]:
@@ -121,7 +147,10 @@ async def stuck_for(client: KubeClient, row: Stuck) -> None:
         raise AssertionError(f"pod {row.name}: {seen}") from None
 
 
-async def clear(cluster: Cluster, client: KubeClient) -> None:
+async def clear(client: KubeClient, objects: Mapping[str, Sequence[Object]]) -> None:
+    for resource, made in objects.items():
+        for obj in made:
+            await client.delete(resource, obj["metadata"]["name"], NAMESPACE)
     for one in (await client.list("pods", NAMESPACE)).items:
         await client.delete("pods", one["metadata"]["name"], NAMESPACE, grace_period_seconds=0)
 

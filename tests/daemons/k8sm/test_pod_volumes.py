@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,11 @@ from typing import Any
 import pytest
 
 from k8slab.kube.client import KubeClient
+from k8slab.kube.kubelet import mounts
 from tests.daemons.k8sm import table
-from tests.daemons.k8sm.cluster import Cluster, Pod
+from tests.daemons.k8sm.cluster import Cluster, Pod, running
 from tests.daemons.k8sm.table import NAMESPACE, Row, Stuck, rows
+from tests.daemons.processes import eventually
 
 CONF = {"metadata": {"name": "conf"}, "data": {"color": "blue", "shape": "round"}}
 BINARY = {"metadata": {"name": "binary"}, "binaryData": {"raw": base64.b64encode(b"\x00bin").decode()}}
@@ -222,19 +223,14 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+OBJECTS = {"configmaps": [CONF, BINARY], "secrets": [SECRET]}
+
+
 @pytest.fixture(scope="module")
 def told(cluster: Cluster, host: Path) -> Iterator[dict[str, Pod]]:
     """All rows' pods, ended."""
-    written = json.dumps([row.pod() for row in TABLE])
-    pods = json.loads(written.replace("{host}", str(host)).replace("{api}", cluster.secure_server))
-    objects = {"configmaps": [CONF, BINARY], "secrets": [SECRET]}
-
-    async def work(client: KubeClient) -> dict[str, Pod]:
-        await table.prepare(client, objects)
-        return await table.run(client, pods)
-
-    yield table.at_once(cluster.server, work)
-    table.at_once(cluster.server, lambda client: table.clear(cluster, client))
+    with table.prepared(cluster, TABLE, OBJECTS, host=host, api=cluster.secure_server) as pods:
+        yield pods
 
 
 @pytest.fixture
@@ -250,6 +246,86 @@ def test_a_pod_finds_in_its_volumes(told: dict[str, Pod], row: Row) -> None:
 
 @rows(STUCK)
 async def test_a_pod_waits_for_its_volumes(api: KubeClient, host: Path, row: Stuck) -> None:
-    await api.create("pods", json.loads(json.dumps(row.pod()).replace("{host}", str(host))))
+    await api.create("pods", table.filled(row.pod(), {"host": host}))
     await table.stuck_for(api, row)
     await api.delete("pods", row.name, NAMESPACE, grace_period_seconds=0)
+
+
+async def test_files_and_variables_follow_their_object(api: KubeClient, cluster: Cluster) -> None:
+    """The file of a running container changes, the one mounted by itself and the variable do not."""
+    moving = {"metadata": {"name": "moving"}, "data": {"state": "old"}}
+    await api.create("configmaps", moving, NAMESPACE)
+    mounted = [
+        {"name": "v", "mountPath": "/v"},
+        {"name": "v", "mountPath": "/fixed", "subPath": "state"},
+        {"name": "labels", "mountPath": "/labels"},
+    ]
+    env = [{"name": "STATE", "valueFrom": {"configMapKeyRef": {"name": "moving", "key": "state"}}}]
+    volumes = [
+        {"name": "v", "configMap": {"name": "moving"}},
+        {"name": "labels", "downwardAPI": {"items": fields(all="metadata.labels")}},
+    ]
+    row = Row(
+        "follows",
+        "until grep -q new /v/state && grep -q two /labels/all; do sleep 0.1; done; cat /v/state /fixed; echo $STATE",
+        "newoldold",
+        container={"volumeMounts": mounted, "env": env},
+        spec={"volumes": volumes},
+    )
+    await api.create("pods", row.pod())
+
+    async def runs() -> bool:
+        return running(await api.get("pods", "follows", NAMESPACE))
+
+    await eventually(runs, what="the pod runs")
+    await api.patch("configmaps", "moving", {"data": {"state": "new"}}, NAMESPACE)
+    await api.patch("pods", "follows", {"metadata": {"labels": {"stage": "two"}}}, NAMESPACE)
+
+    async def ended() -> Pod | None:
+        shown = await api.get("pods", "follows", NAMESPACE)
+        return shown if shown["status"]["phase"] == "Succeeded" else None
+
+    shown = await eventually(ended, timeout=10, what="the new files are seen")
+    assert shown is not None
+    row.check(shown)
+    await api.delete("configmaps", "moving", NAMESPACE)
+
+
+async def test_a_pod_starts_as_soon_as_what_it_waits_for_is_there(api: KubeClient) -> None:
+    row = Stuck(
+        "early",
+        "ContainerCreating",
+        failed('configmap "late" not found'),
+        **with_volume({"configMap": {"name": "late"}}),
+    )
+    await api.create("pods", row.pod())
+    await table.stuck_for(api, row)
+    await api.create("configmaps", {"metadata": {"name": "late"}, "data": {"a": "1"}}, NAMESPACE)
+
+    async def runs() -> bool:
+        return running(await api.get("pods", "early", NAMESPACE))
+
+    await eventually(runs, timeout=5, what="the pod runs")
+    await api.delete("pods", "early", NAMESPACE, grace_period_seconds=0)
+    await api.delete("configmaps", "late", NAMESPACE)
+
+
+async def test_nothing_of_a_pods_volumes_is_left(api: KubeClient, cluster: Cluster) -> None:
+    row = Row("leaves", "true", "", **with_volume({"emptyDir": {"medium": "Memory"}}))
+    await api.create("pods", row.pod())
+
+    async def ended() -> Pod | None:
+        shown = await api.get("pods", "leaves", NAMESPACE)
+        return shown if shown["status"].get("phase") == "Succeeded" else None
+
+    shown = await eventually(ended, what="the pod has ended")
+    assert shown is not None
+    (directory,) = cluster.directory.glob(f"kubelet/pods/{shown['metadata']['uid']}")
+    assert mounts.below(directory)
+    await api.delete("pods", "leaves", NAMESPACE)
+
+    async def gone() -> bool:
+        return not directory.exists()
+
+    await eventually(gone, what="the pod's directory is gone")
+    assert not mounts.below(directory)

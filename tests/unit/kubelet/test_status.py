@@ -269,3 +269,12 @@ def test_a_pod_has_not_ended_before_its_sidecars_have() -> None:
     pod = with_init(a_container("side", restartPolicy="Always"), restartPolicy="Never")
     assert status_of(pod, sandbox(), running("side"), dead())["phase"] == "Running"
     assert status_of(pod, dead("side"), dead())["phase"] == "Succeeded"
+
+
+def test_an_engine_that_has_lost_everything_has_not_the_last_word() -> None:
+    pod = a_pod()
+    before = dead(attempt=1, code=3)
+    pod["status"] = status_of(pod, sandbox(), before, running(attempt=2))
+    (shown,) = status_of(pod)["containerStatuses"]
+    assert (shown["restartCount"], shown["lastState"]["terminated"]["exitCode"]) == (2, 3)
+    assert shown["state"] == {"waiting": {"reason": "ContainerCreating"}}

@@ -31,6 +31,7 @@ async def use_account(pod: Object, known: Known) -> None:
     """The account must be there; its secrets for images are the pod's, its token is mounted. Raises Forbidden."""
     meta, spec = pod["metadata"], pod["spec"]
     if _is_mirror(pod):
+        _judge_mirror(pod)
         return
     namespace, name = meta["namespace"], spec["serviceAccountName"]
     account = await known.find(SERVICE_ACCOUNT, namespace, name)
@@ -51,6 +52,23 @@ async def use_account(pod: Object, known: Known) -> None:
 
 def _is_mirror(pod: Object) -> bool:
     return MIRROR in (pod["metadata"].get("annotations") or {})
+
+
+def _judge_mirror(pod: Object) -> None:
+    """What stands on a node by itself may not lean on the API. Raises Forbidden."""
+    spec, name = pod["spec"], pod["metadata"].get("name") or ""
+    volumes = spec.get("volumes") or ()
+    projections = [one for volume in volumes for one in (volume.get("projected") or {}).get("sources") or ()]
+    for wrong, what in (
+        (spec.get("serviceAccountName"), "reference service accounts"),
+        (any("secret" in volume for volume in volumes), "reference secrets"),
+        (
+            any("serviceAccountToken" in one for one in projections),
+            "use service account token volume projections",
+        ),
+    ):
+        if wrong:
+            raise errors.forbidden("", "pods", name, f"a mirror pod may not {what}")
 
 
 def _mount_token(spec: Object) -> None:
