@@ -29,6 +29,7 @@ class _Said:
     type: str
     reason: str
     message: str
+    component: str
 
 
 class EventRecorder:
@@ -40,11 +41,22 @@ class EventRecorder:
         self._queue: asyncio.Queue[_Said] = asyncio.Queue()
         self._seen: OrderedDict[_Said, tuple[str, int]] = OrderedDict()
 
-    def say(self, obj: Mapping[str, Any], type: str, reason: str, message: str, *, container: str = "") -> None:
-        """``type``: "Normal" or "Warning"; ``reason``: a CamelCase word; ``container``: the pod's one it is about."""
+    def say(
+        self,
+        obj: Mapping[str, Any],
+        type: str,
+        reason: str,
+        message: str,
+        *,
+        container: str = "",
+        component: str = "",
+    ) -> None:
+        """``type``: "Normal" or "Warning"; ``reason``: a CamelCase word; ``container``: the pod's one it is about;
+        ``component``: who says so, when it is a part of the recorder's own."""
         while self._queue.qsize() >= _WAITING:
             self._queue.get_nowait()
-        self._queue.put_nowait(_Said(tuple(reference(obj, container).items()), type, reason, message))
+        about = tuple(reference(obj, container).items())
+        self._queue.put_nowait(_Said(about, type, reason, message, component or self._source["component"]))
 
     async def run(self) -> None:
         """Write what is said until cancelled."""
@@ -99,8 +111,8 @@ class EventRecorder:
             "type": said.type,
             "reason": said.reason,
             "message": said.message,
-            "source": self._source,
-            "reportingComponent": self._source["component"],
+            "source": {**self._source, "component": said.component},
+            "reportingComponent": said.component,
             "reportingInstance": self._source.get("host", ""),
             "firstTimestamp": moment,
             "lastTimestamp": moment,

@@ -7,13 +7,15 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from aiohttp import web
 
 from k8slab import daemon
 from k8slab.daemon import FlagParser
 from k8slab.kube.client import KubeClient
+from k8slab.kube.controllers.deployments import DeploymentController
+from k8slab.kube.controllers.disruption import DisruptionController
 from k8slab.kube.controllers.endpoint_slices import EndpointSlicesController
 from k8slab.kube.controllers.endpoints import EndpointsController
 from k8slab.kube.controllers.garbage import GarbageCollector
@@ -30,13 +32,17 @@ from k8slab.kube.controllers.service_accounts import ServiceAccountsController
 from k8slab.kube.controllers.taint_eviction import TaintEviction
 from k8slab.kube.durations import duration
 from k8slab.kube.events import EventRecorder
+from k8slab.kube.leases import Leadership, LeaseSettings, LostLease, add_flags, lease_settings
 
 log = logging.getLogger(__name__)
+
+# Events that were not written yet when the process was asked to end have so many seconds.
+LAST_WORDS: Final = 1.0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """``node_grace``, ``node_period``: seconds; ``root_ca``: PEM, may be empty."""
+    """``node_grace``, ``node_period``: seconds; ``root_ca``: PEM, may be empty; ``lease``: None without election."""
 
     address: str
     port: int
@@ -46,6 +52,7 @@ class Settings:
     endpoints_per_slice: int
     ended_pods_kept: int
     root_ca: str
+    lease: LeaseSettings | None
     verbosity: int
 
 
@@ -73,6 +80,7 @@ def settings(argv: Sequence[str]) -> Settings:
     ended = "so many pods that have ended are kept, the newest; 0: all"
     parser.flag("terminated-pod-gc-threshold", ended, default="12500")
     parser.flag("root-ca-file", "the certificates by which pods know the API server, PEM")
+    add_flags(parser, "kube-controller-manager")
     parser.flag("v", "how much to log", default="0")
     flags = parser.parse_args(list(argv))
     try:
@@ -88,6 +96,7 @@ def settings(argv: Sequence[str]) -> Settings:
             endpoints_per_slice=_between(flags.max_endpoints_per_slice, 1, 1000, "--max-endpoints-per-slice"),
             ended_pods_kept=int(flags.terminated_pod_gc_threshold),
             root_ca=_certificates(flags.root_ca_file),
+            lease=lease_settings(flags),
             verbosity=int(flags.v),
         )
     except ValueError as error:
@@ -110,30 +119,53 @@ def _certificates(path: str | None) -> str:
 
 async def serve(flags: Settings, stop: asyncio.Event) -> int:
     async with KubeClient(flags.master) as client:
-        informers = SharedInformers(client)
         recorder = EventRecorder(client, "controllermanager")
-        controllers = _controllers(client, informers, recorder, flags)
+        leadership = Leadership(client, flags.lease, recorder) if flags.lease else None
         runner = web.AppRunner(_application(), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, flags.address, flags.port, reuse_address=True).start()
+        stopped = asyncio.create_task(stop.wait())
         work = [
-            asyncio.create_task(running, name=name)
-            for name, running in (
-                ("informers", informers.run()),
-                ("events", recorder.run()),
-                *((name, controller.run()) for name, controller in controllers.items()),
-            )
+            asyncio.create_task(recorder.run(), name="events"),
+            asyncio.create_task(_serve_terms(client, recorder, flags, leadership), name="controllers"),
         ]
         daemon.notify_ready()
-        stopped = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([stopped, *work], return_when=asyncio.FIRST_COMPLETED)
         for task in (stopped, *work):
             task.cancel()
         await asyncio.gather(stopped, *work, return_exceptions=True)
+        if leadership is not None:
+            await leadership.release()
+            await recorder.drain(LAST_WORDS)
         await runner.cleanup()
         for task in done - {stopped}:
             task.result()
     return 0
+
+
+async def _serve_terms(
+    client: KubeClient, recorder: EventRecorder, flags: Settings, leadership: Leadership | None
+) -> None:
+    """Control while this process leads; each time anew, knowing nothing of what was true before."""
+    if leadership is None:
+        await _control(client, recorder, flags)
+    while leadership is not None:
+        await leadership.lead()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_control(client, recorder, flags), name="controllers")
+                group.create_task(leadership.hold(), name="lease")
+        except* LostLease as lost:
+            log.error("leader election lost: %s", lost.exceptions[0])
+
+
+async def _control(client: KubeClient, recorder: EventRecorder, flags: Settings) -> None:
+    informers = SharedInformers(client)
+    controllers = _controllers(client, informers, recorder, flags)
+    async with asyncio.TaskGroup() as group:
+        for name, controller in controllers.items():
+            group.create_task(controller.run(), name=name)
+        group.create_task(informers.run(), name="informers")
 
 
 class Controller(Protocol):
@@ -157,6 +189,8 @@ def _controllers(
         "namespaces": NamespaceController(client, informers),
         "accounts": ServiceAccountsController(client, informers),
         "garbage": GarbageCollector(client, informers),
+        "deployments": DeploymentController(client, informers, recorder, pods, sets),
+        "disruption": DisruptionController(client, informers, recorder, pods),
         "replicationcontrollers": ReplicaSetController(client, informers, pods, sets, "replicationcontrollers"),
         "replicasets": ReplicaSetController(client, informers, pods, sets, "replicasets"),
     }

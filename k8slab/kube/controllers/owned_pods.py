@@ -90,12 +90,12 @@ class OwnedPods(Owned):
             created = await self._client.create("pods", pod, namespace)
         except (ApiError, ApiUnavailable) as trouble:
             if not is_of_a_namespace_that_ends(trouble):
-                self._recorder.say(owner, WARNING, "FailedCreate", f"Error creating: {reason_of(trouble)}")
+                self._say(owner, WARNING, "FailedCreate", f"Error creating: {reason_of(trouble)}")
             raise
         meta = created["metadata"]
         awaited = self._of(owner)
         awaited.version = max(awaited.version, int(meta["resourceVersion"]))
-        self._recorder.say(owner, NORMAL, "SuccessfulCreate", f"Created pod: {meta['name']}")
+        self._say(owner, NORMAL, "SuccessfulCreate", f"Created pod: {meta['name']}")
 
     async def _delete_one(self, owner: Object, pod: Object) -> None:
         meta = pod["metadata"]
@@ -104,10 +104,14 @@ class OwnedPods(Owned):
         except (ApiError, ApiUnavailable) as trouble:
             if isinstance(trouble, ApiError) and (trouble.is_not_found or trouble.is_conflict):
                 return
-            self._recorder.say(owner, WARNING, "FailedDelete", f"Error deleting: {reason_of(trouble)}")
+            self._say(owner, WARNING, "FailedDelete", f"Error deleting: {reason_of(trouble)}")
             raise
         self._of(owner).going.add(meta["uid"])
-        self._recorder.say(owner, NORMAL, "SuccessfulDelete", f"Deleted pod: {meta['name']}")
+        self._say(owner, NORMAL, "SuccessfulDelete", f"Deleted pod: {meta['name']}")
+
+    def _say(self, owner: Object, kind: str, reason: str, message: str) -> None:
+        named = "replication" if owner["kind"] == "ReplicationController" else owner["kind"].lower()
+        self._recorder.say(owner, kind, reason, message, component=f"{named}-controller")
 
     def _of(self, owner: Object) -> _Awaited:
         return self._awaited.setdefault(owner["metadata"]["uid"], _Awaited())

@@ -45,8 +45,9 @@ class Api:
         self.queue = WorkQueue("test")
         self.pods.report_to("replicasets", self.queue)
 
-    def say(self, obj: Object, kind: str, reason: str, message: str) -> None:
+    def say(self, obj: Object, kind: str, reason: str, message: str, *, component: str) -> None:
         self.events.append(f"{reason} {message}")
+        assert component == "replicaset-controller"
 
     async def get(self, resource: str, name: str, namespace: str) -> Object:
         if name not in self.owners:
