@@ -48,7 +48,7 @@ async def _metrics(request: web.Request) -> web.Response:
         "# TYPE k8sm_scheduler_tasks gauge",
         *(f'k8sm_scheduler_tasks{{state="{state}"}} {count}' for state, count in sorted(states.items())),
         "# TYPE k8sm_scheduler_launches_total counter",
-        f"k8sm_scheduler_launches_total {framework.launches}",
+        f"k8sm_scheduler_launches_total {framework.placer.launches}",
     ]
     return web.Response(text="\n".join(lines) + "\n")
 
