@@ -43,7 +43,7 @@ class Scheduler:
             recorder = EventRecorder(client, "k8sm-scheduler", host=flags.hostname)
             service = SchedulerService(client, address=host, port=int(port), framework=flags.framework_name)
             pods = PodStore(client, recorder)
-            nodes = NodeKeeper(client, period=flags.node_monitor_period)
+            nodes = NodeKeeper(client, lambda: pods.nodes, period=flags.node_monitor_period)
             work = [
                 asyncio.create_task(self._framework(service, pods, nodes), name="framework"),
                 asyncio.create_task(recorder.run(), name="events"),

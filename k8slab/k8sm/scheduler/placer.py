@@ -1,9 +1,9 @@
 """Rounds of placing: waiting pods and offers in hand are matched, pods are launched, the others hear why they wait.
 
 Offers are wanted while somebody waits. With nobody waiting those in hand stay for a moment, for the next pod, then
-they go back and Mesos is told to send no more; the first pod that comes revives them. Pods that fit nowhere keep
-offers away for about as long as they are held back themselves: an agent that has more than it had is offered all the
-same, because a filter only holds for what was refused.
+they go back, and after a while Mesos is told to send no more; the first pod that comes revives them. Pods that fit
+nowhere keep offers away for about as long as they are held back themselves: an agent that has more than it had is
+offered all the same, because a filter only holds for what was refused.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 IDLE_REFUSAL: Final = 600.0
 BUSY_REFUSAL: Final = LONGEST_DELAY
 REVIVE_SPACING: Final = 0.25
+# After so long without a waiting pod Mesos is told to send no offers at all.
+QUIET: Final = 30.0
 # Pods come in flocks: those of one flock should share a call for each agent.
 ROUND_SPACING: Final = 0.02
 CALLS_AT_ONCE: Final = 16
@@ -70,6 +72,7 @@ class Placer:
         self._revived_at = float("-inf")
         self._wants_offers = False
         self._suppressed = False
+        self._idle_since = float("-inf")
         self.launches = 0
         self.rounds = 0
 
@@ -90,6 +93,7 @@ class Placer:
     def subscribed(self) -> None:
         """A subscription begins with nothing suppressed and nothing refused."""
         self._suppressed = False
+        self._idle_since = _now()
         self._wants_offers = bool(self._queue)
         self._queue.expect_offers(_now())
         self._wake.set()
@@ -123,7 +127,9 @@ class Placer:
             await self._client.revive()
         if expired := self._offers.expire(now - self._offer_ttl, now):
             await self._client.decline(expired, refuse_seconds=BUSY_REFUSAL if self._queue else IDLE_REFUSAL)
-        if not self._queue and not self._offers and not self._suppressed:
+        if self._queue:
+            self._idle_since = now
+        elif now - self._idle_since >= QUIET and not self._offers and not self._suppressed:
             self._suppressed = True
             await self._client.suppress()
 
@@ -208,6 +214,8 @@ class Placer:
             times.append(due)
         if self._queue and self._wants_offers:
             times.append(self._revived_at + REVIVE_SPACING)
+        if not self._queue and not self._suppressed:
+            times.append(self._idle_since + QUIET)
         return max(0.02, min(times) - now) if times else None
 
 
