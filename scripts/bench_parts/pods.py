@@ -57,6 +57,7 @@ class Cluster:
             f"--port={scheduler_port}",
             f"--mesos-master={self.master}",
             f"--api-servers={self.server}",
+            f"--etcd-servers={etcd.servers}",
             "--km-path=/usr/local/bin/km",
             "--node-monitor-period=60s",
         )

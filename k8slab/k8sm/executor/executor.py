@@ -27,8 +27,6 @@ from k8slab.mesos.client.executor import ExecutorClient
 
 log = logging.getLogger(__name__)
 
-# As long as the original waits for a launched pod to be bound before it gives the task up.
-LAUNCH_GRACE: Final = 300.0
 RETRY: Final = 0.5
 LONGEST_RETRY: Final = 4.0
 COLLECT_PERIOD: Final = 60.0
@@ -52,16 +50,25 @@ class _PodTask:
 
 
 class Executor:
-    """``node``: this node's name; ``suicide_timeout``: seconds without pods after which run() returns, 0 for never."""
+    """``node``: this node's name; ``suicide_timeout``: seconds without pods after which run() returns, 0 for never;
+    ``launch_grace``: seconds within which a launched pod must be bound."""
 
     def __init__(
-        self, agent: ExecutorClient, client: KubeClient, kubelet: Kubelet, *, node: str, suicide_timeout: float
+        self,
+        agent: ExecutorClient,
+        client: KubeClient,
+        kubelet: Kubelet,
+        *,
+        node: str,
+        suicide_timeout: float,
+        launch_grace: float,
     ) -> None:
         self._agent = agent
         self._client = client
         self._kubelet = kubelet
         self._node = node
         self._suicide_timeout = suicide_timeout
+        self._launch_grace = launch_grace
         self._tasks: dict[str, _PodTask] = {}
         self._by_uid: dict[str, _PodTask] = {}
         self._jobs: set[asyncio.Task[None]] = set()
@@ -82,7 +89,7 @@ class Executor:
             done, _ = await asyncio.wait([following, *helpers], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            if following in done:
+            if following in done and following.result():
                 await self._shut_down()
         finally:
             for task in (following, *helpers, *self._jobs):
@@ -101,7 +108,8 @@ class Executor:
             task.ending = True
             self._spawn(self._finish(task, phase, str(status.get("message") or status.get("reason") or "")))
 
-    async def _follow(self, events: AsyncIterator[Event]) -> None:
+    async def _follow(self, events: AsyncIterator[Event]) -> bool:
+        """Until this executor is to end; whether its pods are to end with it."""
         async for event in events:
             match event["type"]:
                 case "SUBSCRIBED":
@@ -117,9 +125,15 @@ class Executor:
                     self._spawn(self._kill(event["kill"]))
                 case "ERROR":
                     log.error("the agent says: %s", event["error"]["message"])
+                case "MESSAGE":
+                    message = base64.b64decode(event["message"]["data"])
+                    log.warning("the framework says: %s", message.decode(errors="replace"))
+                    if message in (mapping.HAND_OVER, mapping.KAMIKAZE):
+                        return message == mapping.KAMIKAZE
                 case "SHUTDOWN":
                     log.warning("the agent shuts this executor down")
-                    return
+                    return True
+        return True
 
     async def _launch(self, info: Event) -> None:
         task_id = info["task_id"]["value"]
@@ -138,7 +152,7 @@ class Executor:
             self._tasks.pop(before.id, None)
             await self._update(before.id, "TASK_KILLED", mapping.SUPERSEDED)
         try:
-            async with asyncio.timeout(LAUNCH_GRACE):
+            async with asyncio.timeout(self._launch_grace):
                 bound = await self._bind(pod)
         except (_NotBound, TimeoutError) as trouble:
             log.warning("task %s: %s", task_id, trouble or "the API did not answer in time")

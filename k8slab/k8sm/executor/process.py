@@ -54,7 +54,14 @@ async def serve(flags: Settings, environ: Mapping[str, str], stop: asyncio.Event
                 dns=DnsConfig(tuple(filter(None, flags.cluster_dns.split(","))), flags.cluster_domain),
                 on_status=lambda pod, status: executor.pod_status(pod, status) if executor else None,
             )
-            executor = Executor(agent, client, kubelet, node=node, suicide_timeout=flags.suicide_timeout)
+            executor = Executor(
+                agent,
+                client,
+                kubelet,
+                node=node,
+                suicide_timeout=flags.suicide_timeout,
+                launch_grace=flags.launch_grace,
+            )
             runner = web.AppRunner(application(kubelet), access_log=None, shutdown_timeout=1.0)
             await runner.setup()
             await web.TCPSite(runner, address, flags.port, reuse_address=True).start()

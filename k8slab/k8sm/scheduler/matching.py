@@ -46,6 +46,7 @@ class Policy:
     """``roles``: those whose resources a pod takes that names none, in this order; () for all, reserved ones first.
 
     ``wildcard``: whether ports that ask for no host port get one, unless the pod's portMapping says otherwise.
+    ``discovery``: whether tasks tell Mesos how they are to be found.
     """
 
     executor: Executor
@@ -53,6 +54,7 @@ class Policy:
     strategy: str = SPREAD
     roles: tuple[str, ...] = ()
     wildcard: bool = False
+    discovery: bool = False
 
 
 @dataclass(frozen=True)

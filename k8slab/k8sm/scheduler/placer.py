@@ -193,7 +193,8 @@ class Placer:
         self._pods.scheduled(pod, slot.host)
         self.launches += 1
         log.info("pod %s goes to %s as task %s", task.pod, task.host, task.id)
-        return mapping.task_info(pod, annotations, placement.resources, executor)
+        info = mapping.task_info(pod, annotations, placement.resources, executor)
+        return {**info, "discovery": mapping.discovery_info(pod)} if self._policy.discovery else info
 
     def _complain(self, uid: str, reason: str, now: float) -> None:
         entry = self._queue.failed(uid, reason, now)

@@ -11,7 +11,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ class Cluster:
     controllers: Daemon
     agents: list[Daemon]
     server: str
+    leader: str
     scheduler_url: str
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -45,6 +46,14 @@ class Cluster:
     def master(self) -> Daemon:
         """The first one."""
         return self.masters[0]
+
+    def another_scheduler(self, *flags: str) -> tuple[Daemon, str]:
+        """One more scheduler of this cluster, not started, and its address."""
+        port = free_port()
+        daemon = scheduler_daemon(
+            self.supervisor, self.directory, self.server, self.leader, port, self.etcd.servers, *flags
+        )
+        return daemon, f"http://127.0.0.1:{port}"
 
     def kubectl(self, *argv: str, stdin: str = "") -> str:
         """What kubectl prints; fails the test when kubectl does."""
@@ -119,7 +128,13 @@ class Cluster:
 
 
 def start(
-    supervisor: Supervisor, directory: Path, *, agents: int = 2, zookeeper: ZooKeeper | None = None, grace: int = 12
+    supervisor: Supervisor,
+    directory: Path,
+    *,
+    agents: int = 2,
+    zookeeper: ZooKeeper | None = None,
+    grace: int = 12,
+    scheduler_flags: Sequence[str] = (),
 ) -> Cluster:
     """A whole cluster, every daemon ready: one master, or three when there is a ZooKeeper for them to elect by.
 
@@ -152,7 +167,7 @@ def start(
         agent_daemon(supervisor, directory, index, address=addresses[index], host=hosts[index], master=leader)
         for index in range(agents)
     ]
-    scheduler = scheduler_daemon(supervisor, directory, server, leader, scheduler_port)
+    scheduler = scheduler_daemon(supervisor, directory, server, leader, scheduler_port, etcd.servers, *scheduler_flags)
     controllers = supervisor.km(
         "controller-manager",
         "--address=127.0.0.1",
@@ -176,6 +191,7 @@ def start(
         controllers=controllers,
         agents=started,
         server=server,
+        leader=leader,
         scheduler_url=f"http://127.0.0.1:{scheduler_port}",
         seconds={daemon.name: daemon.seconds_to_ready for daemon in (api, *masters, *started, scheduler, controllers)},
     )
@@ -228,18 +244,22 @@ def agent_daemon(
     )
 
 
-def scheduler_daemon(supervisor: Supervisor, directory: Path, server: str, master: str, port: int) -> Daemon:
+def scheduler_daemon(
+    supervisor: Supervisor, directory: Path, server: str, master: str, port: int, etcd: str, *more: str
+) -> Daemon:
     return supervisor.km(
         "scheduler",
         "--address=127.0.0.1",
         f"--port={port}",
         f"--mesos-master={master}",
         f"--api-servers={server}",
+        f"--etcd-servers={etcd}",
         f"--km-path={directory / 'km'}",
         f"--kubelet-root-dir={directory / 'kubelet'}",
         f"--kubelet-pod-infra-container-image={images.PAUSE}",
         "--node-monitor-period=3s",
         "-v=2",
+        *more,
     )
 
 
