@@ -59,7 +59,11 @@ _IDLE_SETTINGS: Final = frozenset(
 
 
 def declare(parser: FlagParser) -> None:
-    parser.flag("etcd-servers", "the members of etcd, separated by commas; where the framework id is kept", default="")
+    parser.flag(
+        "etcd-servers",
+        "the members of etcd, where the framework id is kept; without any it is an annotation of k8sm-scheduler",
+        default="",
+    )
     parser.flag("framework-store-uri", "etcd:// for --etcd-servers, or etcd://host:port,…", default="etcd://")
     parser.switch("ha", "stand by while another scheduler of this framework name leads", default=False)
     parser.flag("framework-weburi", "the address that Mesos shows people; this scheduler's own by default", default="")
@@ -76,13 +80,11 @@ def declare(parser: FlagParser) -> None:
 
 
 def etcd_servers(uri: str, servers: str) -> tuple[str, ...]:
-    """Raises ValueError when neither names a member."""
+    """None named: (). Raises ValueError for a store that there is not."""
     where = urlsplit(uri)
     if where.scheme != "etcd":
         raise ValueError(f"--framework-store-uri={uri}: only etcd:// can keep the framework id")
     found = tuple(filter(None, (where.netloc or servers).split(",")))
-    if not found:
-        raise ValueError("--etcd-servers is required: the framework id is kept there")
     return tuple(one if "://" in one else f"http://{one}" for one in found)
 
 

@@ -9,14 +9,12 @@ import orjson
 from aiohttp import web
 
 from k8slab.k8sm.scheduler.framework import Framework
-from k8slab.k8sm.scheduler.store import FrameworkStore
 
 
 @dataclass
 class Head:
     """What there is to look into; ``framework`` is None in a scheduler that stands by."""
 
-    store: FrameworkStore
     framework: Framework | None = None
 
 

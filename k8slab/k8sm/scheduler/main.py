@@ -14,9 +14,9 @@ from k8slab.k8sm.scheduler.framework import Framework
 from k8slab.k8sm.scheduler.http import Head, application
 from k8slab.k8sm.scheduler.nodes import NodeKeeper
 from k8slab.k8sm.scheduler.pods import PodStore
-from k8slab.k8sm.scheduler.service import SchedulerService
+from k8slab.k8sm.scheduler.service import SchedulerService, ServiceAnnotation
 from k8slab.k8sm.scheduler.settings import Settings, settings
-from k8slab.k8sm.scheduler.store import FrameworkStore, LostLeadership
+from k8slab.k8sm.scheduler.store import FrameworkStore, IdStore, LostLeadership
 from k8slab.kube.api.storage.etcd import EtcdStorage
 from k8slab.kube.client import KubeClient
 from k8slab.kube.events import EventRecorder
@@ -42,15 +42,16 @@ class Scheduler:
         """Run until ``stop``. Leaves Mesos without a teardown: pods go on, and the next scheduler takes them over."""
         flags = self._flags
         host, _, port = flags.advertised_address.rpartition(":")
-        storage = EtcdStorage(flags.etcd_servers)
-        store = FrameworkStore(storage, flags.framework_name, flags.executor.id)
+        store = None
+        if flags.etcd_servers:
+            store = FrameworkStore(EtcdStorage(flags.etcd_servers), flags.framework_name, flags.executor.id)
         async with KubeClient(flags.api_servers) as client:
             recorder = EventRecorder(client, "k8sm-scheduler", host=flags.hostname)
             service = SchedulerService(client, address=host, port=int(port), cluster_ip=flags.service_address)
             pods = PodStore(client, recorder)
             nodes = NodeKeeper(client, lambda: pods.nodes, period=flags.node_monitor_period)
             work = [
-                asyncio.create_task(self._framework(store, service, pods, nodes), name="framework"),
+                asyncio.create_task(self._framework(client, store, service, pods, nodes), name="framework"),
                 asyncio.create_task(recorder.run(), name="events"),
             ]
             stopped = asyncio.create_task(stop.wait())
@@ -58,8 +59,8 @@ class Scheduler:
             for task in (stopped, *work):
                 task.cancel()
             await asyncio.gather(stopped, *work, return_exceptions=True)
-            await store.resign()
-            await storage.close()
+            if store is not None:
+                await store.close()
             for task in done - {stopped}:
                 try:
                     task.result()
@@ -71,32 +72,39 @@ class Scheduler:
         return 0
 
     async def _framework(
-        self, store: FrameworkStore, service: SchedulerService, pods: PodStore, nodes: NodeKeeper
+        self,
+        client: KubeClient,
+        store: FrameworkStore | None,
+        service: SchedulerService,
+        pods: PodStore,
+        nodes: NodeKeeper,
     ) -> None:
         """Follow the API, stand by until this scheduler leads, and be the framework then."""
-        head = Head(store)
+        head = Head()
+        ids = store or ServiceAnnotation(client, self._flags.framework_name)
+        contest = store if self._flags.ha else None
         runner = await self._listen(head)
         following = asyncio.create_task(pods.run(), name="api")
         try:
             await pods.synced()
-            if self._flags.ha:
+            if contest is not None:
                 daemon.notify_ready()
-                await store.lead()
+                await contest.lead()
             mesos = SchedulerClient(
                 self._flags.master,
-                framework_info(self._flags, await store.framework_id()),
+                framework_info(self._flags, await ids.framework_id()),
                 credentials=self._flags.credentials,
             )
             head.framework = framework = Framework(
-                self._flags, mesos, pods, nodes, on_subscribed=lambda found: self._subscribed(store, found)
+                self._flags, mesos, pods, nodes, on_subscribed=lambda found: self._subscribed(ids, found)
             )
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(framework.run(), name="framework")
                     group.create_task(nodes.run(), name="nodes")
                     group.create_task(service.run(), name="service")
-                    if self._flags.ha:
-                        group.create_task(store.hold(), name="leadership")
+                    if contest is not None:
+                        group.create_task(contest.hold(), name="leadership")
             finally:
                 await mesos.close()
         finally:
@@ -109,9 +117,9 @@ class Scheduler:
         await web.TCPSite(runner, self._flags.address, self._flags.port, reuse_address=True).start()
         return runner
 
-    def _subscribed(self, store: FrameworkStore, framework_id: str) -> None:
+    def _subscribed(self, ids: IdStore, framework_id: str) -> None:
         async def keep() -> None:
-            await store.keep_id(framework_id)
+            await ids.keep_id(framework_id)
             daemon.notify_ready()
 
         # Ready only when the id is stored: a scheduler killed right then must come back as the same framework.

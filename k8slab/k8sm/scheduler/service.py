@@ -1,4 +1,4 @@
-"""The service under which the scheduler is found.
+"""The service under which the scheduler is found, and which keeps its framework id when no etcd was named.
 
 `k8sm-scheduler` in the namespace default has no selector: its endpoints are this process, written again whenever
 somebody changed them.
@@ -18,8 +18,12 @@ NAME: Final = "k8sm-scheduler"
 NAMESPACE: Final = "default"
 LABELS: Final = {"component": "scheduler", "provider": "k8sm"}
 
+FRAMEWORK_ID: Final = "k8s.mesosphere.io/frameworkId"
+
 _PERIOD: Final = 10.0
 _RETRY: Final = 1.0
+# The service is made at the moment when the id comes.
+_SOON: Final = 0.1
 
 
 class SchedulerService:
@@ -74,6 +78,41 @@ class SchedulerService:
             return
         if _addresses(present) != _addresses(wanted):
             await self._client.patch("endpoints", NAME, {"subsets": subsets}, NAMESPACE)
+
+
+class ServiceAnnotation:
+    """The framework id as an annotation of the service: <framework name>=<id>."""
+
+    def __init__(self, client: KubeClient, framework_name: str) -> None:
+        self._client = client
+        self._framework_name = framework_name
+
+    async def framework_id(self) -> str | None:
+        """The id of an earlier life. Waits for the API."""
+        while True:
+            try:
+                service = await self._client.get("services", NAME, NAMESPACE)
+                kept = (service["metadata"].get("annotations") or {}).get(FRAMEWORK_ID, "")
+                name, _, framework_id = kept.partition("=")
+                return framework_id if name == self._framework_name else None
+            except ApiUnavailable as trouble:
+                log.info("waiting for the API: %s", trouble)
+            except ApiError as error:
+                if error.is_not_found:
+                    return None
+                log.warning("service %s: %s", NAME, error)
+            await asyncio.sleep(_RETRY)
+
+    async def keep_id(self, framework_id: str) -> None:
+        """Returns when it is stored."""
+        patch = {"metadata": {"annotations": {FRAMEWORK_ID: f"{self._framework_name}={framework_id}"}}}
+        while True:
+            try:
+                await self._client.patch("services", NAME, patch, NAMESPACE)
+                return
+            except (ApiError, ApiUnavailable) as trouble:
+                log.info("framework id not stored yet: %s", trouble)
+            await asyncio.sleep(_SOON)
 
 
 def _addresses(endpoints: Object) -> list[tuple[list[str], list[int]]]:

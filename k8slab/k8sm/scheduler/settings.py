@@ -49,7 +49,7 @@ class Settings:
     node_monitor_period: float
     reconcile_interval: float
     verbosity: int
-    etcd_servers: tuple[str, ...]
+    etcd_servers: tuple[str, ...] = ()
     ha: bool = False
     web_uri: str = ""
     service_address: str = ""
@@ -75,6 +75,9 @@ def settings(argv: Sequence[str]) -> Settings:
             raise ValueError(f"--mesos-default-pod-roles: {unknown[0]} is not in --mesos-framework-roles")
         if flags.placement_strategy not in (SPREAD, BINPACK):
             raise ValueError(f"--placement-strategy is {SPREAD} or {BINPACK}")
+        etcd = etcd_servers(flags.framework_store_uri, flags.etcd_servers)
+        if flags.ha and not etcd:
+            raise ValueError("--ha needs --etcd-servers, where schedulers find out which of them leads")
         return Settings(
             address=flags.address,
             port=int(flags.port),
@@ -96,7 +99,7 @@ def settings(argv: Sequence[str]) -> Settings:
             node_monitor_period=duration(flags.node_monitor_period),
             reconcile_interval=duration(flags.reconcile_interval),
             verbosity=int(flags.v),
-            etcd_servers=etcd_servers(flags.framework_store_uri, flags.etcd_servers),
+            etcd_servers=etcd,
             ha=flags.ha,
             web_uri=flags.framework_weburi,
             service_address=flags.service_address,

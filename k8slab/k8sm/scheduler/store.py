@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Final
+from typing import Final, Protocol
 from uuid import uuid4
 
 from k8slab.kube.api.storage.base import Check, Compacted, Refused, StorageRejected, StorageUnavailable, Write
@@ -23,6 +23,16 @@ log = logging.getLogger(__name__)
 LEASE: Final = 6
 RENEW_EVERY: Final = 2.0
 RETRY: Final = 0.5
+
+
+class IdStore(Protocol):
+    async def framework_id(self) -> str | None:
+        """The id of an earlier life. Waits for the store."""
+        ...
+
+    async def keep_id(self, framework_id: str) -> None:
+        """Returns when it is stored."""
+        ...
 
 
 class LostLeadership(Exception):
@@ -39,10 +49,6 @@ class FrameworkStore:
         self._identity = f"{identity}:{uuid4()}"
         self._revision = 0
         self._held_until = 0.0
-
-    @property
-    def leads(self) -> bool:
-        return self._revision > 0
 
     async def framework_id(self) -> str | None:
         """The id of an earlier life. Waits for etcd."""
@@ -111,6 +117,11 @@ class FrameworkStore:
             except (TimeoutError, Refused, StorageUnavailable, StorageRejected) as trouble:
                 log.info("leadership ends with its lease: %s", trouble)
             self._revision = 0
+
+    async def close(self) -> None:
+        """Resign, and leave etcd."""
+        await self.resign()
+        await self._storage.close()
 
     async def _write(self, revision: int) -> int:
         write = Write(self._leader_key, self._identity.encode(), ttl=LEASE)

@@ -50,9 +50,8 @@ class Cluster:
     def another_scheduler(self, *flags: str) -> tuple[Daemon, str]:
         """One more scheduler of this cluster, not started, and its address."""
         port = free_port()
-        daemon = scheduler_daemon(
-            self.supervisor, self.directory, self.server, self.leader, port, self.etcd.servers, *flags
-        )
+        more = _kept_in(self.etcd, flags)
+        daemon = scheduler_daemon(self.supervisor, self.directory, self.server, self.leader, port, *more)
         return daemon, f"http://127.0.0.1:{port}"
 
     def kubectl(self, *argv: str, stdin: str = "") -> str:
@@ -167,7 +166,9 @@ def start(
         agent_daemon(supervisor, directory, index, address=addresses[index], host=hosts[index], master=leader)
         for index in range(agents)
     ]
-    scheduler = scheduler_daemon(supervisor, directory, server, leader, scheduler_port, etcd.servers, *scheduler_flags)
+    scheduler = scheduler_daemon(
+        supervisor, directory, server, leader, scheduler_port, *_kept_in(etcd, scheduler_flags)
+    )
     controllers = supervisor.km(
         "controller-manager",
         "--address=127.0.0.1",
@@ -195,6 +196,11 @@ def start(
         scheduler_url=f"http://127.0.0.1:{scheduler_port}",
         seconds={daemon.name: daemon.seconds_to_ready for daemon in (api, *masters, *started, scheduler, controllers)},
     )
+
+
+def _kept_in(etcd: Etcd, flags: Sequence[str]) -> list[str]:
+    """The flags with etcd named where it is needed; elsewhere the framework id is kept by the API."""
+    return [*flags, f"--etcd-servers={etcd.servers}"] if "--ha" in flags else list(flags)
 
 
 def finish(cluster: Cluster) -> None:
@@ -245,7 +251,7 @@ def agent_daemon(
 
 
 def scheduler_daemon(
-    supervisor: Supervisor, directory: Path, server: str, master: str, port: int, etcd: str, *more: str
+    supervisor: Supervisor, directory: Path, server: str, master: str, port: int, *more: str
 ) -> Daemon:
     return supervisor.km(
         "scheduler",
@@ -253,7 +259,6 @@ def scheduler_daemon(
         f"--port={port}",
         f"--mesos-master={master}",
         f"--api-servers={server}",
-        f"--etcd-servers={etcd}",
         f"--km-path={directory / 'km'}",
         f"--kubelet-root-dir={directory / 'kubelet'}",
         f"--kubelet-pod-infra-container-image={images.PAUSE}",

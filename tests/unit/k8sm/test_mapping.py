@@ -75,7 +75,7 @@ def test_the_scheduler_hands_its_flags_to_the_executor() -> None:
         ["--api-servers=a", "--address=1.2.3.4", "--mesos-authentication-principal=me", ETCD],
         ["--api-servers=a", "--address=1.2.3.4", "--scheduler-config=/nowhere", ETCD],
         ["--api-servers=a", "--nonsense=1"],
-        ["--api-servers=a", "--address=1.2.3.4"],
+        ["--api-servers=a", "--address=1.2.3.4", "--ha"],
         ["--api-servers=a", "--run-proxy=true", "--address=1.2.3.4", ETCD],
         ["--api-servers=a", "--address=1.2.3.4", "--mesos-framework-roles=a,b", ETCD],
         ["--api-servers=a", "--address=1.2.3.4", "--port=x"],
