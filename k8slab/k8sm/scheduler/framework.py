@@ -152,7 +152,7 @@ class Framework:
         self._nodes.subscribed(master)
         self.reconciler.subscribed()
         self.placer.subscribed()
-        self._killer.wake()
+        self._killer.subscribed()
 
     async def _on_offers(self, offers: list[Event]) -> None:
         now = _now()
@@ -195,8 +195,7 @@ class Framework:
             self.tasks.change(task_id, state, _now())
             if state == "TASK_RUNNING":
                 self.queue.launched(task.uid)
-            if task.state == registry.LAUNCHING:
-                self._killer.wake()
+            self._killer.changed(task.uid)
 
     async def _on_unknown_task(self, status: Mapping[str, Any]) -> None:
         """A task that is not in the books: another life of this scheduler launched it. It is taken over, or killed."""
@@ -210,6 +209,7 @@ class Framework:
                     self.queue.remove(task.uid)
                     self.tasks.add(task)
                     self.tasks.change(task.id, status["state"], _now())
+                    self._killer.consider(task.uid)
                     return
         log.warning("killing task %s, which is no pod's", task_id)
         await self._client.kill(task_id, (status.get("agent_id") or {}).get("value"))
@@ -255,7 +255,7 @@ class Framework:
         elif task is None:
             self._consider(pod)
         if task is not None and (gone or registry.is_deleted(pod)) and task.killed_at is None:
-            self._killer.wake()
+            self._killer.consider(task.uid)
 
     def _consider(self, pod: Pod) -> None:
         """Queue a pod that needs a task; take one over that has one already."""
@@ -270,11 +270,14 @@ class Framework:
         if task is not None and not self.tasks.has_ended(task.id):
             self.queue.remove(uid)
             self.tasks.add(task)
+            self._killer.consider(uid)
             self.reconciler.soon()
             return
         if registry.is_deleted(pod) and not bound:
             self.queue.remove(uid)
             return
+        if registry.is_deleted(pod):
+            self._killer.consider(uid)
         if self.queue.put(pod, _now()):
             self.placer.want_offers()
 

@@ -101,8 +101,9 @@ class _Wish:
     shape: bytes
 
 
-def match(pods: Iterable[Pod], slots: Sequence[Slot], around: Surroundings, policy: Policy) -> Round:
-    matching = _Matching(slots, around, policy)
+def match(pods: Iterable[Pod], slots: Sequence[Slot], around: Surroundings, policy: Policy, *, turn: int = 0) -> Round:
+    """``turn``: of many agents, rounds with other numbers look at others first."""
+    matching = _Matching(slots, around, policy, turn)
     try:
         for pod in pods:
             matching.place(pod)
@@ -115,12 +116,12 @@ def match(pods: Iterable[Pod], slots: Sequence[Slot], around: Surroundings, poli
 class _Matching:
     """One round."""
 
-    def __init__(self, slots: Sequence[Slot], around: Surroundings, policy: Policy) -> None:
+    def __init__(self, slots: Sequence[Slot], around: Surroundings, policy: Policy, turn: int) -> None:
         self._around = around
         self._policy = policy
         census, nodes = around.census, around.nodes
         self._places = [Place(slot, nodes.get(slot.host), len(list(census.on(slot.host)))) for slot in slots]
-        self._start = 0
+        self._start = turn * COMPARED
         self._rules: dict[bytes, NodeRules] = {}
         self._verdicts: dict[bytes, dict[str, str]] = {}
         self._failed: dict[bytes, str] = {}
@@ -229,7 +230,8 @@ class _Matching:
         nodes = [place.node or {} for place in fitting]
         if wish.rules.preferred:
             add(_PREFERENCE, [wish.rules.preference(node) for node in nodes])
-        add(_DISLIKE, [-wish.rules.dislike(node) for node in nodes])
+        if any(place.is_disliked for place in fitting):
+            add(_DISLIKE, [-wish.rules.dislike(node) for node in nodes])
         if wish.neighbours.has_preferences:
             add(_NEIGHBOURS, [wish.neighbours.preference(node) for node in nodes])
         packs = self._policy.strategy == BINPACK

@@ -118,7 +118,7 @@ class Placer:
         if waiting := self._queue.pods(now):
             slots = self._offers.slots()
             if slots or self._queue.any_due(now):
-                matched = match(waiting, slots, self._surroundings(), self._policy)
+                matched = match(waiting, slots, self._surroundings(), self._policy, turn=self.rounds)
                 await self._launch(matched.placements)
                 for uid, reason in matched.reasons.items():
                     self._complain(uid, reason, now)

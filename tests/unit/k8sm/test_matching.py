@@ -270,3 +270,6 @@ def test_a_thousand_agents_all_get_their_share() -> None:
     pods = [owned(a_pod(f"p{number}"), "web") for number in range(1000)]
     result = matched(pods, *offers, among=nodes(1000))
     assert len(set(hosts(result))) == 1000
+    around = Surroundings(nodes(1000), Census())
+    found = {hosts(match(pods[:1], slots(*offers), around, SPREADING, turn=turn))[0] for turn in range(10)}
+    assert len(found) == 10
