@@ -74,11 +74,11 @@ class HollowAgent(simulated.Agent):
         pod = self._pods[key]
         meta = pod["metadata"]
         async with self._calls:
-            await self._client.bind(meta["namespace"], meta["name"], self._node, mapping.own_annotations(pod))
+            await self._client.bind(
+                meta["namespace"], meta["name"], self._node, mapping.own_annotations(pod), uid=meta["uid"]
+            )
         self._say(key, "TASK_STARTING", mapping.CREATE_BINDING_SUCCESS)
-        async with self._calls:
-            bound = await self._client.get("pods", meta["name"], meta["namespace"])
-        patch = {"metadata": {"uid": meta["uid"]}, "status": self._status(bound)}
+        patch = {"metadata": {"uid": meta["uid"]}, "status": self._status(pod)}
         async with self._calls:
             await self._client.patch("pods", meta["name"], patch, meta["namespace"], subresource="status")
         self._say(key, "TASK_RUNNING", f"{mapping.POD_RUNNING}:{meta['name']}_{meta['namespace']}")

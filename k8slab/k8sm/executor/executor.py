@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 RETRY: Final = 0.5
 LONGEST_RETRY: Final = 4.0
+# A pod that was bound is told by the watch at once, or somebody has to ask.
+TOLD_WITHIN: Final = 1.0
 COLLECT_PERIOD: Final = 60.0
 DEFAULT_GRACE: Final = 30
 
@@ -71,6 +73,7 @@ class Executor:
         self._launch_grace = launch_grace
         self._tasks: dict[str, _PodTask] = {}
         self._by_uid: dict[str, _PodTask] = {}
+        self._binding: dict[str, asyncio.Future[Object]] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._pods = Informer(client, "pods", field_selector=f"spec.nodeName={node}")
         self._changed = asyncio.Event()
@@ -180,12 +183,12 @@ class Executor:
         while True:
             try:
                 try:
-                    await self._client.bind(namespace, name, self._node, annotations)
+                    await self._client.bind(namespace, name, self._node, annotations, uid=meta["uid"])
                 except ApiError as error:
                     if not error.is_conflict:
                         raise
                     return await self._take_over(pod, annotations, error)
-                bound = await self._client.get("pods", name, namespace)
+                bound = await self._told_bound(meta) or await self._client.get("pods", name, namespace)
                 if bound["metadata"]["uid"] != meta["uid"]:
                     raise _NotBound("another pod has taken its name")
                 return bound
@@ -196,6 +199,22 @@ class Executor:
                     raise _NotBound(str(error)) from error
                 log.info("binding of pod %s/%s waits: %s", namespace, name, error)
             await asyncio.sleep(RETRY)
+
+    async def _told_bound(self, meta: Mapping[str, Any]) -> Object | None:
+        """The pod as the watch has told it, or soon does, for it is this node's now; None when it does not."""
+        uid = meta["uid"]
+        present = self._pods.cache.get(f"{meta['namespace']}/{meta['name']}")
+        if present is not None and present["metadata"]["uid"] == uid:
+            return present
+        told: asyncio.Future[Object] = asyncio.get_running_loop().create_future()
+        self._binding[uid] = told
+        try:
+            async with asyncio.timeout(TOLD_WITHIN):
+                return await told
+        except TimeoutError:
+            return None
+        finally:
+            del self._binding[uid]
 
     async def _take_over(self, pod: Pod, annotations: Mapping[str, str], refusal: ApiError) -> Object:
         """A pod that is bound already: fine when it is to this node, whose earlier executor did it."""
@@ -272,6 +291,8 @@ class Executor:
 
     def _pod_event(self, kind: str, pod: Object, old: Object | None) -> None:
         uid = pod["metadata"]["uid"]
+        if kind != "DELETED" and (told := self._binding.get(uid)) is not None and not told.done():
+            told.set_result(pod)
         task, worker = self._by_uid.get(uid), self._kubelet.workers.get(uid)
         if worker is None:
             return
