@@ -45,9 +45,8 @@ POD_SUCCEEDED: Final = "pod-succeeded"
 POD_FAILED: Final = "pod-failed"
 KILL_POD_TASK: Final = "kill-pod-task"
 SUPERSEDED: Final = "task-superseded"
-# Messages to an executor: end and leave the pods to the next one; end with all pods.
+# Message to an executor: end, and leave the pods to the next one.
 HAND_OVER: Final = b"hand-over"
-KAMIKAZE: Final = b"kamikaze"
 
 _POLYNOMIAL: Final = 0xD800000000000000
 

@@ -131,8 +131,8 @@ class Executor:
                 case "MESSAGE":
                     message = base64.b64decode(event["message"]["data"])
                     log.warning("the framework says: %s", message.decode(errors="replace"))
-                    if message in (mapping.HAND_OVER, mapping.KAMIKAZE):
-                        return message == mapping.KAMIKAZE
+                    if message == mapping.HAND_OVER:
+                        return False
                 case "SHUTDOWN":
                     log.warning("the agent shuts this executor down")
                     return True

@@ -172,10 +172,10 @@ class Framework:
         self.placer.wake()
 
     async def end_executors(self) -> list[str]:
-        """Ask all executors that have tasks to end, with their pods; the agents they are on."""
+        """Ask all executors that have tasks to end, and to leave the pods to the next ones; the agents they are on."""
         places = {(task.agent, task.executor) for task in self.tasks if task.agent and task.executor}
         for agent, executor in places:
-            await self._client.message(agent, executor, mapping.KAMIKAZE)
+            await self._client.message(agent, executor, mapping.HAND_OVER)
         return sorted(agent for agent, _ in places)
 
     @property

@@ -135,7 +135,7 @@ async def _request_implicit(request: web.Request) -> web.Response:
 
 
 async def _kamikaze(request: web.Request) -> web.Response:
-    """Ask every executor to end with its pods; the pods get new tasks, and these new executors."""
+    """Ask every executor to end; its pods go on, get new tasks, and these a new executor."""
     return _json({"slaves": await _framework(request).end_executors()})
 
 
