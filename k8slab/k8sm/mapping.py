@@ -24,10 +24,10 @@ TASK_ID: Final = PREFIX + "taskId"
 SLAVE_ID: Final = PREFIX + "slaveId"
 OFFER_ID: Final = PREFIX + "offerId"
 EXECUTOR_ID: Final = PREFIX + "executorId"
-FRAMEWORK_ID: Final = PREFIX + "frameworkId"
 ROLES: Final = PREFIX + "roles"
 PORT: Final = PREFIX + "port_"
 PORT_NAME: Final = PREFIX + "portName_"
+DISCOVERY: Final = PREFIX + "discovery-"
 ATTRIBUTE_LABEL: Final = PREFIX + "attribute-"
 
 EXECUTOR_NAME: Final = "Kubelet-Executor"
@@ -45,6 +45,8 @@ POD_SUCCEEDED: Final = "pod-succeeded"
 POD_FAILED: Final = "pod-failed"
 KILL_POD_TASK: Final = "kill-pod-task"
 SUPERSEDED: Final = "task-superseded"
+# Message to an executor: end, and leave the pods to the next one.
+HAND_OVER: Final = b"hand-over"
 
 _POLYNOMIAL: Final = 0xD800000000000000
 
@@ -130,6 +132,29 @@ def task_info(
         "resources": list(resources),
         "executor": executor.info(),
         "data": base64.b64encode(orjson.dumps(annotated)).decode(),
+    }
+
+
+def discovery_info(pod: Mapping[str, Any]) -> dict[str, Any]:
+    """The DiscoveryInfo: the pod's discovery labels, and the host ports that it has."""
+    labels = pod["metadata"].get("labels") or {}
+    said = {word: labels.get(DISCOVERY + word, "") for word in ("name", "environment", "location", "version")}
+    visibility = str(labels.get(f"{DISCOVERY}visibility", "")).upper()
+    ports = [
+        {
+            "number": int(port["hostPort"]),
+            "name": port.get("name") or str(port["containerPort"]),
+            "protocol": (port.get("protocol") or "TCP").lower(),
+        }
+        for container in pod["spec"]["containers"]
+        for port in container.get("ports") or ()
+        if port.get("hostPort")
+    ]
+    return {
+        "visibility": visibility if visibility in ("FRAMEWORK", "CLUSTER", "EXTERNAL") else "CLUSTER",
+        **{word: text for word, text in said.items() if text},
+        "name": said["name"] or task_name(pod),
+        "ports": {"ports": ports},
     }
 
 

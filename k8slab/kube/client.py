@@ -214,9 +214,16 @@ class KubeClient:
             options["propagationPolicy"] = propagation
         return await self._call("DELETE", _path(resource, namespace, name), body=options)
 
-    async def bind(self, namespace: str, pod: str, node: str, annotations: Mapping[str, str] | None = None) -> Object:
-        """Assign a pod to a node; the annotations go onto the pod in the same write. Conflict when it has a node."""
+    async def bind(
+        self, namespace: str, pod: str, node: str, annotations: Mapping[str, str] | None = None, *, uid: str = ""
+    ) -> Object:
+        """Assign a pod to a node; the annotations go onto the pod in the same write.
+
+        Conflict when it has a node, or is another than ``uid``.
+        """
         metadata: Object = {"name": pod, "namespace": namespace}
+        if uid:
+            metadata["uid"] = uid
         if annotations:
             metadata["annotations"] = dict(annotations)
         binding = {

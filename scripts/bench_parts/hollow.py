@@ -24,15 +24,20 @@ from k8slab.kube.client import ApiError, KubeClient
 from k8slab.kube.clock import rfc3339
 from k8slab.mesos.client.detector import MasterDetector
 
+CALLS_AT_ONCE = 32
+
 Json = dict[str, Any]
 
 
 class HollowAgent(simulated.Agent):
     """A minion, its executor and its kubelet."""
 
-    def __init__(self, number: int, detector: MasterDetector, on_change: Any, client: KubeClient) -> None:
+    def __init__(
+        self, number: int, detector: MasterDetector, on_change: Any, client: KubeClient, calls: asyncio.Semaphore
+    ) -> None:
         super().__init__(number, detector, on_change)
         self._client = client
+        self._calls = calls
         self._node = f"simulated-{number}"
         self._pods: dict[tuple[str, str], Json] = {}
         self._waiting: dict[tuple[str, str], deque[tuple[str, str]]] = {}
@@ -68,11 +73,14 @@ class HollowAgent(simulated.Agent):
     async def _start(self, key: tuple[str, str]) -> None:
         pod = self._pods[key]
         meta = pod["metadata"]
-        await self._client.bind(meta["namespace"], meta["name"], self._node, mapping.own_annotations(pod))
+        async with self._calls:
+            await self._client.bind(
+                meta["namespace"], meta["name"], self._node, mapping.own_annotations(pod), uid=meta["uid"]
+            )
         self._say(key, "TASK_STARTING", mapping.CREATE_BINDING_SUCCESS)
-        bound = await self._client.get("pods", meta["name"], meta["namespace"])
-        patch = {"metadata": {"uid": meta["uid"]}, "status": self._status(bound)}
-        await self._client.patch("pods", meta["name"], patch, meta["namespace"], subresource="status")
+        patch = {"metadata": {"uid": meta["uid"]}, "status": self._status(pod)}
+        async with self._calls:
+            await self._client.patch("pods", meta["name"], patch, meta["namespace"], subresource="status")
         self._say(key, "TASK_RUNNING", f"{mapping.POD_RUNNING}:{meta['name']}_{meta['namespace']}")
 
     def _status(self, pod: Mapping[str, Any]) -> Json:
@@ -106,7 +114,10 @@ class HollowAgent(simulated.Agent):
     async def _end(self, key: tuple[str, str]) -> None:
         meta = self._pods.pop(key)["metadata"]
         try:
-            await self._client.delete("pods", meta["name"], meta["namespace"], grace_period_seconds=0, uid=meta["uid"])
+            async with self._calls:
+                await self._client.delete(
+                    "pods", meta["name"], meta["namespace"], grace_period_seconds=0, uid=meta["uid"]
+                )
         except ApiError as error:
             if not (error.is_not_found or error.is_conflict):
                 raise
@@ -143,12 +154,13 @@ class HollowAgent(simulated.Agent):
 class HollowCrowd(simulated.Crowd):
     def __init__(self, master: str, api: str, count: int) -> None:
         super().__init__(master, 0)
-        client = KubeClient(api)
+        # One process for all of them: what is not under way waits here, as it would wait in many queues elsewhere.
+        client, calls = KubeClient(api), asyncio.Semaphore(CALLS_AT_ONCE)
         self._count = count
-        self._agents = [HollowAgent(number, self._detector, self._changed, client) for number in range(count)]
+        self._agents = [HollowAgent(number, self._detector, self._changed, client, calls) for number in range(count)]
 
 
 if __name__ == "__main__":
-    # Real minions are machines of their own: they take no processor time from the daemons that are measured.
-    os.nice(10)
+    # Real minions are machines of their own: they take little processor time from the daemons that are measured.
+    os.nice(2)
     uvloop.run(HollowCrowd(sys.argv[1], sys.argv[2], int(sys.argv[3])).run())

@@ -1,6 +1,7 @@
 """How fast pods are placed and run: real etcd, API server, Mesos master and scheduler; minions without containers.
 
-Usage: pods.py [--minions N] [--pods N] [--rate N] [--profile]. The last line of stdout is JSON.
+Usage: pods.py [--minions N] [--pods N] [--through pods|replicasets|deployments] [--keep] [--profile DAEMON].
+The last line of stdout is JSON. ``--through``: who makes the pods; other than pods needs the controller manager.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ Json = dict[str, Any]
 
 
 class Cluster:
-    def __init__(self, supervisor: Supervisor, *, profile: str = "") -> None:
+    def __init__(self, supervisor: Supervisor, *, controllers: bool, profile: str = "") -> None:
         etcd = start_etcd(supervisor)
-        api_port, master_port, scheduler_port = (free_port() for _ in range(3))
+        api_port, master_port, scheduler_port, controllers_port = (free_port() for _ in range(4))
         self.server = f"http://127.0.0.1:{api_port}"
         self.master = f"127.0.0.1:{master_port}"
         self.daemons: dict[str, Daemon] = {"etcd": etcd.members[0]}
@@ -57,9 +58,18 @@ class Cluster:
             f"--port={scheduler_port}",
             f"--mesos-master={self.master}",
             f"--api-servers={self.server}",
+            f"--etcd-servers={etcd.servers}",
             "--km-path=/usr/local/bin/km",
             "--node-monitor-period=60s",
         )
+        if controllers:
+            self.daemons["controller-manager"] = supervisor.km(
+                "controller-manager",
+                "--address=127.0.0.1",
+                f"--port={controllers_port}",
+                f"--master={self.server}",
+                "--node-monitor-grace-period=600s",
+            )
         if profile:
             daemon = self.daemons[profile]
             output = f"/tmp/k8slab-{profile}.prof"
@@ -70,8 +80,9 @@ class Cluster:
                 f"atexit.register(lambda: (p.disable(), p.dump_stats({output!r}))); {daemon.argv[2]}",
                 *daemon.argv[3:],
             ]
-        for name in ("apiserver", "mesos-master", "scheduler"):
-            self.daemons[name].start()
+        for name, daemon in self.daemons.items():
+            if name != "etcd":
+                daemon.start()
 
     def used(self) -> dict[str, Json]:
         """Processor seconds until now, and the largest resident size ever, in MB."""
@@ -118,7 +129,17 @@ async def create(client: KubeClient, count: int) -> float:
     return time.perf_counter() - began
 
 
-async def run_pods(client: KubeClient, count: int) -> Json:
+async def create_workload(client: KubeClient, resource: str, count: int) -> float:
+    """One object that stands for ``count`` pods."""
+    pod = hollow_pod(0)
+    template = {"metadata": {"labels": LABELS}, "spec": pod["spec"]}
+    spec = {"replicas": count, "selector": {"matchLabels": LABELS}, "template": template}
+    began = time.perf_counter()
+    await client.create(resource, {"metadata": {"name": "hollow", "namespace": "default"}, "spec": spec})
+    return time.perf_counter() - began
+
+
+async def run_pods(client: KubeClient, count: int, through: str) -> Json:
     version = (await client.list("pods", "default")).resource_version
     created: dict[str, float] = {}
     running: dict[str, float] = {}
@@ -136,12 +157,12 @@ async def run_pods(client: KubeClient, count: int) -> Json:
 
     began = time.perf_counter()
     following = asyncio.create_task(follow())
-    made = await create(client, count)
+    made = await (create(client, count) if through == "pods" else create_workload(client, through, count))
     await asyncio.wait_for(following, 600)
     seconds = time.perf_counter() - began
     waits = sorted(running[name] - created[name] for name in running)
     return {
-        "created_s": round(made, 2),
+        "created_s": round(made if through == "pods" else max(created.values()) - began, 2),
         "all_running_s": round(seconds, 2),
         "pods_per_s": round(count / seconds, 1),
         "created_to_running_p50_s": round(waits[len(waits) // 2], 3),
@@ -151,15 +172,17 @@ async def run_pods(client: KubeClient, count: int) -> Json:
     }
 
 
-async def delete_pods(client: KubeClient, count: int) -> float:
+async def delete_pods(client: KubeClient, count: int, through: str) -> float:
     """Seconds until no pod is left after all of them were deleted together."""
     began = time.perf_counter()
-    numbers = iter(range(count))
+    numbers = iter(range(count if through == "pods" else 0))
 
     async def some() -> None:
         for number in numbers:
             await client.delete("pods", f"hollow-{number}", "default")
 
+    if through != "pods":
+        await client.delete(through, "hollow", "default")
     await asyncio.gather(*(some() for _ in range(CREATORS)))
 
     async def none_left() -> bool:
@@ -174,7 +197,7 @@ async def bench(given: argparse.Namespace) -> Json:
         supervisor = Supervisor(Path(folder))
         crowd = None
         try:
-            cluster = Cluster(supervisor, profile=given.profile)
+            cluster = Cluster(supervisor, controllers=given.through != "pods", profile=given.profile)
             crowd = await asyncio.create_subprocess_exec(
                 sys.executable,
                 str(Path(__file__).with_name("hollow.py")),
@@ -188,14 +211,15 @@ async def bench(given: argparse.Namespace) -> Json:
             async with KubeClient(cluster.server) as client:
                 await nodes_ready(client, given.minions)
                 nodes_s = time.perf_counter() - began
-                service = {"metadata": {"name": "hollow"}, "spec": {"selector": LABELS, "ports": [{"port": 80}]}}
-                await client.create("services", service, "default")
-                await client.create("serviceaccounts", {"metadata": {"name": "default"}}, "default")
+                if given.through == "pods":
+                    service = {"metadata": {"name": "hollow"}, "spec": {"selector": LABELS, "ports": [{"port": 80}]}}
+                    await client.create("services", service, "default")
+                    await client.create("serviceaccounts", {"metadata": {"name": "default"}}, "default")
                 idle = cluster.used()
-                figures = await run_pods(client, given.pods)
+                figures = await run_pods(client, given.pods, given.through)
                 used = cluster.used()
                 if not given.keep:
-                    figures["deleted_s"] = await delete_pods(client, given.pods)
+                    figures["deleted_s"] = await delete_pods(client, given.pods, given.through)
         finally:
             if crowd is not None:
                 crowd.kill()
@@ -210,6 +234,7 @@ def main(argv: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench pods", description=__doc__)
     parser.add_argument("--minions", type=int, default=100)
     parser.add_argument("--pods", type=int, default=1000)
+    parser.add_argument("--through", choices=["pods", "replicasets", "deployments"], default="pods")
     parser.add_argument("--keep", action="store_true", help="do not delete the pods at the end")
     parser.add_argument("--profile", default="", help="write a profile of this daemon below /tmp")
     figures = uvloop.run(bench(parser.parse_args(argv)))

@@ -14,11 +14,12 @@ from typing import Any, Final
 from k8slab.k8sm import mapping
 from k8slab.k8sm.scheduler import tasks as registry
 from k8slab.k8sm.scheduler.fate import Fate, fate
+from k8slab.k8sm.scheduler.handover import ASK_AGAIN, Replacer
 from k8slab.k8sm.scheduler.kills import Killer
 from k8slab.k8sm.scheduler.matching import Policy
 from k8slab.k8sm.scheduler.nodes import NodeKeeper
 from k8slab.k8sm.scheduler.offers import OfferRegistry, parse
-from k8slab.k8sm.scheduler.placer import IDLE_REFUSAL, Placer
+from k8slab.k8sm.scheduler.placer import Placer
 from k8slab.k8sm.scheduler.pods import PodStore
 from k8slab.k8sm.scheduler.queue import PodQueue
 from k8slab.k8sm.scheduler.reconciliation import Reconciler
@@ -28,8 +29,6 @@ from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.scheduler import SchedulerClient
 
 log = logging.getLogger(__name__)
-
-OFFER_TTL: Final = 5.0
 
 _NOT_YET_RUNNING: Final = frozenset({registry.LAUNCHING, "TASK_STAGING", "TASK_STARTING"})
 
@@ -55,21 +54,37 @@ class Framework:
         self._nodes = nodes
         self._told = on_subscribed
         self._known_id = client.framework_id
-        self.offers = OfferRegistry()
-        self.queue = PodQueue()
+        timing = settings.timing
+        self.offers = OfferRegistry(linger=timing.offer_linger_ttl)
+        self.queue = PodQueue(first=timing.initial_pod_backoff, longest=timing.max_pod_backoff)
         self.tasks = TaskRegistry()
-        self.reconciler = Reconciler(client, self.tasks, interval=settings.reconcile_interval)
+        self.reconciler = Reconciler(
+            client,
+            self.tasks,
+            interval=settings.reconcile_interval,
+            implicit_delay=timing.initial_implicit_reconciliation_delay,
+            cooldown=timing.reconcile_cooldown,
+            longest_delay=timing.explicit_reconciliation_max_backoff,
+        )
         self.placer = Placer(
             client,
             pods,
-            Policy(settings.executor, settings.defaults),
+            Policy(
+                settings.executor,
+                settings.defaults,
+                strategy=settings.strategy,
+                roles=settings.pod_roles,
+                wildcard=settings.wildcard_ports,
+                discovery=settings.task_discovery,
+            ),
             queue=self.queue,
             offers=self.offers,
             tasks=self.tasks,
             reconciler=self.reconciler,
-            offer_ttl=OFFER_TTL,
+            offer_ttl=timing.offer_ttl,
         )
         self._killer = Killer(client, pods, self.tasks)
+        self._replacer = Replacer(client, self.tasks)
         pods.subscribe(self._pod_changed, self.placer.want_offers)
 
     @property
@@ -137,7 +152,7 @@ class Framework:
         self._nodes.subscribed(master)
         self.reconciler.subscribed()
         self.placer.subscribed()
-        self._killer.wake()
+        self._killer.subscribed()
 
     async def _on_offers(self, offers: list[Event]) -> None:
         now = _now()
@@ -146,13 +161,27 @@ class Framework:
             self._nodes.noticed(offer.agent)
             foreign = [one for one in offer.executors if one != self._settings.executor.id]
             if foreign:
-                log.warning("declining offer of %s: another executor runs there: %s", offer.host, ", ".join(foreign))
                 unfit.append(offer.id)
+                for one in foreign:
+                    await self._replacer.replace(offer.agent, offer.host, one)
             else:
                 self.offers.add(offer)
         if unfit:
-            await self._client.decline(unfit, refuse_seconds=IDLE_REFUSAL)
+            # With a filter for as long as the old executor may take to leave: then the agent offers more than now.
+            await self._client.decline(unfit, refuse_seconds=ASK_AGAIN)
         self.placer.wake()
+
+    async def end_executors(self) -> list[str]:
+        """Ask all executors that have tasks to end, and to leave the pods to the next ones; the agents they are on."""
+        places = {(task.agent, task.executor) for task in self.tasks if task.agent and task.executor}
+        for agent, executor in places:
+            await self._client.message(agent, executor, mapping.HAND_OVER)
+        return sorted(agent for agent, _ in places)
+
+    @property
+    def pods(self) -> Mapping[str, Pod]:
+        """All pods that are this scheduler's, by uid."""
+        return self._pods.all
 
     async def _on_update(self, status: Mapping[str, Any]) -> None:
         task_id, state = status["task_id"]["value"], status["state"]
@@ -166,8 +195,7 @@ class Framework:
             self.tasks.change(task_id, state, _now())
             if state == "TASK_RUNNING":
                 self.queue.launched(task.uid)
-            if task.state == registry.LAUNCHING:
-                self._killer.wake()
+            self._killer.changed(task.uid)
 
     async def _on_unknown_task(self, status: Mapping[str, Any]) -> None:
         """A task that is not in the books: another life of this scheduler launched it. It is taken over, or killed."""
@@ -181,6 +209,7 @@ class Framework:
                     self.queue.remove(task.uid)
                     self.tasks.add(task)
                     self.tasks.change(task.id, status["state"], _now())
+                    self._killer.consider(task.uid)
                     return
         log.warning("killing task %s, which is no pod's", task_id)
         await self._client.kill(task_id, (status.get("agent_id") or {}).get("value"))
@@ -226,7 +255,7 @@ class Framework:
         elif task is None:
             self._consider(pod)
         if task is not None and (gone or registry.is_deleted(pod)) and task.killed_at is None:
-            self._killer.wake()
+            self._killer.consider(task.uid)
 
     def _consider(self, pod: Pod) -> None:
         """Queue a pod that needs a task; take one over that has one already."""
@@ -241,11 +270,14 @@ class Framework:
         if task is not None and not self.tasks.has_ended(task.id):
             self.queue.remove(uid)
             self.tasks.add(task)
+            self._killer.consider(uid)
             self.reconciler.soon()
             return
         if registry.is_deleted(pod) and not bound:
             self.queue.remove(uid)
             return
+        if registry.is_deleted(pod):
+            self._killer.consider(uid)
         if self.queue.put(pod, _now()):
             self.placer.want_offers()
 

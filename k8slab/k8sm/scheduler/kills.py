@@ -22,10 +22,22 @@ class Killer:
         self._client = client
         self._pods = pods
         self._tasks = tasks
+        self._uids: set[str] = set()
         self._wake = asyncio.Event()
 
-    def wake(self) -> None:
-        """A pod with a task was deleted, or a task that was to be killed can be."""
+    def consider(self, uid: str) -> None:
+        """This pod is deleted, or gone, or may be, and has a task or will get one."""
+        self._uids.add(uid)
+        self._wake.set()
+
+    def changed(self, uid: str) -> None:
+        """A task is known to Mesos: if it is to be killed, it can be now."""
+        if uid in self._uids:
+            self._wake.set()
+
+    def subscribed(self) -> None:
+        """Whatever was deleted while Mesos was away is looked for."""
+        self._uids.update(task.uid for task in self._tasks)
         self._wake.set()
 
     async def run(self) -> None:
@@ -43,11 +55,14 @@ class Killer:
 
     async def _kill_deleted(self) -> None:
         now = _now()
-        for task in self._tasks:
-            if task.killed_at is not None and now - task.killed_at < KILL_AGAIN:
+        for uid in list(self._uids):
+            task, pod = self._tasks.of_pod(uid), self._pods.by_uid(uid)
+            if not (registry.is_deleted(pod) if pod is not None else task):
+                self._uids.discard(uid)
                 continue
-            pod = self._pods.by_uid(task.uid)
-            if pod is not None and not registry.is_deleted(pod):
+            if task is None:
+                continue
+            if task.killed_at is not None and now - task.killed_at < KILL_AGAIN:
                 continue
             if pod is None and not self._pods.is_complete:
                 continue
@@ -60,7 +75,8 @@ class Killer:
             await self._client.kill(task.id, task.agent or None, grace_seconds=grace)
 
     def _pause(self) -> float | None:
-        times = [task.killed_at + KILL_AGAIN for task in self._tasks if task.killed_at is not None]
+        killed = (task.killed_at for uid in self._uids if (task := self._tasks.of_pod(uid)) is not None)
+        times = [at + KILL_AGAIN for at in killed if at is not None]
         return max(0.05, min(times) - _now()) if times else None
 
 

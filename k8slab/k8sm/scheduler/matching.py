@@ -21,7 +21,7 @@ from k8slab.k8sm.scheduler.offers import Slot
 from k8slab.k8sm.scheduler.places import Misfit, Place
 from k8slab.k8sm.scheduler.reasons import SILENT, summary
 from k8slab.kube.scheduler import node_rules
-from k8slab.kube.scheduler.census import Census
+from k8slab.kube.scheduler.census import Census, Group
 from k8slab.kube.scheduler.neighbours import INDIFFERENT, Neighbours, minds_neighbours, neighbours
 from k8slab.kube.scheduler.node_rules import NodeRules
 
@@ -46,6 +46,7 @@ class Policy:
     """``roles``: those whose resources a pod takes that names none, in this order; () for all, reserved ones first.
 
     ``wildcard``: whether ports that ask for no host port get one, unless the pod's portMapping says otherwise.
+    ``discovery``: whether tasks tell Mesos how they are to be found.
     """
 
     executor: Executor
@@ -53,6 +54,7 @@ class Policy:
     strategy: str = SPREAD
     roles: tuple[str, ...] = ()
     wildcard: bool = False
+    discovery: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,14 @@ class Surroundings:
     """``nodes``: the API's nodes by name, an agent without one takes no pods; ``namespaces``: their labels by name.
 
     ``remembered``: by host, what agents last offered that offer nothing now; only reasons are made of it.
+    ``expected``: hosts whose offers were used and are on their way back; a pod waits for those with fewer of its kind.
     """
 
     nodes: Nodes
     census: Census = field(default_factory=Census)
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     remembered: Mapping[str, Slot] = field(default_factory=dict)
+    expected: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -80,10 +84,14 @@ class Placement:
 
 @dataclass(frozen=True)
 class Round:
-    """``reasons``: for each pod that found no place (by uid), the sentence that says why."""
+    """``reasons``: for each pod that found no place (by uid), the sentence that says why.
+
+    ``deferred``: how many had better wait a moment for an offer that is on its way.
+    """
 
     placements: tuple[Placement, ...]
     reasons: Mapping[str, str]
+    deferred: int = 0
 
 
 @dataclass(frozen=True)
@@ -99,29 +107,32 @@ class _Wish:
     shape: bytes
 
 
-def match(pods: Iterable[Pod], slots: Sequence[Slot], around: Surroundings, policy: Policy) -> Round:
-    matching = _Matching(slots, around, policy)
+def match(pods: Iterable[Pod], slots: Sequence[Slot], around: Surroundings, policy: Policy, *, turn: int = 0) -> Round:
+    """``turn``: of many agents, rounds with other numbers look at others first."""
+    matching = _Matching(slots, around, policy, turn)
     try:
         for pod in pods:
             matching.place(pod)
     finally:
         for placement in matching.placements:
             around.census.remove(placement.pod["metadata"]["uid"])
-    return Round(tuple(matching.placements), matching.reasons)
+    return Round(tuple(matching.placements), matching.reasons, matching.deferred)
 
 
 class _Matching:
     """One round."""
 
-    def __init__(self, slots: Sequence[Slot], around: Surroundings, policy: Policy) -> None:
+    def __init__(self, slots: Sequence[Slot], around: Surroundings, policy: Policy, turn: int) -> None:
         self._around = around
         self._policy = policy
         census, nodes = around.census, around.nodes
         self._places = [Place(slot, nodes.get(slot.host), len(list(census.on(slot.host)))) for slot in slots]
-        self._start = 0
+        self._start = turn * COMPARED
         self._rules: dict[bytes, NodeRules] = {}
         self._verdicts: dict[bytes, dict[str, str]] = {}
         self._failed: dict[bytes, str] = {}
+        self._deferring: set[tuple[bytes, tuple[Group, ...]]] = set()
+        self.deferred = 0
         self.placements: list[Placement] = []
         self.reasons: dict[str, str] = {}
 
@@ -156,12 +167,20 @@ class _Matching:
         return _Wish(pod, rules, key, wanted, roles, near, shape)
 
     def _try(self, wish: _Wish) -> str:
-        """Place it; returns "" or why it has no place."""
+        """Place it or have it wait; returns "" or why it has no place."""
+        groups = self._around.census.groups(wish.pod) if self._spreads and not wish.rules.node_name else ()
+        if (wish.shape, groups) in self._deferring:
+            self.deferred += 1
+            return ""
         fitting = list(
             itertools.islice(filter(lambda place: self._misfit(place, wish) is None, self._turn()), COMPARED)
         )
         while fitting:
-            best = fitting[0] if len(fitting) == 1 else self._best(fitting, wish)
+            best = fitting[0] if len(fitting) == 1 else self._best(fitting, wish, groups)
+            if groups and self._comes_better(best, wish, groups):
+                self._deferring.add((wish.shape, groups))
+                self.deferred += 1
+                return ""
             fitted = best.take(wish.wanted, wish.roles, self._policy.executor)
             if fitted is not None:
                 self.placements.append(Placement(wish.pod, best.slot, fitted.resources, fitted.ports))
@@ -214,7 +233,24 @@ class _Matching:
                 found[name] = Misfit(SILENT if _is_ready(node) else "node(s) were not ready")
         return found
 
-    def _best(self, fitting: Sequence[Place], wish: _Wish) -> Place:
+    @property
+    def _spreads(self) -> bool:
+        return self._policy.strategy == SPREAD
+
+    def _comes_better(self, place: Place, wish: _Wish, groups: Sequence[Group]) -> bool:
+        """Whether an agent is about to offer again that has fewer pods of a group than this one."""
+        nodes = self._around.nodes
+        for group in groups:
+            counts = self._around.census.counts(group)
+            here = counts.get(place.slot.host, 0)
+            if here and any(
+                counts.get(host, 0) < here and host in nodes and not self._why_not(nodes[host], wish)
+                for host in self._around.expected
+            ):
+                return True
+        return False
+
+    def _best(self, fitting: Sequence[Place], wish: _Wish, groups: Sequence[Group]) -> Place:
         scores = [0.0] * len(fitting)
 
         def add(weight: int, values: Sequence[float]) -> None:
@@ -227,17 +263,16 @@ class _Matching:
         nodes = [place.node or {} for place in fitting]
         if wish.rules.preferred:
             add(_PREFERENCE, [wish.rules.preference(node) for node in nodes])
-        add(_DISLIKE, [-wish.rules.dislike(node) for node in nodes])
+        if any(place.is_disliked for place in fitting):
+            add(_DISLIKE, [-wish.rules.dislike(node) for node in nodes])
         if wish.neighbours.has_preferences:
             add(_NEIGHBOURS, [wish.neighbours.preference(node) for node in nodes])
-        packs = self._policy.strategy == BINPACK
-        if not packs:
-            for group in self._around.census.groups(wish.pod):
-                counts = self._around.census.counts(group)
-                add(_SPREADING, [-counts.get(place.slot.host, 0) for place in fitting])
+        for group in groups:
+            counts = self._around.census.counts(group)
+            add(_SPREADING, [-counts.get(place.slot.host, 0) for place in fitting])
         for index, place in enumerate(fitting):
             share = place.free_share()
-            scores[index] += _BALANCE * 100 * ((1 - share) if packs else share)
+            scores[index] += _BALANCE * 100 * (share if self._spreads else 1 - share)
         return fitting[scores.index(max(scores))]
 
 

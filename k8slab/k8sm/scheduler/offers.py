@@ -9,6 +9,8 @@ from typing import Any, Final
 from k8slab.k8sm.resources import Pool, attributes
 
 LINGER: Final = 120.0
+# Within this time Mesos offers again what was left of an offer.
+RETURN: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class OfferRegistry:
         self._offers: dict[str, Offer] = {}
         self._by_agent: dict[str, dict[str, Offer]] = {}
         self._sent_back: dict[str, tuple[float, Slot]] = {}
+        self._used: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._offers)
@@ -69,6 +72,7 @@ class OfferRegistry:
         self._offers[offer.id] = offer
         self._by_agent.setdefault(offer.agent, {})[offer.id] = offer
         self._sent_back.pop(offer.host, None)
+        self._used.pop(offer.host, None)
 
     def remove(self, offer: str) -> None:
         gone = self._offers.pop(offer, None)
@@ -90,6 +94,18 @@ class OfferRegistry:
         self._offers.clear()
         self._by_agent.clear()
         self._sent_back.clear()
+        self._used.clear()
+
+    def use(self, slot: Slot, now: float) -> None:
+        """Take out a slot's offers to launch on them; what stays of them is soon offered again."""
+        for offer in slot.offers:
+            self.remove(offer)
+        self._used[slot.host] = now
+
+    def expected(self, now: float) -> frozenset[str]:
+        """The hosts whose offers were used a moment ago and have not come back yet."""
+        self._used = {host: at for host, at in self._used.items() if now - at < RETURN}
+        return frozenset(self._used)
 
     def expire(self, arrived_before: float, now: float) -> list[str]:
         """Take out those that came before then, to be sent back; returns their ids."""

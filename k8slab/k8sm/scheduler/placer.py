@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 # With nobody waiting, an offer that was sent back need not return by itself: a pod that comes revives all offers.
 IDLE_REFUSAL: Final = 600.0
 BUSY_REFUSAL: Final = LONGEST_DELAY
-REVIVE_SPACING: Final = 0.25
+REVIVE_SPACING: Final = 0.05
 # After so long without a waiting pod Mesos is told to send no offers at all.
 QUIET: Final = 30.0
 # Pods come in flocks: those of one flock should share a call for each agent.
@@ -118,7 +118,8 @@ class Placer:
         if waiting := self._queue.pods(now):
             slots = self._offers.slots()
             if slots or self._queue.any_due(now):
-                matched = match(waiting, slots, self._surroundings(), self._policy)
+                matched = match(waiting, slots, self._surroundings(), self._policy, turn=self.rounds)
+                self._wants_offers = self._wants_offers or matched.deferred > 0
                 await self._launch(matched.placements)
                 for uid, reason in matched.reasons.items():
                     self._complain(uid, reason, now)
@@ -139,6 +140,7 @@ class Placer:
             census=self._pods.census,
             namespaces=self._pods.namespaces,
             remembered=self._offers.remembered(_now()),
+            expected=self._offers.expected(_now()),
         )
 
     async def _launch(self, placements: Sequence[Placement]) -> None:
@@ -149,8 +151,7 @@ class Placer:
         for chosen in by_agent.values():
             slot = chosen[0].slot
             infos = [self._book(placement) for placement in chosen]
-            for offer in slot.offers:
-                self._offers.remove(offer)
+            self._offers.use(slot, _now())
             calls.append(self._accept(slot.offers, infos))
         if not calls:
             return
@@ -193,7 +194,8 @@ class Placer:
         self._pods.scheduled(pod, slot.host)
         self.launches += 1
         log.info("pod %s goes to %s as task %s", task.pod, task.host, task.id)
-        return mapping.task_info(pod, annotations, placement.resources, executor)
+        info = mapping.task_info(pod, annotations, placement.resources, executor)
+        return {**info, "discovery": mapping.discovery_info(pod)} if self._policy.discovery else info
 
     def _complain(self, uid: str, reason: str, now: float) -> None:
         entry = self._queue.failed(uid, reason, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from k8slab.k8sm.mapping import Executor
@@ -47,10 +48,13 @@ class Place:
         self._has_executor = bool(slot.executors)
         self._amounts: dict[Sequence[str], tuple[float, float]] = {}
         allocatable = ((node or {}).get("status") or {}).get("allocatable") or {}
-        self._most_pods = int(quantity.parse(allocatable.get("pods", "110")))
+        taints = ((node or {}).get("spec") or {}).get("taints") or ()
+        self.is_disliked = any(one["effect"] == "PreferNoSchedule" for one in taints)
+        self._most_pods = int(_amount(allocatable.get("pods", "110")))
+        cpus, mem = self._usable(())
         self._whole = (
-            max(float(quantity.parse(allocatable.get("cpu", "0"))), slot.pool.scalar("cpus"), 0.001),
-            max(float(quantity.parse(allocatable.get("memory", "0"))) / 2**20, slot.pool.scalar("mem"), 0.001),
+            max(_amount(allocatable.get("cpu", "0")), cpus, 0.001),
+            max(_amount(allocatable.get("memory", "0")) / 2**20, mem, 0.001),
         )
 
     def misfit(self, wanted: PodResources, roles: Sequence[str], executor: Executor) -> Misfit | None:
@@ -119,6 +123,11 @@ class Place:
                 return None
             found.append(number)
         return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _amount(text: str) -> float:
+    return float(quantity.parse(text))
 
 
 def shortage(reason: str, wanted: PodResources) -> str:

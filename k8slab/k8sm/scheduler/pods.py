@@ -74,6 +74,11 @@ class PodStore:
             await informer.synced()
         self._complete = True
 
+    @property
+    def all(self) -> Mapping[str, Object]:
+        """Those that are this scheduler's, by uid."""
+        return self._by_uid
+
     def by_uid(self, uid: str) -> Object | None:
         return self._by_uid.get(uid)
 

@@ -53,14 +53,14 @@ class Neighbours:
 
     def why_not(self, node: Object) -> str:
         labels = node["metadata"].get("labels") or {}
-        if self.repelled and any(labels.get(key) == value for key, value in self.repelled):
-            return REPELLED
-        if self.avoided and any(labels.get(key) == value for key, value in self.avoided):
-            return ANTI_AFFINITY
         for key, values in self.wanted:
             value = labels.get(key)
             if value is None or (values is not None and value not in values):
                 return NO_AFFINITY
+        if self.avoided and any(labels.get(key) == value for key, value in self.avoided):
+            return ANTI_AFFINITY
+        if self.repelled and any(labels.get(key) == value for key, value in self.repelled):
+            return REPELLED
         for one in self.spread:
             if one.constraint.required:
                 value = labels.get(one.constraint.term.topology_key)

@@ -60,6 +60,21 @@ def test_those_that_run_already_count_when_others_are_spread() -> None:
     assert len(census) == 3
 
 
+def test_a_pod_waits_for_an_offer_on_its_way_from_where_fewer_of_its_kind_are() -> None:
+    census = Census()
+    census.place(owned(a_pod("old"), "web"), "minion-0")
+    pods = [owned(a_pod(f"p{number}"), "web") for number in range(3)]
+    around = Surroundings(nodes(2), census, expected=frozenset({"minion-1"}))
+    result = match(pods, slots(an_offer(0, agent=0)), around, SPREADING)
+    assert (result.placements, result.reasons, result.deferred) == ((), {}, 3)
+    assert len(match(pods, slots(an_offer(0, agent=0)), around, PACKING).placements) == 3
+    assert (
+        len(match(pods, slots(an_offer(0, agent=0)), replace(around, expected=frozenset()), SPREADING).placements) == 3
+    )
+    elsewhere = [owned(a_pod("bound", nodeSelector={"rack": "r0"}), "web")]
+    assert len(match(elsewhere, slots(an_offer(0, agent=0)), around, SPREADING).placements) == 1
+
+
 def test_pods_of_one_service_are_spread_whoever_made_them() -> None:
     census = Census()
     service = {"metadata": {"name": "web", "namespace": "default"}, "spec": {"selector": {"app": "web"}}}
@@ -270,3 +285,6 @@ def test_a_thousand_agents_all_get_their_share() -> None:
     pods = [owned(a_pod(f"p{number}"), "web") for number in range(1000)]
     result = matched(pods, *offers, among=nodes(1000))
     assert len(set(hosts(result))) == 1000
+    around = Surroundings(nodes(1000), Census())
+    found = {hosts(match(pods[:1], slots(*offers), around, SPREADING, turn=turn))[0] for turn in range(10)}
+    assert len(found) == 10
