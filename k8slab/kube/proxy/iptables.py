@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
+import subprocess
 from typing import Final
 
 from k8slab.kube.proxy import chains
@@ -29,19 +29,18 @@ async def restore(text: str) -> None:
     await _run("iptables-restore", "-w", str(LOCK_SECONDS), "--noflush", "--counters", stdin=text)
 
 
-async def _run(program: str, *words: str, stdin: str = "") -> str:
-    if shutil.which(program) is None:
-        raise FilterFailed(f"{program} is not installed")
-    process = await asyncio.create_subprocess_exec(
-        program, *words, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )
+async def _run(*command: str, stdin: str = "") -> str:
+    # In a thread: a process that ends before it has read all is no trouble there.
+    return await asyncio.to_thread(_ran, command, stdin)
+
+
+def _ran(command: tuple[str, ...], stdin: str) -> str:
     try:
-        async with asyncio.timeout(PATIENCE):
-            out, error = await process.communicate(stdin.encode())
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        raise FilterFailed(f"{program} did not end within {PATIENCE:g} s") from None
-    if process.returncode:
-        raise FilterFailed(f"{program}: {error.decode(errors='replace').strip() or f'exit code {process.returncode}'}")
-    return out.decode(errors="replace")
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=PATIENCE, errors="replace")
+    except OSError as trouble:
+        raise FilterFailed(f"{command[0]}: {trouble.strerror}") from None
+    except subprocess.TimeoutExpired:
+        raise FilterFailed(f"{command[0]} did not end within {PATIENCE:g} s") from None
+    if done.returncode:
+        raise FilterFailed(f"{command[0]}: {done.stderr.strip() or f'exit code {done.returncode}'}")
+    return done.stdout
