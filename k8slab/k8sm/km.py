@@ -15,6 +15,7 @@ SERVERS: Final = {
     "controller-manager": ("k8slab.kube.controllers.main", "runs the controllers that keep the declared state"),
     "scheduler": ("k8slab.k8sm.scheduler.main", "the Mesos framework: places pods on offers"),
     "proxy": ("k8slab.kube.proxy.main", "makes a node forward what is sent to services"),
+    "minion": ("k8slab.k8sm.minion.main", "runs a minion's executor and its service proxy"),
     "executor": ("k8slab.k8sm.executor.main", "the Mesos executor: runs a minion's pods"),
 }
 

@@ -182,16 +182,16 @@ class Lab:
 
     def log_command(self, target: str, *, follow: bool, lines: int) -> tuple[str, tuple[str, ...]]:
         """The container, and the command in it, that print the logs of what ``target`` means on one node."""
-        chosen = targets.daemons(self.topology, [target])
-        nodes = dict.fromkeys(daemon.node for daemon in chosen)
+        chosen = targets.logs(self.topology, target)
+        nodes = dict.fromkeys(node for node, _ in chosen)
         if len(nodes) > 1:
             raise UsageError(
                 f"{target!r} runs on {len(nodes)} nodes; whose log?",
-                remedy=f"For example: `k8slab logs {chosen[0].target}`.",
+                remedy=f"For example: `k8slab logs {'/'.join(chosen[0])}`.",
             )
-        files = [f"/var/log/{daemon.name}/current" for daemon in chosen]
+        files = [f"/var/log/{name}/current" for _, name in chosen]
         # By name, so that a rotated log is followed into its new file.
-        return self.topology.node(chosen[0].node).container, ("tail", "-n", str(lines), *(["-F"] * follow), *files)
+        return self.topology.node(chosen[0][0]).container, ("tail", "-n", str(lines), *(["-F"] * follow), *files)
 
     def read_log(self, target: str, *, lines: int) -> str:
         """The end of a log of a node that need not run."""

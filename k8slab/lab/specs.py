@@ -44,7 +44,7 @@ def node_spec(topology: Topology, node: Node) -> MachineSpec:
         "address": str(node.address),
         "prefix": node.prefix,
         "mac": node.mac,
-        "routes": [{"to": str(route.to), "via": str(route.via)} for route in node.routes],
+        "routes": [{"to": str(route.to), "via": str(route.via or "")} for route in node.routes],
     }
     marks = {labels.LAB: topology.lab, labels.NODE: node.name}
     files = node_files(topology, node)

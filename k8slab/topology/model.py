@@ -59,6 +59,9 @@ class RoleFile(_Strict):
     sysctls: dict[Sysctl, str] = Field(default_factory=dict)
     volumes: tuple[VolumePath, ...] = Field((), description="Absolute paths whose data outlives the container.")
     pods: bool = Field(False, description="Whether it gets a /24 of the pods' range.")
+    logs: tuple[DaemonName, ...] = Field(
+        (), description="Programs that others than the lab start, whose logs are /var/log/NAME/current."
+    )
 
 
 class NodesFile(_Strict):

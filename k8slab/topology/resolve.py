@@ -160,7 +160,6 @@ class _Resolver:
 
     def _node(self, machine: Machine) -> Node:
         role_name, role = self._role_of(machine)
-        others = [other for other in self.machines if other.pods is not None and other is not machine]
         daemons = [(name, self.parts.daemons[name]) for name in role.daemons if name in self.parts.daemons]
         files = {
             path: self._render(name, f"files.{path}", text, machine)
@@ -176,14 +175,22 @@ class _Resolver:
             prefix=self.network.subnet.prefixlen,
             mac=mac_of(self.lab, machine.address),
             pods=machine.pods,
-            routes=tuple(Route(other.pods, other.address) for other in others if other.pods is not None),
+            routes=self._routes(machine),
             capabilities=role.capabilities,
             unconfined=role.unconfined,
             sysctls=tuple(sorted(role.sysctls.items())),
             volumes=role.volumes,
             files=tuple(sorted(files.items())),
             daemons=tuple(self._daemon(name, daemon, machine) for name, daemon in daemons),
+            logs=role.logs,
         )
+
+    def _routes(self, machine: Machine) -> tuple[Route, ...]:
+        others = [other for other in self.machines if other is not machine]
+        routes = [Route(other.pods, other.address) for other in others if other.pods is not None]
+        # The node's own service proxy answers for these, but only packets that have a route ever get to it.
+        services = [Route(self.network.services, None)] if machine.pods is not None else []
+        return (*routes, *services)
 
     def _daemon(self, name: str, described: DaemonFile, machine: Machine) -> Daemon:
         present = {daemon for nodes in self.parts.nodes.values() for daemon in self.parts.roles[nodes.role].daemons}

@@ -21,8 +21,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Route:
+    """``via`` is None for what is reached on the node's own wire."""
+
     to: IPv4Network
-    via: IPv4Address
+    via: IPv4Address | None
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Node:
     volumes: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
     daemons: tuple[Daemon, ...]
+    logs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

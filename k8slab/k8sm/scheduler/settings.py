@@ -6,10 +6,10 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from k8slab.daemon import FlagParser
 from k8slab.k8sm import mapping
@@ -113,18 +113,21 @@ def _parser() -> FlagParser:
     parser.flag("kubelet-pod-infra-container-image", "the image of the pause container", default="")
     parser.flag("node-monitor-period", "how often the agents' nodes are refreshed", default="10s")
     parser.flag("reconcile-interval", "how often all tasks are reconciled", default="300s")
-    parser.switch("run-proxy", "run the service proxy beside the executor", default=False)
+    parser.switch("run-proxy", "run the service proxy beside the executor", default=True)
+    parser.flag("proxy-mode", "the service proxy's mode: iptables", default="iptables")
+    parser.flag("proxy-logv", "how much the service proxy logs", default="")
+    parser.flag("minion-log-dir", "where executors and proxies log; the sandbox by default", default="")
     parser.flag("v", "how much to log", default="0")
     return parser
 
 
 def _executor_command(flags: object) -> list[str]:
     given = vars(flags)
-    if given["run_proxy"]:
-        raise ValueError("--run-proxy is not supported: executors run without a service proxy")
+    if given["proxy_mode"] != "iptables":
+        raise ValueError(f"--proxy-mode: {given['proxy_mode']!r} is not served; iptables is")
     own = given["executor_path"]
-    program = [own] if own else [given["km_path"] or _own_program(), "executor"]
-    command = [*program, f"--api-servers={_urls(given['api_servers'])}"]
+    command = [own] if own else _minion_command(given)
+    command.append(f"--api-servers={_urls(given['api_servers'])}")
     command.append(f"--suicide-timeout={given['executor_suicide_timeout']}")
     command.append(f"--cluster-domain={given['cluster_domain']}")
     optional = {
@@ -135,6 +138,12 @@ def _executor_command(flags: object) -> list[str]:
     }
     command += [f"--{name}={text}" for name, text in optional.items() if text]
     return [*command, f"--v={given['v']}"] if given["v"] != "0" else command
+
+
+def _minion_command(given: Mapping[str, Any]) -> list[str]:
+    command = [given["km_path"] or _own_program(), "minion", f"--run-proxy={str(given['run_proxy']).lower()}"]
+    optional = {"proxy-logv": given["proxy_logv"], "log-dir": given["minion_log_dir"]}
+    return command + [f"--{name}={text}" for name, text in optional.items() if text]
 
 
 def _own_program() -> str:

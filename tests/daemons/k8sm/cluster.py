@@ -239,6 +239,8 @@ def scheduler_daemon(supervisor: Supervisor, directory: Path, server: str, maste
         f"--kubelet-root-dir={directory / 'kubelet'}",
         f"--kubelet-pod-infra-container-image={images.PAUSE}",
         "--node-monitor-period=3s",
+        # Its rules would be this machine's own.
+        "--run-proxy=false",
         "-v=2",
     )
 

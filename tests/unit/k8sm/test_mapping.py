@@ -54,7 +54,12 @@ def test_task_ids_are_all_different() -> None:
 
 def test_the_scheduler_hands_its_flags_to_the_executor() -> None:
     flags = settings(["--api-servers=172.17.1.7:8080", "--address=172.17.1.7", "--km-path=/usr/local/bin/km", "-v=1"])
-    assert flags.executor.command[:3] == ("/usr/local/bin/km", "executor", "--api-servers=http://172.17.1.7:8080")
+    assert flags.executor.command[:4] == (
+        "/usr/local/bin/km",
+        "minion",
+        "--run-proxy=true",
+        "--api-servers=http://172.17.1.7:8080",
+    )
     assert flags.advertised_address == "172.17.1.7:10251"
     assert (flags.executor.cpus, flags.executor.mem) == (0.25, 128.0)
 
@@ -64,7 +69,7 @@ def test_the_scheduler_hands_its_flags_to_the_executor() -> None:
     [
         [],
         ["--api-servers=a", "--nonsense=1"],
-        ["--api-servers=a", "--run-proxy=true", "--address=1.2.3.4"],
+        ["--api-servers=a", "--proxy-mode=ipvs", "--address=1.2.3.4"],
         ["--api-servers=a", "--address=1.2.3.4", "--mesos-framework-roles=a,b"],
         ["--api-servers=a", "--address=1.2.3.4", "--port=x"],
     ],
