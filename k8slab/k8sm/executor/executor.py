@@ -58,7 +58,7 @@ class _PodTask:
 
 class Executor:
     """``node``: this node's name; ``suicide_timeout``: seconds without pods after which run() returns, 0 for never;
-    ``launch_grace``: seconds within which a launched pod must be bound; ``manifests``: the directory of static pods, if any."""
+    ``launch_grace``: seconds within which a launched pod must be bound; ``manifests``: the directory of static pods."""
 
     def __init__(
         self,

@@ -6,10 +6,10 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from k8slab.daemon import FlagParser
 from k8slab.k8sm import mapping
@@ -169,9 +169,8 @@ def _executor_command(flags: object) -> list[str]:
     if given["proxy_mode"] != "iptables":
         raise ValueError(f"--proxy-mode: {given['proxy_mode']!r} is not served; iptables is")
     own = given["executor_path"]
-    proxy = f"--run-proxy={str(given['run_proxy']).lower()}"
-    program = [own] if own else [given["km_path"] or _own_program(), "minion", proxy]
-    command = [*program, f"--api-servers={_urls(given['api_servers'])}"]
+    command = [own] if own else _minion_command(given)
+    command.append(f"--api-servers={_urls(given['api_servers'])}")
     command.append(f"--suicide-timeout={given['executor_suicide_timeout']}")
     command.append(f"--launch-grace-period={given['mesos_launch_grace_period']}")
     command.append(f"--cluster-domain={given['cluster_domain']}")
@@ -181,10 +180,14 @@ def _executor_command(flags: object) -> list[str]:
         "root-dir": given["kubelet_root_dir"],
         "pod-infra-container-image": given["kubelet_pod_infra_container_image"],
     }
-    if not own:
-        optional |= {"proxy-logv": given["proxy_logv"], "log-dir": given["minion_log_dir"]}
     command += [f"--{name}={text}" for name, text in optional.items() if text]
     return [*command, f"--v={given['v']}"] if given["v"] != "0" else command
+
+
+def _minion_command(given: Mapping[str, Any]) -> list[str]:
+    command = [given["km_path"] or _own_program(), "minion", f"--run-proxy={str(given['run_proxy']).lower()}"]
+    optional = {"proxy-logv": given["proxy_logv"], "log-dir": given["minion_log_dir"]}
+    return command + [f"--{name}={text}" for name, text in optional.items() if text]
 
 
 def _own_program() -> str:
