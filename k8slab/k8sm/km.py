@@ -16,6 +16,8 @@ SERVERS: Final = {
     "scheduler": ("k8slab.k8sm.scheduler.main", "the Mesos framework: places pods on offers"),
     "proxy": ("k8slab.kube.proxy.main", "makes a node forward what is sent to services"),
     "executor": ("k8slab.k8sm.executor.main", "the Mesos executor: runs a minion's pods"),
+    "monitor": ("k8slab.k8sm.monitor", "tells a webhook how an installed package fares"),
+    "teardown": ("k8slab.k8sm.teardown", "ends frameworks in Mesos that nobody will come back for"),
 }
 
 # The names under which the first versions built each of them as a program of its own.
