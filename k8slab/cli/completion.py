@@ -66,6 +66,13 @@ def nodes(context: typer.Context) -> Words:
 
 
 @_silently
+def packages(context: typer.Context) -> Words:
+    from k8slab.topology.packages.universe import UNIVERSE
+
+    return sorted(UNIVERSE)
+
+
+@_silently
 def images(context: typer.Context) -> Words:
     from k8slab.lab.images.recipes import catalogue
 

@@ -17,6 +17,8 @@ SERVERS: Final = {
     "proxy": ("k8slab.kube.proxy.main", "makes a node forward what is sent to services"),
     "minion": ("k8slab.k8sm.minion.main", "runs a minion's executor and its service proxy"),
     "executor": ("k8slab.k8sm.executor.main", "the Mesos executor: runs a minion's pods"),
+    "monitor": ("k8slab.k8sm.monitor", "tells a webhook how an installed package fares"),
+    "teardown": ("k8slab.k8sm.teardown", "ends frameworks in Mesos that nobody will come back for"),
 }
 
 # The names under which the first versions built each of them as a program of its own.

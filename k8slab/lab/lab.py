@@ -19,7 +19,7 @@ from k8slab.lab.plan import Observed, plan, plan_kill, plan_power, plan_start
 from k8slab.lab.probes.truths import truths
 from k8slab.lab.requirements import requirements
 from k8slab.lab.runtime.base import Runtime
-from k8slab.lab.steps import Step
+from k8slab.lab.steps import RemoveMachine, StartSwitch, Step
 from k8slab.snapshot import Change, NodeState, NodeStatus, Phase, Snapshot, Timings
 from k8slab.topology import store, targets
 from k8slab.topology.resolved import Daemon, Node, Topology
@@ -151,6 +151,18 @@ class Lab:
             nodes = [self.topology.node(name) for name in chosen]
             self._demand_there(observed, nodes)
             return self._carry_out(plan_power(self.topology, verb, nodes, observed), listener).changes
+
+    def shed(self, node: str, *, listener: Listener) -> tuple[Change, ...]:
+        """Remove a machine that the lab's topology has no more; nothing else of the lab is touched."""
+        with self._locked(listener):
+            gone = (node, "switch")
+            steps = [
+                step
+                for step in self.plan(daemons=False)
+                if isinstance(step, StartSwitch) or (isinstance(step, RemoveMachine) and step.subject in gone)
+            ]
+            perform.write_lab_folder(self.directory, self.topology)
+            return self._carry_out(steps, listener).changes
 
     def manual(self, wanted: Sequence[str]) -> tuple[tuple[Daemon, str], ...]:
         chosen = targets.daemons(self.topology, wanted or [targets.ALL])

@@ -102,17 +102,28 @@ def test_the_pages_pod_by_curl(servicehost: dict[str, Any], master: str) -> None
 def test_the_pages_controller_by_curl(master: str) -> None:
     controllers = f"{master}/api/v1beta1/replicationControllers"
     curl(controllers, "-XPOST", "-d", f"@{EXAMPLES / 'controller-nginx.json'}")
+
+    def hosts() -> list[str] | None:
+        pods = [one for one in curl(f"{master}/api/v1beta1/pods")["items"] if one["labels"] == {"name": "nginx"}]
+        running = [one["currentState"]["host"] for one in pods if one["currentState"]["status"] == "Running"]
+        return sorted(running) if len(pods) == len(running) == 2 else None
+
     try:
+        # Both want port 31001 of a slave: there is one for each.
+        assert until("both pods run", hosts, within=40) == ["slave-0", "slave-1"]
         listed = curl(controllers)
         assert listed["kind"] == "ReplicationControllerList"
         (shown,) = listed["items"]
         assert (shown["id"], shown["labels"]) == ("nginxController", {"name": "nginx"})
         wanted = shown["desiredState"]
         assert (wanted["replicas"], wanted["replicaSelector"]) == (2, {"name": "nginx"})
+        assert shown["currentState"]["replicas"] == 2
         (container,) = wanted["podTemplate"]["desiredState"]["manifest"]["containers"]
         assert container["ports"] == [{"containerPort": 80, "hostPort": 31001, "protocol": "TCP"}]
     finally:
         curl(f"{controllers}/nginxController", "-XDELETE")
+        for pod in curl(f"{master}/api/v1beta1/pods")["items"]:
+            curl(f"{master}/api/v1beta1/pods/{pod['id']}", "-XDELETE")
 
 
 def test_daemons_die_and_return_by_name(master: str, tmp_path: Path) -> None:
