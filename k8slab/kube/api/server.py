@@ -108,7 +108,7 @@ class ApiServer:
             with self._metrics.open_for_long(wanted):
                 return await self._resources.serve(request, asked)
         if path.startswith("/api/v1beta") and (old := legacy.parse(request)) is not None:
-            await gate.enter(request, of_resource(request.method, old.asked, request.query))
+            await gate.enter(request, of_resource(request.method, old.asked, legacy.todays_query(request)))
             return await self._legacy.serve(request, old)
         await gate.enter(request, of_path(request.method, path))
         if request.method not in ("GET", "HEAD"):

@@ -158,3 +158,20 @@ async def test_who_may_only_change_makes_nothing_anew(guarded: Guarded, namespac
     assert (await guarded.ask("jane", "PATCH", f"{path}&force=true", applied, "application/apply-patch+yaml"))[0] == 200
     assert (await guarded.ask("root", "PUT", f"{place}/limitranges/r", ranges))[0] == 201
     assert (await guarded.ask("jane", "PUT", f"{place}/limitranges/r", ranges))[0] == 200
+
+
+async def test_a_selector_that_only_seems_to_name_one_object_opens_no_list(guarded: Guarded, namespace: str) -> None:
+    await guarded.allow("one", rule("list", "secrets pods", resourceNames=["mine"]), namespace=namespace)
+    secrets = f"/api/v1/namespaces/{namespace}/secrets?fieldSelector="
+    assert (await guarded.ask("jane", "GET", f"{secrets}metadata.name%3Dmine"))[0] == 200
+    assert (await guarded.ask("jane", "GET", f"{secrets}metadata.namespace!%3D%5C%2Cmetadata.name%3Dmine"))[0] == 403
+    old = f"/api/v1beta3/namespaces/{namespace}/pods?fields"
+    assert (await guarded.ask("jane", "GET", f"{old}=name%3Dmine"))[0] == 200
+    assert (await guarded.ask("jane", "GET", f"{old}=name!%3Dx&fieldSelector=metadata.name%3Dmine"))[0] == 403
+
+
+async def test_nothing_is_made_where_one_watches(guarded: Guarded, namespace: str) -> None:
+    path = f"/api/v1/watch/namespaces/{namespace}/configmaps"
+    assert (await guarded.ask("root", "POST", path, {"metadata": {"name": "c"}}))[0] == 405
+    old = f"/api/v1beta3/watch/namespaces/{namespace}/pods"
+    assert (await guarded.ask("root", "POST", old, {"metadata": {"name": "c"}}))[0] == 405

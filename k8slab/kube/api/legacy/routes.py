@@ -104,8 +104,10 @@ class Legacy:
         if asked.subresource:
             raise errors.unknown_resource()
         kind = asked.kind
-        if method in ("GET", "HEAD") and is_watch(asked, request.query):
+        if method == "GET" and is_watch(asked, request.query):
             return await self._watch(request, kind, old)
+        if asked.watching:
+            raise errors.method_not_allowed()
         match method, bool(asked.name):
             case "GET" | "HEAD", True:
                 record = await self._registry.get(kind, asked.namespace, asked.name)
@@ -228,18 +230,25 @@ class _OldStream(Stream):
 def _selector(request: web.BaseRequest, kind: Kind, name: str) -> Selector:
     query = request.query
     labels = query.get("labels") or query.get("labelSelector") or query.get("label-selector") or ""
-    terms = _translated(query.get("fields") or query.get("fieldSelector") or query.get("field-selector") or "")
+    fields = _fields(query)
     if name:
-        terms = [f"metadata.name={name}", *terms]
-    return selectors.parse(labels, ",".join(terms), kind.readers)
+        fields = f"metadata.name={name}" + (f",{fields}" if fields else "")
+    return selectors.parse(labels, fields, kind.readers)
 
 
-def _translated(fields: str) -> list[str]:
+def todays_query(request: web.BaseRequest) -> dict[str, str]:
+    """What of the query says which objects are wanted and how, in today's words, for those who judge it."""
+    watching = {"watch": request.query["watch"]} if "watch" in request.query else {}
+    return {"fieldSelector": _fields(request.query), **watching}
+
+
+def _fields(query: Mapping[str, str]) -> str:
     terms = []
+    fields = query.get("fields") or query.get("fieldSelector") or query.get("field-selector") or ""
     for term in filter(None, (one.strip() for one in fields.split(","))):
         key, sign, value = term.partition("!=") if "!=" in term else term.partition("=")
         terms.append(f"{FIELDS.get(key, key)}{sign}{value}")
-    return terms
+    return ",".join(terms)
 
 
 def _status(old: Old, status: str, code: int) -> Object:
