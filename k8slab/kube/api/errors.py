@@ -164,6 +164,11 @@ def timeout() -> ApiFailure:
     return ApiFailure(504, "Timeout", message, details={})
 
 
+def initializing() -> ApiFailure:
+    """For what is answered from the server's own memory, before there is anything in it."""
+    return ApiFailure(429, "TooManyRequests", "storage is (re)initializing", details={}, retry_after=1)
+
+
 def storage_said(words: str) -> ApiFailure:
     """What etcd answered, passed on as the original does: 500 without a reason."""
     return ApiFailure(500, "", words)

@@ -15,6 +15,7 @@ from k8slab.kube.api.admission.pods import NOT_READY, UNREACHABLE
 DESCRIPTION: Final = "Serves the Kubernetes API from objects kept in etcd."
 DEFAULT_RANGE: Final = "10.0.0.0/24"
 ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
+LAST_PORT: Final = 65535
 MODES: Final = ("AlwaysAllow", "RBAC")
 
 
@@ -43,6 +44,10 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
             parser.error(f"{name}: {trouble}")
     flags.bound, flags.secure_bound, flags.network, flags.verbosity, not_ready, unreachable = values.values()
     flags.tolerated = {NOT_READY: not_ready, UNREACHABLE: unreachable}
+    if not 0 < flags.bound <= LAST_PORT:
+        parser.error(f"--port is between 1 and {LAST_PORT}, not {flags.bound}")
+    if not 0 <= flags.secure_bound <= LAST_PORT:
+        parser.error(f"--secure-port is between 1 and {LAST_PORT}, or 0 for none, not {flags.secure_bound}")
     _judge(parser, flags)
     return flags
 

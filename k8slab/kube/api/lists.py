@@ -54,7 +54,7 @@ class Lister:
         self._cache = cache
 
     async def read(self, kind: Kind, namespace: str, options: ListOptions) -> Listing:
-        """Raises BadRequest, Expired, and Timeout for a version that does not come."""
+        """Raises BadRequest, Expired, TooManyRequests, and Timeout for a version that does not come."""
         _judge(options)
         scope = kind.scope(namespace)
         if not options.token and options.match != "Exact" and await self._may_be_known(options.version):
@@ -86,7 +86,10 @@ class Lister:
             raise errors.too_large_version(revision, self._cache.revision) from None
 
     async def _may_be_known(self, version: str) -> bool:
-        """Whether the cache is as new as the list has to be."""
+        """Whether the cache is as new as the list has to be. Raises TooManyRequests when any state would do, and none
+        is known."""
+        if version == "0" and not await self._cache.is_loaded(PATIENCE):
+            raise errors.initializing()
         if version:
             return int(version) <= self._cache.revision
         return await self._cache.is_current()

@@ -131,7 +131,12 @@ async def watch(
     wanted: Wanted,
     stream_of: Callable[[Kind, str, WatchOptions, Wanted], Stream] = Stream,
 ) -> web.StreamResponse:
-    """Answer with the stream, and return when it has ended. Raises Timeout for a version that does not come."""
+    """Answer with the stream, and return when it has ended.
+
+    Raises Timeout for a version that does not come, and TooManyRequests while the cache knows nothing yet.
+    """
+    if not await cache.is_loaded(PATIENCE):
+        raise errors.initializing()
     stream = stream_of(kind, kind.scope(namespace), options, wanted)
     held = cache.of(kind)
     outlet = outlet_for(request)

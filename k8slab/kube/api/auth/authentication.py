@@ -51,14 +51,17 @@ class TokenFile:
     @classmethod
     def read(cls, path: Path) -> TokenFile:
         users: dict[str, User] = {}
-        with path.open(newline="") as lines:
-            for number, row in enumerate(csv.reader(lines, skipinitialspace=True), 1):
-                if not row or row[0].startswith("#"):
-                    continue
-                if len(row) < 3 or not row[0] or not row[1]:
-                    raise ValueError(f"{path}:{number}: a line is token,user,uid and perhaps groups in quotes")
-                groups = tuple(filter(None, (one.strip() for one in row[3].split(",")))) if len(row) > 3 else ()
-                users[row[0]] = User(row[1], groups, row[2])
+        try:
+            rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines(), skipinitialspace=True))
+        except (OSError, UnicodeDecodeError, csv.Error) as trouble:
+            raise ValueError(f"{path}: {trouble}") from None
+        for number, row in enumerate(rows, 1):
+            if not row or row[0].startswith("#"):
+                continue
+            if len(row) < 3 or not row[0] or not row[1]:
+                raise ValueError(f"{path}:{number}: a line is token,user,uid and perhaps groups in quotes")
+            groups = tuple(filter(None, (one.strip() for one in row[3].split(",")))) if len(row) > 3 else ()
+            users[row[0]] = User(row[1], groups, row[2])
         return cls(users)
 
     def user(self, token: str) -> User | None:
