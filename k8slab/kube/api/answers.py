@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -15,6 +16,11 @@ from k8slab.kube.api.lists import Listing
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.negotiation import Wanted
 from k8slab.kube.api.registry import Outcome
+
+# What goes into a header is what the client wrote into its object.
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+LONGEST_WARNING: Final = 256
+LONGEST_WARNINGS: Final = 4096
 
 
 def wanted_by(request: web.BaseRequest) -> Wanted:
@@ -115,7 +121,7 @@ def body(request: web.BaseRequest, raw: bytes, *, code: int = 200, warnings: Seq
     raw = negotiation.written(raw, media)
     response = web.Response(status=code, body=raw, content_type=media)
     response.headers["Cache-Control"] = "no-cache, private"
-    for text in warnings:
+    for text in _told(warnings):
         quoted = text.replace("\\", "\\\\").replace('"', '\\"')
         response.headers.add("Warning", f'299 - "{quoted}"')
     packed = negotiation.compressed(raw, request.headers)
@@ -124,3 +130,16 @@ def body(request: web.BaseRequest, raw: bytes, *, code: int = 200, warnings: Seq
         response.headers["Content-Encoding"] = "gzip"
         response.headers["Vary"] = "Accept-Encoding"
     return response
+
+
+def _told(warnings: Sequence[str]) -> Iterator[str]:
+    """Each once, those that a header can hold, shortened where all of them would be too much for it."""
+    short = sum(map(len, warnings)) > LONGEST_WARNINGS
+    room = LONGEST_WARNINGS
+    for text in dict.fromkeys(warnings):
+        told = text[:LONGEST_WARNING] if short else text
+        room -= len(told)
+        if room < 0:
+            return
+        if not CONTROL.search(told):
+            yield told

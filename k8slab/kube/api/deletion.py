@@ -56,8 +56,10 @@ def parse_options(body: dict[str, Any], query: dict[str, str], *, dry_run: bool)
     grace = given.get("gracePeriodSeconds")
     try:
         seconds = None if grace is None else int(grace)
-    except (TypeError, ValueError):
+    except ValueError:
         raise errors.bad_request(f"gracePeriodSeconds: {grace!r} is not a number of seconds") from None
+    if seconds is not None and abs(seconds) >= 1 << 63:
+        raise errors.bad_request(f"gracePeriodSeconds: {seconds} is out of range")
     conditions = given.get("preconditions") or {}
     dry = dry_run or bool(given.get("dryRun"))
     return DeleteOptions(seconds, conditions.get("uid") or "", conditions.get("resourceVersion") or "", policy, dry)

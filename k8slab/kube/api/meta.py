@@ -32,6 +32,8 @@ _FACTORS: Final = {
     "E": Decimal("1e18"),
     **{prefix + "i": Decimal(2) ** (10 * power) for power, prefix in enumerate("KMGTPE", start=1)},
 }
+# Of the year 9999.
+LAST_SECOND: Final = 253_402_300_799
 
 
 def generated_name(base: str) -> str:
@@ -48,7 +50,8 @@ def now() -> str:
 
 
 def later(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+    """That many seconds from now, but within the years that can be written down."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(time.time() + seconds, LAST_SECOND)))
 
 
 def parse_time(text: str) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -175,3 +176,24 @@ async def test_nothing_is_made_where_one_watches(guarded: Guarded, namespace: st
     assert (await guarded.ask("root", "POST", path, {"metadata": {"name": "c"}}))[0] == 405
     old = f"/api/v1beta3/watch/namespaces/{namespace}/pods"
     assert (await guarded.ask("root", "POST", old, {"metadata": {"name": "c"}}))[0] == 405
+
+
+@pytest.mark.parametrize(
+    ("header", "code"),
+    [
+        (b"Bearer t-jane", 200),
+        (b"bearer t-jane and more", 200),
+        (b"Bearer t\xff", 401),
+        (b"Bearer wrong", 401),
+        (b"Bearer", 403),
+        (b"Basic eDp5", 403),
+    ],
+)
+async def test_credentials_of_every_form(server: tuple[str, Path], header: bytes, code: int) -> None:
+    """What is no token at all brings nobody in as somebody, and keeps nobody out."""
+    url, files = server
+    trust = ssl.create_default_context(cafile=str(files / "ca.crt"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]), ssl=trust)
+    writer.write(b"GET /api HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: " + header + b"\r\n\r\n")
+    assert (await reader.readline()).split()[1] == str(code).encode()
+    writer.close()

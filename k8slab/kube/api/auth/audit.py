@@ -12,6 +12,7 @@ from aiohttp import web
 
 from k8slab.kube.api.auth.attributes import Attributes
 from k8slab.kube.clock import rfc3339_micro
+from k8slab.kube.malformed import legible
 
 
 class Audit:
@@ -26,10 +27,10 @@ class Audit:
             "kind": "Event",
             "apiVersion": "audit.k8s.io/v1",
             "level": "Metadata",
-            "auditID": request.headers.get("Audit-ID") or str(uuid.uuid4()),
-            "requestURI": request.path_qs,
+            "auditID": legible(request.headers.get("Audit-ID", "")) or str(uuid.uuid4()),
+            "requestURI": legible(request.path_qs),
             "sourceIPs": [request.remote] if request.remote else [],
-            "userAgent": request.headers.get("User-Agent", ""),
+            "userAgent": legible(request.headers.get("User-Agent", "")),
             "requestReceivedTimestamp": rfc3339_micro(),
         }
 

@@ -15,10 +15,11 @@ from aiohttp import web
 from k8slab.kube.api import errors
 from k8slab.kube.api.auth.tokens import Claims, InvalidToken, Tokens
 from k8slab.kube.api.auth.user import ANONYMOUS, UNSECURED, User, authenticated
+from k8slab.kube.malformed import legible
 
 log = logging.getLogger(__name__)
 
-BEARER: Final = "bearer "
+BEARER: Final = "bearer"
 
 
 class Accounts(Protocol):
@@ -84,17 +85,16 @@ class Recognises:
     anonymous: bool = True
 
     async def user(self, request: web.BaseRequest) -> User:
-        header = request.headers.get("Authorization", "")
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport else None
         if certificate:
             return authenticated(of_certificate(certificate))
-        if header[: len(BEARER)].lower() == BEARER:
-            user = await self.bearer(header[len(BEARER) :].strip())
+        if token := _bearer(request):
+            user = await self.bearer(token)
             if user is None:
                 raise errors.unauthorized()
             return user
-        if header or not self.anonymous:
+        if not self.anonymous:
             raise errors.unauthorized()
         return ANONYMOUS
 
@@ -111,6 +111,12 @@ class Recognises:
             log.info("a token of %s/%s was not accepted: %s", claims.namespace, claims.name, problem)
             return None
         return authenticated(claims.user())
+
+
+def _bearer(request: web.BaseRequest) -> str:
+    """The token, "" without one: credentials of other kinds are none here, as if they had not been sent."""
+    form, _, rest = legible(request.headers.get("Authorization", "")).strip().partition(" ")
+    return rest.partition(" ")[0] if form.lower() == BEARER else ""
 
 
 def of_certificate(certificate: Mapping[str, Any]) -> User:

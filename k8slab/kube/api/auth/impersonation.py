@@ -18,6 +18,7 @@ from k8slab.kube.api.auth.user import (
     User,
     service_account,
 )
+from k8slab.kube.malformed import legible
 
 USER: Final = "Impersonate-User"
 GROUP: Final = "Impersonate-Group"
@@ -34,11 +35,12 @@ async def impersonated(
     ``allowed`` raises Forbidden. Raises BadRequest for a group, uid or extra without a user.
     """
     headers = request.headers
-    name, groups, uid = headers.get(USER, ""), headers.getall(GROUP, []), headers.get(UID, "")
+    name, uid = legible(headers.get(USER, "")), legible(headers.get(UID, ""))
+    groups = [legible(group) for group in headers.getall(GROUP, [])]
     extra: dict[str, list[str]] = {}
     for key, value in headers.items():
         if key.lower().startswith(EXTRA):
-            extra.setdefault(unquote(key[len(EXTRA) :]).lower(), []).append(value)
+            extra.setdefault(unquote(key[len(EXTRA) :]).lower(), []).append(legible(value))
     if not name:
         if groups or uid or extra:
             raise errors.bad_request("requested impersonation of groups, uid or extra without impersonating a user")

@@ -17,7 +17,7 @@ from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.legacy import meta, v1beta1, v1beta3
 from k8slab.kube.api.legacy.v1beta1 import FromV1, ToV1
 from k8slab.kube.api.lists import Lister, ListOptions
-from k8slab.kube.api.meta import Object, is_number
+from k8slab.kube.api.meta import Object, dig, is_number
 from k8slab.kube.api.negotiation import Wanted
 from k8slab.kube.api.registry import Registry
 from k8slab.kube.api.requests import BY_PATH, Asked, is_dry_run, is_watch
@@ -188,10 +188,11 @@ class Legacy:
         body = negotiation.read_object(await request.read(), "")
         if not isinstance(body, dict):
             raise errors.bad_request("the object provided is unrecognized: it is not an object")
-        about = body.get("metadata") or {}
-        name = old.asked.name or meta.name_of(str(body.get("podID") or about.get("name") or body.get("id") or ""))
-        host = body.get("host") or (body.get("target") or {}).get("name")
-        binding = {"metadata": {"name": name}, "target": {"kind": "Node", "name": host}}
+        given = dig(body, "metadata", "name")
+        name = old.asked.name or meta.name_of(str(body.get("podID") or given or body.get("id") or ""))
+        host = body.get("host") or dig(body, "target", "name")
+        form: Object = {"metadata": {"name": name}, "target": {"kind": "Node", "name": host}}
+        binding, _ = schemas.decode("Binding", form, version="v1")
         await bind(self._registry, old.asked.namespace, name, binding)
         return _answer(_status(old, "Success", 201), code=201)
 

@@ -10,6 +10,7 @@ from aiohttp import web
 from k8slab.kube.api import errors
 from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.streams.locate import Place
+from k8slab.kube.malformed import legible
 from k8slab.kube.streams import dial, pump
 from k8slab.kube.streams.carrier import Connection
 from k8slab.kube.streams.takeover import Taken, take, while_there
@@ -47,7 +48,7 @@ def sent_on(request: web.BaseRequest) -> list[tuple[str, str]]:
             protocols = (one.strip() for one in value.split(","))
             value = ", ".join(one for one in protocols if not one.startswith(TOKEN_PROTOCOL))
         if value or lower != "sec-websocket-protocol":
-            kept.append((name, value))
+            kept.append((name, legible(value)))
     return kept
 
 
