@@ -113,6 +113,7 @@ class Kind:
     name_problems: Callable[[str], list[str]] = validation.subdomain
     status: bool = False
     generation: bool = False
+    annotations_raise_generation: bool = False
     grace: Callable[[Object, int | None], int] | None = None
     creates_on_update: bool = False
     unconditional_update: bool = True
@@ -123,6 +124,13 @@ class Kind:
     stored: bool = True
     form: str = ""
     orphans_dependents: bool = False
+
+    def is_raised(self, new: Object, old: Object) -> bool:
+        """Whether the change is one that those who act on the object must notice: its generation tells them."""
+        if not self.generation or new.get("spec") != old.get("spec"):
+            return self.generation
+        was, now = (one["metadata"].get("annotations") or {} for one in (old, new))
+        return self.annotations_raise_generation and was != now
 
     @property
     def hub(self) -> Kind:
