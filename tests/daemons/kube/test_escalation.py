@@ -197,3 +197,20 @@ async def test_credentials_of_every_form(server: tuple[str, Path], header: bytes
     writer.write(b"GET /api HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: " + header + b"\r\n\r\n")
     assert (await reader.readline()).split()[1] == str(code).encode()
     writer.close()
+
+
+async def test_a_token_is_bound_to_the_pods_of_its_own_account(guarded: Guarded, namespace: str) -> None:
+    place = f"/api/v1/namespaces/{namespace}"
+    for name in ("robot", "other"):
+        assert (await guarded.ask("root", "POST", f"{place}/serviceaccounts", {"metadata": {"name": name}}))[0] == 201
+    spec = {"serviceAccountName": "robot", "containers": [{"name": "c", "image": "i"}]}
+    assert (await guarded.ask("root", "POST", f"{place}/pods", {"metadata": {"name": "p"}, "spec": spec}))[0] == 201
+    wish = {"spec": {"boundObjectRef": {"kind": "Pod", "apiVersion": "v1", "name": "p"}}}
+
+    async def own() -> bool:
+        return (await guarded.ask("root", "POST", f"{place}/serviceaccounts/robot/token", wish))[0] == 201
+
+    await eventually(own, what="the pod is known")
+    code, said = await guarded.ask("root", "POST", f"{place}/serviceaccounts/other/token", wish)
+    why = 'cannot bind token for serviceaccount "other" to pod running with different serviceaccount name.'
+    assert (code, said["message"]) == (400, why)

@@ -76,6 +76,14 @@ class TokenFile:
 
 
 @dataclass(frozen=True)
+class Bearer:
+    """``audiences``: those of the wanted ones that the token is for."""
+
+    user: User
+    audiences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Recognises:
     """The secure port: certificates are checked by TLS against the clients' authority before a request is read."""
 
@@ -90,18 +98,22 @@ class Recognises:
         if certificate:
             return authenticated(of_certificate(certificate))
         if token := _bearer(request):
-            user = await self.bearer(token)
-            if user is None:
+            found = await self.bearer(token)
+            if found is None:
                 raise errors.unauthorized()
-            return user
+            return found.user
         if not self.anonymous:
             raise errors.unauthorized()
         return ANONYMOUS
 
-    async def bearer(self, token: str, audiences: Sequence[str] = ()) -> User | None:
-        """The token's user; None, said in the log, when it has none."""
+    async def bearer(self, token: str, audiences: Sequence[str] = ()) -> Bearer | None:
+        """Whose token it is, for the audiences, this server's own when none are named; None, said in the log, for
+        nobody's."""
+        wanted = tuple(audiences) or self.tokens.audiences
         if (user := self.file.user(token)) is not None:
-            return authenticated(user)
+            own = tuple(one for one in wanted if one in self.tokens.audiences)
+            # The file does not say for whom its tokens are: they are for this server and nobody else.
+            return Bearer(authenticated(user), own) if own else None
         try:
             claims = await self.tokens.read(token, audiences)
         except InvalidToken as trouble:
@@ -110,7 +122,7 @@ class Recognises:
         if problem := self.accounts.problem(claims):
             log.info("a token of %s/%s was not accepted: %s", claims.namespace, claims.name, problem)
             return None
-        return authenticated(claims.user())
+        return Bearer(authenticated(claims.user()), tuple(one for one in wanted if one in claims.audiences))
 
 
 def _bearer(request: web.BaseRequest) -> str:

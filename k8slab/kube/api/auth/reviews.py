@@ -98,8 +98,7 @@ class Reviews:
         found = await self._recognises.bearer(str(spec["token"]), audiences)
         if found is None:
             return {"user": {}, "error": "invalid bearer token"}
-        granted = audiences or list(self._recognises.tokens.audiences)
-        return {"authenticated": True, "user": found.info(), "audiences": granted}
+        return {"authenticated": True, "user": found.user.info(), "audiences": list(found.audiences)}
 
 
 def _of_resource(given: Mapping[str, Any]) -> Attributes:
