@@ -214,3 +214,18 @@ async def test_a_token_is_bound_to_the_pods_of_its_own_account(guarded: Guarded,
     code, said = await guarded.ask("root", "POST", f"{place}/serviceaccounts/other/token", wish)
     why = 'cannot bind token for serviceaccount "other" to pod running with different serviceaccount name.'
     assert (code, said["message"]) == (400, why)
+
+
+async def test_a_name_that_only_sounds_like_an_account_is_a_users(guarded: Guarded, namespace: str) -> None:
+    await guarded.allow("acts", rule("impersonate", "serviceaccounts"), namespace=namespace)
+    path, account = "/apis/authentication.k8s.io/v1/selfsubjectreviews", f"system:serviceaccount:{namespace}:robot"
+    code, said = await guarded.ask("jane", "POST", path, {}, **{"Impersonate-User": account})
+    assert code == 201
+    assert said["status"]["userInfo"]["groups"] == [
+        "system:serviceaccounts",
+        f"system:serviceaccounts:{namespace}",
+        "system:authenticated",
+    ]
+    for name in (f"{account}:more", f"system:serviceaccount:{namespace}", f"system:serviceaccount:{namespace}:"):
+        code, said = await guarded.ask("jane", "POST", path, {}, **{"Impersonate-User": name})
+        assert (code, 'cannot impersonate resource "users"' in said["message"]) == (403, True)
