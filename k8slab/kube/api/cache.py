@@ -65,6 +65,8 @@ class Watcher:
         self._woken = asyncio.Event()
 
     def push(self, event: Event) -> None:
+        if self.closed:
+            return
         self.events.append(event)
         if len(self.events) > self._longest:
             self.close()

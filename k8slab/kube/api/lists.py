@@ -62,7 +62,9 @@ class Lister:
             if found is not None:
                 return found
         name = options.selector.only_name()
-        if name and (namespace or not kind.namespaced) and not options.token:
+        if name and (namespace or not kind.namespaced) and not options.token and options.match != "Exact":
+            if options.version:
+                await self._reached(int(options.version))
             return await self._single(kind, namespace, name, options)
         start, revision = "", 0
         if options.token:
