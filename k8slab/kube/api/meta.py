@@ -18,7 +18,7 @@ SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 LONGEST_BASE: Final = 58
 
 _DIGITS: Final = re.compile(r"[0-9]{1,18}\Z")
-_QUANTITY: Final = re.compile(r"^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$")
+_QUANTITY: Final = re.compile(r"^([+-]?[0-9.]++)([eEinumkKMGTP]*+[-+]?[0-9]*)\Z")
 _FACTORS: Final = {
     "": Decimal(1),
     "n": Decimal("1e-9"),
