@@ -214,6 +214,14 @@ async def test_a_token_is_bound_to_the_pods_of_its_own_account(guarded: Guarded,
     code, said = await guarded.ask("root", "POST", f"{place}/serviceaccounts/other/token", wish)
     why = 'cannot bind token for serviceaccount "other" to pod running with different serviceaccount name.'
     assert (code, said["message"]) == (400, why)
+    for reference, form in (({}, "/"), ({"kind": "Pod", "apiVersion": "apps/v1", "name": "p"}, "apps/v1")):
+        wish = {"spec": {"boundObjectRef": reference}}
+        code, said = await guarded.ask("root", "POST", f"{place}/serviceaccounts/robot/token", wish)
+        kind = reference.get("kind", "")
+        assert (code, said["message"]) == (400, f"cannot bind token to object of type {form}, Kind={kind}")
+    wish = {"metadata": {"namespace": "default"}, "spec": {}}
+    code, said = await guarded.ask("root", "POST", f"{place}/serviceaccounts/robot/token", wish)
+    assert (code, "does not match the namespace sent on the request" in said["message"]) == (400, True)
 
 
 async def test_a_name_that_only_sounds_like_an_account_is_a_users(guarded: Guarded, namespace: str) -> None:
@@ -229,3 +237,31 @@ async def test_a_name_that_only_sounds_like_an_account_is_a_users(guarded: Guard
     for name in (f"{account}:more", f"system:serviceaccount:{namespace}", f"system:serviceaccount:{namespace}:"):
         code, said = await guarded.ask("jane", "POST", path, {}, **{"Impersonate-User": name})
         assert (code, 'cannot impersonate resource "users"' in said["message"]) == (403, True)
+
+
+async def test_who_may_ask_about_a_namespace_is_told_of_no_other(guarded: Guarded, namespace: str) -> None:
+    await guarded.allow(
+        "asks", rule("create", "localsubjectaccessreviews", "authorization.k8s.io"), namespace=namespace
+    )
+    path = f"/apis/authorization.k8s.io/v1/namespaces/{namespace}/localsubjectaccessreviews"
+    wanted = {"verb": "create", "group": "authorization.k8s.io", "resource": "localsubjectaccessreviews"}
+    spec = {"user": "jane", "resourceAttributes": {**wanted, "namespace": namespace}}
+    code, said = await guarded.ask("jane", "POST", path, {"spec": spec})
+    assert (code, said["status"]["allowed"]) == (201, True)
+    spec["resourceAttributes"] = {**wanted, "namespace": "kube-system"}
+    code, said = await guarded.ask("jane", "POST", path, {"spec": spec})
+    assert (code, said["reason"]) == (422, "Invalid")
+    assert f"must match metadata.namespace: {namespace}" in said["message"]
+
+
+async def test_subjects_are_of_the_group_of_their_kind(guarded: Guarded, namespace: str) -> None:
+    body = binding("b", "ClusterRole", "view")
+    body["subjects"] = [
+        {"kind": "User", "name": "u", "apiGroup": "x"},
+        {"kind": "ServiceAccount", "name": "BAD", "apiGroup": GROUP},
+        {"kind": "ServiceAccount", "name": "good"},
+    ]
+    code, said = await guarded.ask("root", "POST", f"{RBAC}/namespaces/{namespace}/rolebindings", body)
+    assert code == 422
+    fields = [cause["field"] for cause in said["details"]["causes"]]
+    assert fields == ["subjects[0].apiGroup", "subjects[1].name", "subjects[1].apiGroup"]

@@ -69,11 +69,12 @@ class Access:
         }
 
     def _bound(self, account: Object, reference: Object | None) -> Bound | None:
-        if not reference:
+        if reference is None:
             return None
         kind, name = str(reference.get("kind") or ""), str(reference.get("name") or "")
-        if kind not in BOUND:
-            raise errors.bad_request(f"cannot bind token to object of type {reference.get('apiVersion')}, Kind={kind}")
+        group, _, version = str(reference.get("apiVersion") or "").rpartition("/")
+        if kind not in BOUND or group:
+            raise errors.bad_request(f"cannot bind token to object of type {group}/{version}, Kind={kind}")
         found = self._accounts.found(BOUND[kind], account["namespace"] if BOUND[kind].namespaced else "", name)
         if found is None:
             raise errors.not_found("", BOUND[kind].plural, name)
