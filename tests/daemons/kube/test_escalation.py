@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -265,3 +266,26 @@ async def test_subjects_are_of_the_group_of_their_kind(guarded: Guarded, namespa
     assert code == 422
     fields = [cause["field"] for cause in said["details"]["causes"]]
     assert fields == ["subjects[0].apiGroup", "subjects[1].name", "subjects[1].apiGroup"]
+
+
+@pytest.mark.parametrize(
+    ("token", "beside", "code"),
+    [("t-root", ("v4",), 101), ("t-root", (), 401), ("wrong", ("v4",), 401), ("", ("v4",), 403)],
+)
+async def test_the_token_of_a_browser(
+    guarded: Guarded, namespace: str, token: str, beside: tuple[str, ...], code: int
+) -> None:
+    """Which can set no header of a WebSocket but that of its protocols."""
+    encoded = base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+    own = (f"base64url.bearer.authorization.k8s.io.{encoded}",) if token else ()
+    headers = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        "Sec-WebSocket-Protocol": ", ".join((*own, *beside)),
+    }
+    path = f"{guarded.url}/api/v1/namespaces/{namespace}/configmaps?watch=1&timeoutSeconds=1"
+    async with guarded.session.get(path, headers=headers) as answer:
+        assert answer.status == code
+        assert own[:1] != (answer.headers.get("Sec-WebSocket-Protocol"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import hmac
 import logging
@@ -20,6 +21,8 @@ from k8slab.kube.malformed import legible
 log = logging.getLogger(__name__)
 
 BEARER: Final = "bearer"
+# How browsers, which cannot set headers, bring a token: among the protocols of their WebSocket.
+TOKEN_PROTOCOL: Final = "base64url.bearer.authorization.k8s.io."
 
 
 class Accounts(Protocol):
@@ -128,7 +131,24 @@ class Recognises:
 def _bearer(request: web.BaseRequest) -> str:
     """The token, "" without one: credentials of other kinds are none here, as if they had not been sent."""
     form, _, rest = legible(request.headers.get("Authorization", "")).strip().partition(" ")
-    return rest.partition(" ")[0] if form.lower() == BEARER else ""
+    return rest.partition(" ")[0] if form.lower() == BEARER else _of_protocols(request)
+
+
+def _of_protocols(request: web.BaseRequest) -> str:
+    """Raises Unauthorized for a token that cannot be read, or with no protocol beside it that could be spoken."""
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        return ""
+    told = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
+    protocols = [one.strip() for one in told.split(",") if one.strip()]
+    tokens = [one.removeprefix(TOKEN_PROTOCOL) for one in protocols if one.startswith(TOKEN_PROTOCOL)]
+    if not tokens:
+        return ""
+    if len(tokens) > 1 or len(protocols) == 1:
+        raise errors.unauthorized()
+    try:
+        return base64.urlsafe_b64decode(tokens[0] + "=" * (-len(tokens[0]) % 4)).decode()
+    except ValueError:
+        raise errors.unauthorized() from None
 
 
 def of_certificate(certificate: Mapping[str, Any]) -> User:
