@@ -199,17 +199,20 @@ class KubeClient:
         *,
         grace_period_seconds: int | None = None,
         uid: str | None = None,
+        version: str = "",
         propagation: str = "",
     ) -> Object:
-        """Ask for deletion; ``uid`` makes it fail with a conflict when another object has taken the name.
+        """Ask for deletion; ``uid`` makes it fail with a conflict when another object has taken the name, ``version``
+        when it has changed.
 
         ``propagation`` says what becomes of its dependents: Background, Foreground or Orphan.
         """
         options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
         if grace_period_seconds is not None:
             options["gracePeriodSeconds"] = grace_period_seconds
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        conditions = {"uid": uid, "resourceVersion": version}
+        if uid is not None or version:
+            options["preconditions"] = {key: value for key, value in conditions.items() if value}
         if propagation:
             options["propagationPolicy"] = propagation
         return await self._call("DELETE", _path(resource, namespace, name), body=options)

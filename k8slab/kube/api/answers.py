@@ -44,7 +44,7 @@ def record(
     obj = kind.hub.decode(value, revision)
     if wanted.form == "Table":
         metadata = {"resourceVersion": str(revision)}
-        include = request.query.get("includeObject", "Metadata")
+        include = tables.included(request.query.get("includeObject", ""))
         form = tables.table(kind, [obj], metadata, include, version=wanted.version)
     else:
         form = {"kind": wanted.form, "apiVersion": wanted.version, "metadata": obj["metadata"]}
@@ -64,7 +64,8 @@ def computed(
     wanted = wanted_by(request)
     form: Object = {"kind": kind.kind, "apiVersion": kind.api_version, **obj}
     if wanted.form == "Table":
-        form = tables.table(kind, [obj], {}, request.query.get("includeObject", "Metadata"), version=wanted.version)
+        include = tables.included(request.query.get("includeObject", ""))
+        form = tables.table(kind, [obj], {}, include, version=wanted.version)
     elif wanted.form:
         form = {"kind": wanted.form, "apiVersion": wanted.version, "metadata": obj["metadata"]}
     return body(request, orjson.dumps(form) + b"\n", code=code, warnings=warnings)
@@ -76,7 +77,8 @@ def computed_list(
     wanted = wanted_by(request)
     form: Object = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": {}, "items": list(objects)}
     if wanted.form == "Table":
-        form = tables.table(kind, objects, {}, request.query.get("includeObject", "Metadata"), version=wanted.version)
+        include = tables.included(request.query.get("includeObject", ""))
+        form = tables.table(kind, objects, {}, include, version=wanted.version)
     elif wanted.form:
         items = [{"metadata": obj["metadata"]} for obj in objects]
         form = {"kind": f"{wanted.form}List", "apiVersion": wanted.version, "metadata": {}, "items": items}
@@ -97,7 +99,7 @@ def listing(request: web.BaseRequest, kind: Kind, found: Listing, known: dict[st
         return body(request, orjson.dumps(head)[:-1] + b',"items":[' + items + b"]}\n")
     objects = tables.decoded(kind, found.records, known)
     if wanted.form == "Table":
-        include = request.query.get("includeObject", "Metadata")
+        include = tables.included(request.query.get("includeObject", ""))
         return body(request, orjson.dumps(tables.table(kind, objects, metadata, include, version=wanted.version)))
     partial = [{"metadata": obj["metadata"]} for obj in objects]
     form = {"kind": "PartialObjectMetadataList", "apiVersion": wanted.version, "metadata": metadata}

@@ -159,6 +159,8 @@ def _waiting(kind: Kind, obj: Object, seconds: int) -> Object | None:
         return None
     if meta.get("deletionTimestamp") and seconds >= (meta.get("deletionGracePeriodSeconds") or 0):
         return obj
+    if not meta.get("deletionTimestamp") and meta.get("generation"):
+        meta["generation"] += 1
     meta["deletionTimestamp"] = later(seconds)
     if kind is not NAMESPACE:
         meta["deletionGracePeriodSeconds"] = seconds

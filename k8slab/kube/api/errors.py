@@ -130,6 +130,10 @@ def bad_request(message: str) -> ApiFailure:
     return ApiFailure(400, "BadRequest", message)
 
 
+def too_deep() -> ApiFailure:
+    return bad_request("the object provided is unrecognized: exceeded max depth")
+
+
 def method_not_allowed() -> ApiFailure:
     message = "the server does not allow this method on the requested resource"
     return ApiFailure(405, "MethodNotAllowed", message, details={})

@@ -62,7 +62,9 @@ class Lister:
             if found is not None:
                 return found
         name = options.selector.only_name()
-        if name and (namespace or not kind.namespaced) and not options.token:
+        if name and (namespace or not kind.namespaced) and not options.token and options.match != "Exact":
+            if options.version:
+                await self._reached(int(options.version))
             return await self._single(kind, namespace, name, options)
         start, revision = "", 0
         if options.token:
@@ -86,7 +88,8 @@ class Lister:
             raise errors.too_large_version(revision, self._cache.revision) from None
 
     async def _may_be_known(self, version: str) -> bool:
-        """Whether the cache is as new as the list has to be."""
+        """Whether the cache is as new as the list has to be. Raises TooManyRequests when any state would do, and none
+        is known."""
         if version == "0" and not await self._cache.is_loaded(PATIENCE):
             raise errors.initializing()
         if version:

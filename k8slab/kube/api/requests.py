@@ -119,7 +119,7 @@ def watch_options(kind: Kind, query: Mapping[str, str], name: str) -> WatchOptio
         version=version,
         seconds=float(_number(query, "timeoutSeconds")),
         bookmarks=truthy(query, "allowWatchBookmarks"),
-        include=query.get("includeObject", "Metadata"),
+        include=query.get("includeObject", ""),
         initial=initial,
     )
 

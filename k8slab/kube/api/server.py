@@ -89,6 +89,9 @@ class ApiServer:
             return _failure(errors.too_large_body(LARGEST_BODY))
         except asyncio.CancelledError:
             raise
+        except RecursionError:
+            # Small patches can put together what is nested deeper than any one body may be.
+            return _failure(errors.too_deep())
         except Exception as trouble:
             if isinstance(trouble, ConnectionError) and _is_gone(request):
                 # Nobody reads this; without an answer the server would take a client's leaving for a bug and log it.

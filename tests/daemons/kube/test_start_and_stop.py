@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import time
+import urllib.request
 from pathlib import Path
 
 import aiohttp
@@ -77,4 +78,17 @@ def test_what_cannot_be_meant_or_had_is_said_in_one_line(
     assert daemon.process is not None
     assert daemon.process.wait(20) == code
     assert said.format(junk=junk) in daemon.tail()
+    assert "Traceback" not in daemon.tail()
+
+
+def test_an_audit_log_that_takes_nothing_keeps_no_answer_back(supervisor: Supervisor) -> None:
+    port = free_port()
+    daemon = supervisor.module(
+        "apiserver", MODULE, f"--port={port}", "--storage=memory", "--audit-log-path=/dev/full"
+    ).start()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/version", timeout=5) as answer:
+        assert answer.status == 200
+    daemon.stop()
+    assert daemon.returncode == 0
+    assert "the audit line of GET /version is lost: [Errno 28] No space left on device" in daemon.tail()
     assert "Traceback" not in daemon.tail()

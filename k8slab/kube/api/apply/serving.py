@@ -113,6 +113,6 @@ async def _read(request: web.BaseRequest, kind: Kind, asked: Asked) -> tuple[Obj
 
 def _parsed(raw: bytes) -> tuple[Any, str]:
     try:
-        return orjson.loads(raw), negotiation.JSON
+        return negotiation.judged(orjson.loads(raw), raw), negotiation.JSON
     except orjson.JSONDecodeError:
         return negotiation.read_object(raw, negotiation.YAML), negotiation.YAML

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from k8slab.kube.api import errors
+from k8slab.kube.api import errors, validation
 from k8slab.kube.api.auth.attributes import Attributes
 from k8slab.kube.api.auth.user import (
     ANONYMOUS,
@@ -54,18 +54,24 @@ async def impersonated(
 def _wanted(name: str, groups: tuple[str, ...], uid: str, extra: dict[str, list[str]]) -> User:
     if name == ANONYMOUS.name:
         return User(name, (*groups, UNAUTHENTICATED), uid, extra)
-    if name.startswith(SERVICE_ACCOUNT_PREFIX) and not groups:
-        namespace, _, account = name.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
-        groups = service_account(namespace, account).groups
+    if (account := _account(name)) and not groups:
+        groups = service_account(*account).groups
     if AUTHENTICATED not in groups and UNAUTHENTICATED not in groups:
         groups = (*groups, AUTHENTICATED)
     return User(name, groups, uid, extra)
 
 
+def _account(name: str) -> tuple[str, str] | None:
+    """Namespace and name of the service account whose user this is; None for users who only sound like one."""
+    namespace, _, account = name.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
+    if not name.startswith(SERVICE_ACCOUNT_PREFIX) or validation.label(namespace) or validation.subdomain(account):
+        return None
+    return namespace, account
+
+
 def _needed(name: str, groups: list[str], uid: str, extra: dict[str, list[str]]) -> Iterator[Attributes]:
-    if name.startswith(SERVICE_ACCOUNT_PREFIX):
-        namespace, _, account = name.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
-        yield Attributes("impersonate", "", "v1", "serviceaccounts", namespace=namespace, name=account)
+    if account := _account(name):
+        yield Attributes("impersonate", "", "v1", "serviceaccounts", namespace=account[0], name=account[1])
     else:
         yield Attributes("impersonate", "", "v1", "users", name=name)
     for group in groups:

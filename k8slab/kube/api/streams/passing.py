@@ -8,6 +8,7 @@ from typing import Final
 from aiohttp import web
 
 from k8slab.kube.api import errors
+from k8slab.kube.api.auth.authentication import TOKEN_PROTOCOL
 from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.streams.locate import Place
 from k8slab.kube.malformed import legible
@@ -29,10 +30,6 @@ HOP_BY_HOP: Final = frozenset(
         "upgrade",
     }
 )
-
-
-# How browsers, which cannot set headers, bring a token: among the protocols of their WebSocket.
-TOKEN_PROTOCOL: Final = "base64url.bearer.authorization.k8s.io."
 
 
 def sent_on(request: web.BaseRequest) -> list[tuple[str, str]]:
