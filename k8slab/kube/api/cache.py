@@ -208,16 +208,6 @@ class Cache:
             return None, revision
         return (record if value is record.value else Record(key, value, record.revision)), revision
 
-    async def is_loaded(self, seconds: float) -> bool:
-        """Whether it is of use, within the time: before that, nothing that is not here is known not to be."""
-        if not self.loaded.is_set():
-            try:
-                async with asyncio.timeout(seconds):
-                    await self.loaded.wait()
-            except TimeoutError:
-                return False
-        return True
-
     async def wait_for(self, revision: int, seconds: float) -> bool:
         """Whether everything up to the revision is known, within the time."""
         try:
