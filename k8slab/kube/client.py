@@ -203,24 +203,34 @@ class KubeClient:
         *,
         grace_period_seconds: int | None = None,
         uid: str | None = None,
+        version: str = "",
         propagation: str = "",
     ) -> Object:
-        """Ask for deletion; ``uid`` makes it fail with a conflict when another object has taken the name.
+        """Ask for deletion; ``uid`` makes it fail with a conflict when another object has taken the name, ``version``
+        when it has changed.
 
         ``propagation`` says what becomes of its dependents: Background, Foreground or Orphan.
         """
         options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
         if grace_period_seconds is not None:
             options["gracePeriodSeconds"] = grace_period_seconds
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        conditions = {"uid": uid, "resourceVersion": version}
+        if uid is not None or version:
+            options["preconditions"] = {key: value for key, value in conditions.items() if value}
         if propagation:
             options["propagationPolicy"] = propagation
         return await self._call("DELETE", _path(resource, namespace, name), body=options)
 
-    async def bind(self, namespace: str, pod: str, node: str, annotations: Mapping[str, str] | None = None) -> Object:
-        """Assign a pod to a node; the annotations go onto the pod in the same write. Conflict when it has a node."""
+    async def bind(
+        self, namespace: str, pod: str, node: str, annotations: Mapping[str, str] | None = None, *, uid: str = ""
+    ) -> Object:
+        """Assign a pod to a node; the annotations go onto the pod in the same write.
+
+        Conflict when it has a node, or is another than ``uid``.
+        """
         metadata: Object = {"name": pod, "namespace": namespace}
+        if uid:
+            metadata["uid"] = uid
         if annotations:
             metadata["annotations"] = dict(annotations)
         binding = {
@@ -230,6 +240,11 @@ class KubeClient:
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
         return await self._call("POST", _path("pods", namespace, pod, "binding"), body=binding)
+
+    async def request_token(self, namespace: str, account: str, spec: Mapping[str, Any]) -> Object:
+        """A TokenRequest, answered, for a service account; ``spec``: a TokenRequestSpec."""
+        body = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": dict(spec)}
+        return await self._call("POST", _path("serviceaccounts", namespace, account, "token"), body=body)
 
     async def watch(
         self,

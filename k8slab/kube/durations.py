@@ -1,4 +1,4 @@
-"""Durations as flags write them: "20m0s", "1.5h", "40s"."""
+"""Durations as flags and sentences write them: "20m0s", "1.5h", "40s"."""
 
 from __future__ import annotations
 
@@ -17,3 +17,10 @@ def duration(text: str) -> float:
         return float(text)
     except ValueError:
         raise ValueError(f"{text!r} is not a duration such as 40s or 5m") from None
+
+
+def spelled(seconds: float) -> str:
+    """As sentences have it: "10s", "1m20s", "5m0s"; whole seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (f"{hours}h" if hours else "") + (f"{minutes}m" if hours or minutes else "") + f"{rest}s"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Route:
+    """``via`` is None for what is reached on the node's own wire."""
+
     to: IPv4Network
-    via: IPv4Address
+    via: IPv4Address | None
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Daemon:
     """One supervised process of one node.
 
     ``command`` is the shell line that starts it in the foreground, ``setup`` the lines that must have run before;
+    ``port`` is where it serves, 0 when nowhere;
     ``check`` is the shell line whose success means ready, empty when the daemon tells its supervisor itself.
     ``after`` names the daemons, anywhere in the lab, that must be ready first. ``timeout`` is in seconds.
     """
@@ -37,6 +41,7 @@ class Daemon:
     name: str
     alias: str
     node: str
+    port: int
     command: str
     setup: str
     check: str
@@ -69,6 +74,17 @@ class Node:
     volumes: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
     daemons: tuple[Daemon, ...]
+    logs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a package can be installed; ``options`` are those it is installed with, defaults included."""
+
+    name: str
+    address: IPv4Address
+    installed: bool
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -76,6 +92,7 @@ class Topology:
     """A lab as it should be. ``lab`` is the name everything it owns carries; ``name`` is the topology's own.
 
     ``source`` is the file it was resolved from, settings included, as JSON: enough to resolve it again anywhere.
+    ``hosts`` are the names that every node knows: all nodes, and the machines of packages, installed or not.
     """
 
     name: str
@@ -83,6 +100,8 @@ class Topology:
     source: str
     network: Network
     nodes: tuple[Node, ...]
+    hosts: tuple[tuple[str, IPv4Address], ...]
+    packages: tuple[Place, ...]
 
     @property
     def daemons(self) -> Iterator[Daemon]:
@@ -94,3 +113,7 @@ class Topology:
     def with_daemon(self, name: str) -> tuple[Node, ...]:
         """The nodes that run the daemon ``name``, in order."""
         return tuple(node for node in self.nodes if any(daemon.name == name for daemon in node.daemons))
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """``host:port`` of every daemon called ``name``, in order."""
+        return tuple(f"{self.node(one.node).address}:{one.port}" for one in self.daemons if one.name == name)

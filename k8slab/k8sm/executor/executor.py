@@ -11,28 +11,33 @@ import base64
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from k8slab.k8sm import mapping
+from k8slab.kube import clock
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.informer import Informer
 from k8slab.kube.kubelet.engine import EngineUnavailable
 from k8slab.kube.kubelet.kubelet import Kubelet
 from k8slab.kube.kubelet.machine import describe_node
 from k8slab.kube.kubelet.naming import full_name
+from k8slab.kube.kubelet.static import StaticPods
 from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.executor import ExecutorClient
 
 log = logging.getLogger(__name__)
 
-# As long as the original waits for a launched pod to be bound before it gives the task up.
-LAUNCH_GRACE: Final = 300.0
 RETRY: Final = 0.5
 LONGEST_RETRY: Final = 4.0
+# A pod that was bound is told by the watch at once, or somebody has to ask.
+TOLD_WITHIN: Final = 1.0
 COLLECT_PERIOD: Final = 60.0
 DEFAULT_GRACE: Final = 30
+_NO_DELAY: Final = 2.0
 
 Event = Mapping[str, Any]
 Pod = Mapping[str, Any]
@@ -52,25 +57,41 @@ class _PodTask:
 
 
 class Executor:
-    """``node``: this node's name; ``suicide_timeout``: seconds without pods after which run() returns, 0 for never."""
+    """``node``: this node's name; ``suicide_timeout``: seconds without pods after which run() returns, 0 for never;
+    ``launch_grace``: seconds within which a launched pod must be bound; ``manifests``: the directory of static pods."""
 
     def __init__(
-        self, agent: ExecutorClient, client: KubeClient, kubelet: Kubelet, *, node: str, suicide_timeout: float
+        self,
+        agent: ExecutorClient,
+        client: KubeClient,
+        kubelet: Kubelet,
+        *,
+        node: str,
+        suicide_timeout: float,
+        launch_grace: float,
+        manifests: Path | None = None,
     ) -> None:
         self._agent = agent
         self._client = client
         self._kubelet = kubelet
         self._node = node
         self._suicide_timeout = suicide_timeout
+        self._launch_grace = launch_grace
         self._tasks: dict[str, _PodTask] = {}
         self._by_uid: dict[str, _PodTask] = {}
+        self._binding: dict[str, asyncio.Future[Object]] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._pods = Informer(client, "pods", field_selector=f"spec.nodeName={node}")
         self._changed = asyncio.Event()
+        self._static = StaticPods(kubelet, client, manifests, self._pods) if manifests else None
 
     async def run(self, events: AsyncIterator[Event]) -> None:
         """Serve the agent until it says SHUTDOWN or there was nothing to do for too long."""
         self._pods.subscribe(self._pod_event)
+        if self._static is not None:
+            # Before anything is collected: their containers may be there already.
+            self._static.read()
+            self._spawn(self._static.run())
         self._spawn(describe_node(self._client, self._kubelet.engine, self._node))
         helpers = [
             asyncio.create_task(self._pods.run(), name="pods"),
@@ -82,7 +103,7 @@ class Executor:
             done, _ = await asyncio.wait([following, *helpers], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            if following in done:
+            if following in done and following.result():
                 await self._shut_down()
         finally:
             for task in (following, *helpers, *self._jobs):
@@ -101,7 +122,8 @@ class Executor:
             task.ending = True
             self._spawn(self._finish(task, phase, str(status.get("message") or status.get("reason") or "")))
 
-    async def _follow(self, events: AsyncIterator[Event]) -> None:
+    async def _follow(self, events: AsyncIterator[Event]) -> bool:
+        """Until this executor is to end; whether its pods are to end with it."""
         async for event in events:
             match event["type"]:
                 case "SUBSCRIBED":
@@ -117,9 +139,15 @@ class Executor:
                     self._spawn(self._kill(event["kill"]))
                 case "ERROR":
                     log.error("the agent says: %s", event["error"]["message"])
+                case "MESSAGE":
+                    message = base64.b64decode(event["message"]["data"])
+                    log.warning("the framework says: %s", message.decode(errors="replace"))
+                    if message == mapping.HAND_OVER:
+                        return False
                 case "SHUTDOWN":
                     log.warning("the agent shuts this executor down")
-                    return
+                    return True
+        return True
 
     async def _launch(self, info: Event) -> None:
         task_id = info["task_id"]["value"]
@@ -138,7 +166,7 @@ class Executor:
             self._tasks.pop(before.id, None)
             await self._update(before.id, "TASK_KILLED", mapping.SUPERSEDED)
         try:
-            async with asyncio.timeout(LAUNCH_GRACE):
+            async with asyncio.timeout(self._launch_grace):
                 bound = await self._bind(pod)
         except (_NotBound, TimeoutError) as trouble:
             log.warning("task %s: %s", task_id, trouble or "the API did not answer in time")
@@ -166,12 +194,12 @@ class Executor:
         while True:
             try:
                 try:
-                    await self._client.bind(namespace, name, self._node, annotations)
+                    await self._client.bind(namespace, name, self._node, annotations, uid=meta["uid"])
                 except ApiError as error:
                     if not error.is_conflict:
                         raise
                     return await self._take_over(pod, annotations, error)
-                bound = await self._client.get("pods", name, namespace)
+                bound = await self._told_bound(meta) or await self._client.get("pods", name, namespace)
                 if bound["metadata"]["uid"] != meta["uid"]:
                     raise _NotBound("another pod has taken its name")
                 return bound
@@ -182,6 +210,22 @@ class Executor:
                     raise _NotBound(str(error)) from error
                 log.info("binding of pod %s/%s waits: %s", namespace, name, error)
             await asyncio.sleep(RETRY)
+
+    async def _told_bound(self, meta: Mapping[str, Any]) -> Object | None:
+        """The pod as the watch has told it, or soon does, for it is this node's now; None when it does not."""
+        uid = meta["uid"]
+        present = self._pods.cache.get(f"{meta['namespace']}/{meta['name']}")
+        if present is not None and present["metadata"]["uid"] == uid:
+            return present
+        told: asyncio.Future[Object] = asyncio.get_running_loop().create_future()
+        self._binding[uid] = told
+        try:
+            async with asyncio.timeout(TOLD_WITHIN):
+                return await told
+        except TimeoutError:
+            return None
+        finally:
+            del self._binding[uid]
 
     async def _take_over(self, pod: Pod, annotations: Mapping[str, str], refusal: ApiError) -> Object:
         """A pod that is bound already: fine when it is to this node, whose earlier executor did it."""
@@ -203,6 +247,9 @@ class Executor:
         """The pod has ended by itself. The API hears it before Mesos does: then the framework reads a final status."""
         await self._kubelet.flush(10.0)
         self._forget(task)
+        if (present := self._present(task.pod)) and present["metadata"].get("deletionTimestamp"):
+            # It was deleted while it ended: no other event will bring that up.
+            self._spawn(self._clear(present))
         if phase == "Succeeded":
             await self._update(task.id, "TASK_FINISHED", mapping.POD_SUCCEEDED)
         else:
@@ -213,7 +260,7 @@ class Executor:
         if task is None:
             await self._update(kill["task_id"]["value"], "TASK_LOST", mapping.KILL_POD_TASK)
             return
-        pod = self._pods.cache.get(f"{task.pod['metadata']['namespace']}/{task.pod['metadata']['name']}") or task.pod
+        pod = self._present(task.pod) or task.pod
         grace = _grace(pod)
         if nanoseconds := ((kill.get("kill_policy") or {}).get("grace_period") or {}).get("nanoseconds"):
             grace = int(nanoseconds / 1e9)
@@ -258,8 +305,13 @@ class Executor:
 
     def _pod_event(self, kind: str, pod: Object, old: Object | None) -> None:
         uid = pod["metadata"]["uid"]
+        if kind != "DELETED" and (told := self._binding.get(uid)) is not None and not told.done():
+            told.set_result(pod)
         task, worker = self._by_uid.get(uid), self._kubelet.workers.get(uid)
         if worker is None:
+            if kind != "DELETED" and task is None and _has_ended(pod):
+                # An earlier executor ran it. It never runs again, but what it said can still be asked for.
+                self._kubelet.add(pod)
             return
         if kind == "DELETED":
             # Forced out of the API: nobody waits for its grace any more.
@@ -289,7 +341,8 @@ class Executor:
         """Return after the suicide timeout without any pod."""
         while True:
             self._changed.clear()
-            patience = self._suicide_timeout if self._suicide_timeout and not self._tasks else None
+            busy = bool(self._tasks) or (self._static is not None and self._static.any)
+            patience = self._suicide_timeout if self._suicide_timeout and not busy else None
             try:
                 await asyncio.wait_for(self._changed.wait(), patience)
             except TimeoutError:
@@ -301,6 +354,12 @@ class Executor:
             await self._agent.update(task_id, state, message=message, data=data)
         except MesosError as error:
             log.warning("the agent refused %s of task %s: %s", state, task_id, error)
+
+    def _present(self, pod: Pod) -> Object | None:
+        """The same pod as the API has it."""
+        meta = pod["metadata"]
+        found = self._pods.cache.get(f"{meta['namespace']}/{meta['name']}")
+        return found if found and found["metadata"]["uid"] == meta["uid"] else None
 
     def _forget(self, task: _PodTask) -> None:
         self._tasks.pop(task.id, None)
@@ -319,7 +378,17 @@ class Executor:
             log.error("executor: %s", error, exc_info=error)
 
 
+def _has_ended(pod: Pod) -> bool:
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
 def _grace(pod: Pod) -> int:
-    """Seconds that a pod has from its deletion to its end."""
-    grace = pod["metadata"].get("deletionGracePeriodSeconds", pod["spec"].get("terminationGracePeriodSeconds"))
-    return DEFAULT_GRACE if grace is None else int(grace)
+    """Seconds that a pod has to its end; what has passed since its deletion, while nobody was here, is gone."""
+    meta = pod["metadata"]
+    given = meta.get("deletionGracePeriodSeconds", pod["spec"].get("terminationGracePeriodSeconds"))
+    grace = DEFAULT_GRACE if given is None else int(given)
+    if not (deleted := meta.get("deletionTimestamp")) or not grace:
+        return grace
+    late = grace - (clock.parse(deleted) - datetime.now(UTC)).total_seconds()
+    # Moments in the API are whole seconds: less than that is no delay.
+    return grace if late < _NO_DELAY else max(1, int(grace - late))

@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """Empty ``address`` and ``hostname``: those of the agent. ``suicide_timeout``: seconds, 0 for never."""
+    """Empty ``address`` and ``hostname``: those of the agent. ``suicide_timeout``: seconds, 0 for never;
+    ``launch_grace``: seconds."""
 
     api_servers: str
     address: str
@@ -26,11 +27,14 @@ class Settings:
     hostname: str
     cluster_dns: str
     cluster_domain: str
+    resolv_conf: Path
+    manifests: Path | None
     docker_endpoint: str
     images: Path
     root: Path
     infra_image: str
     suicide_timeout: float
+    launch_grace: float
     verbosity: int
 
 
@@ -57,11 +61,14 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("hostname-override", "the node's name; the agent's host name by default", default="")
     parser.flag("cluster-dns", "the cluster's DNS server", default="")
     parser.flag("cluster-domain", "the cluster's DNS domain", default="cluster.local")
+    parser.flag("resolv-conf", "the resolver of pods that do not ask the cluster", default="/etc/resolv.conf")
+    parser.flag("pod-manifest-path", "a directory of pods that run here by themselves", default="")
     parser.flag("docker-endpoint", "the node's Docker Engine", default="unix:///var/run/docker.sock")
     parser.flag("preloaded-images", "the directory of preloaded images", default="/usr/share/k8slab/images")
     parser.flag("root-dir", "where the pods' files are", default="/var/lib/kubelet")
     parser.flag("pod-infra-container-image", "the image of the pause container", default="k8slab/pause:1")
     parser.flag("suicide-timeout", "end after so long without pods; 0 never", default="20m0s")
+    parser.flag("launch-grace-period", "a launched pod must be bound within this time", default="5m0s")
     parser.flag("v", "how much to log", default="0")
     flags = parser.parse_args(list(argv))
     try:
@@ -72,11 +79,14 @@ def settings(argv: Sequence[str]) -> Settings:
             hostname=flags.hostname_override,
             cluster_dns=flags.cluster_dns,
             cluster_domain=flags.cluster_domain,
+            resolv_conf=Path(flags.resolv_conf),
+            manifests=Path(flags.pod_manifest_path) if flags.pod_manifest_path else None,
             docker_endpoint=flags.docker_endpoint,
             images=Path(flags.preloaded_images),
             root=Path(flags.root_dir),
             infra_image=flags.pod_infra_container_image,
             suicide_timeout=duration(flags.suicide_timeout),
+            launch_grace=duration(flags.launch_grace_period),
             verbosity=int(flags.v),
         )
     except ValueError as error:

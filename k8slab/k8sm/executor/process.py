@@ -12,9 +12,9 @@ from aiohttp import web
 from k8slab.k8sm.executor.executor import Executor
 from k8slab.k8sm.executor.main import Settings
 from k8slab.kube.client import KubeClient
-from k8slab.kube.kubelet.containers import DnsConfig
 from k8slab.kube.kubelet.engine import Engine
 from k8slab.kube.kubelet.kubelet import Kubelet
+from k8slab.kube.kubelet.resolver import DnsConfig
 from k8slab.kube.kubelet.server import application
 from k8slab.mesos.client.executor import ExecutorClient
 
@@ -51,10 +51,20 @@ async def serve(flags: Settings, environ: Mapping[str, str], stop: asyncio.Event
                 image_store=flags.images,
                 infra_image=flags.infra_image,
                 root=flags.root,
-                dns=DnsConfig(tuple(filter(None, flags.cluster_dns.split(","))), flags.cluster_domain),
+                dns=DnsConfig(
+                    tuple(filter(None, flags.cluster_dns.split(","))), flags.cluster_domain, flags.resolv_conf
+                ),
                 on_status=lambda pod, status: executor.pod_status(pod, status) if executor else None,
             )
-            executor = Executor(agent, client, kubelet, node=node, suicide_timeout=flags.suicide_timeout)
+            executor = Executor(
+                agent,
+                client,
+                kubelet,
+                node=node,
+                suicide_timeout=flags.suicide_timeout,
+                launch_grace=flags.launch_grace,
+                manifests=flags.manifests,
+            )
             runner = web.AppRunner(application(kubelet), access_log=None, shutdown_timeout=1.0)
             await runner.setup()
             await web.TCPSite(runner, address, flags.port, reuse_address=True).start()

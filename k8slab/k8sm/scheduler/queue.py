@@ -93,6 +93,10 @@ class PodQueue:
         self._entries[uid] = replace(entry, reason=reason, attempts=entry.attempts + 1, due=now + delay)
         return self._entries[uid]
 
+    def any_due(self, now: float) -> bool:
+        """Whether a pod is to hear why it waits."""
+        return any(entry.due <= now for entry in self._entries.values())
+
     def next_due(self, now: float) -> float | None:
         """When something about a pod is due: a complaint, or the end of its being held back."""
         times = (at for entry in self._entries.values() for at in (entry.due, entry.not_before))

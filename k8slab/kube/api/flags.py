@@ -15,6 +15,7 @@ from k8slab.kube.api.admission.pods import EVICTING
 DESCRIPTION: Final = "Serves the Kubernetes API from objects kept in etcd."
 DEFAULT_RANGE: Final = "10.0.0.0/24"
 ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
+LAST_PORT: Final = 65535
 MODES: Final = ("AlwaysAllow", "RBAC")
 
 
@@ -43,6 +44,10 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
             parser.error(f"{name}: {trouble}")
     flags.bound, flags.secure_bound, flags.network, *toleration, flags.verbosity = values.values()
     flags.toleration_seconds = dict(zip(EVICTING, toleration, strict=True))
+    if not 0 < flags.bound <= LAST_PORT:
+        parser.error(f"--port is between 1 and {LAST_PORT}, not {flags.bound}")
+    if not 0 <= flags.secure_bound <= LAST_PORT:
+        parser.error(f"--secure-port is between 1 and {LAST_PORT}, or 0 for none, not {flags.secure_bound}")
     _judge(parser, flags)
     return flags
 
@@ -57,6 +62,10 @@ def _declare(parser: daemon.FlagParser) -> None:
         parser.flag(name, "the addresses that services get (default 10.0.0.0/24)")
     parser.flag("advertise-address", "the address at which pods reach this server")
     parser.flag("cloud-provider", "the cloud that the cluster runs on", default="")
+    parser.flag(
+        "mesos-master", "as the first versions took it: the framework tells this server of its nodes", default=""
+    )
+    parser.switch("health-check-minions", "not done here: the controller manager minds the nodes' health")
     parser.flag("storage", "where objects are kept: etcd or memory", default="etcd")
     parser.flag("v", "how much to log: 0, or more for debugging", default="0")
     parser.flag("secure-port", "the port to listen on with TLS (default 0: none)", default="0")
@@ -82,6 +91,10 @@ def _declare(parser: daemon.FlagParser) -> None:
 def _judge(parser: daemon.FlagParser, flags: argparse.Namespace) -> None:
     if flags.network.num_addresses < 8:
         parser.error(f"the service range {flags.network} is too small: it needs eight addresses")
+    if flags.health_check_minions:
+        parser.error(
+            "--health-check-minions: nodes' health is the controller manager's to mind; false is what there is"
+        )
     if flags.storage not in ("etcd", "memory"):
         parser.error(f"--storage is etcd or memory, not {flags.storage!r}")
     servers = _words(flags.etcd_servers)

@@ -61,13 +61,11 @@ class Registry:
         self._quotas = Quotas(cache, cache.kinds)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Record:
-        """The newest record, read from the storage. Raises NotFound."""
-        key = kind.key(namespace, name)
-        record, _ = await self.storage.get(key)
-        value = record and kind.stored_form(key, record.value)
-        if record is None or not value:
+        """The newest record. Raises NotFound."""
+        record, _ = await self.cache.newest(kind, kind.key(namespace, name))
+        if record is None:
             raise errors.not_found(kind.group, kind.plural, name)
-        return record if value is record.value else Record(key, value, record.revision)
+        return record
 
     async def create(
         self, kind: Kind, namespace: str, obj: Object, *, dry_run: bool = False, track: Track | None = None
@@ -218,7 +216,7 @@ class Registry:
             return _owned(new, old, track)
         kind.default(new)
         kind.prepare(new, old)
-        if kind.generation and new.get("spec") != old.get("spec"):
+        if kind.is_raised(new, old):
             new["metadata"]["generation"] = was.get("generation", 0) + 1
         self._judge(kind, new, old)
         return _owned(new, old, track)

@@ -21,7 +21,7 @@ GROUPS: Final = frozenset((kind.group, kind.version) for kind in KINDS)
 INTEGER: Final = re.compile(r"[+-]?[0-9]+\Z")
 LARGEST_INTEGER: Final = (1 << 63) - 1
 LONGEST_INTEGER: Final = 20
-TRUE: Final = frozenset({"true", "1", "t", "T", "True", "TRUE", ""})
+FALSE: Final = frozenset({"false", "0"})
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,8 @@ def parse(request: web.BaseRequest) -> Asked | None:
 
 
 def truthy(query: Mapping[str, str], key: str) -> bool:
-    return key in query and query[key] in TRUE
+    """Whatever is there and does not say no."""
+    return key in query and query[key].lower() not in FALSE
 
 
 def is_watch(asked: Asked, query: Mapping[str, str]) -> bool:
@@ -118,13 +119,13 @@ def watch_options(kind: Kind, query: Mapping[str, str], name: str) -> WatchOptio
         version=version,
         seconds=float(_number(query, "timeoutSeconds")),
         bookmarks=truthy(query, "allowWatchBookmarks"),
-        include=query.get("includeObject", "Metadata"),
+        include=query.get("includeObject", ""),
         initial=initial,
     )
 
 
 def _tristate(query: Mapping[str, str], key: str) -> bool | None:
-    return query[key] in TRUE if key in query else None
+    return truthy(query, key) if key in query else None
 
 
 def _selector(kind: Kind, query: Mapping[str, str], name: str) -> selectors.Selector:

@@ -89,6 +89,9 @@ class ApiServer:
             return _failure(errors.too_large_body(LARGEST_BODY))
         except asyncio.CancelledError:
             raise
+        except RecursionError:
+            # Small patches can put together what is nested deeper than any one body may be.
+            return _failure(errors.too_deep())
         except Exception as trouble:
             if isinstance(trouble, ConnectionError) and _is_gone(request):
                 # Nobody reads this; without an answer the server would take a client's leaving for a bug and log it.
@@ -108,7 +111,7 @@ class ApiServer:
             with self._metrics.open_for_long(wanted):
                 return await self._resources.serve(request, asked)
         if path.startswith("/api/v1beta") and (old := legacy.parse(request)) is not None:
-            await gate.enter(request, of_resource(request.method, old.asked, request.query))
+            await gate.enter(request, of_resource(request.method, old.asked, legacy.todays_query(request)))
             return await self._legacy.serve(request, old)
         await gate.enter(request, of_path(request.method, path))
         if request.method not in ("GET", "HEAD"):

@@ -39,7 +39,9 @@ class BackOff:
     def remaining(self, key: str, since: float, now: float) -> float:
         """Seconds still to wait after something that happened at ``since``; 0 when the way is free."""
         entry = self._entries.get(key)
-        return 0.0 if entry is None else max(0.0, since + entry.delay - now)
+        if entry is None or since - entry.since > 2 * self._longest:
+            return 0.0
+        return max(0.0, since + entry.delay - now)
 
     def delay(self, key: str) -> float:
         entry = self._entries.get(key)

@@ -7,6 +7,7 @@ EngineUnavailable      the engine does not answer
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -102,15 +103,22 @@ class Engine:
                 return None
             raise
 
+    async def image_user(self, reference: str) -> str:
+        """ "user[:group]" as which the image wants to run, by number or name; empty for root."""
+        return str((await _answer(self._docker.images.inspect(reference)))["Config"].get("User") or "")
+
     async def load(self, archive: Path) -> None:
         """Load a docker-archive tar; its tags move to what it holds."""
         async for message in self._progress("images/load", data=_chunks(archive)):
             _raise_if_failed(message)
 
-    async def pull(self, reference: str) -> None:
+    async def pull(self, reference: str, credentials: Mapping[str, str]) -> None:
+        """``credentials``: username and password, or identitytoken, and serveraddress; empty for none."""
         tagged = ":" in reference.rpartition("/")[2] or "@" in reference
         parameters = {"fromImage": reference} | ({} if tagged else {"tag": "latest"})
-        async for message in self._progress("images/create", params=parameters):
+        encoded = base64.urlsafe_b64encode(orjson.dumps(dict(credentials))).decode()
+        headers = {"X-Registry-Auth": encoded} if credentials else {}
+        async for message in self._progress("images/create", params=parameters, headers=headers):
             _raise_if_failed(message)
 
     async def events(self, labels: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
@@ -162,6 +170,12 @@ class Engine:
                 return int(shown["ExitCode"])
             await asyncio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def pid_of_command(self, identity: str) -> int:
+        """The process, as the engine numbers it, of an executed command; 0 when it does not run."""
+        async with self._request("GET", f"exec/{identity}/json") as response:
+            shown = orjson.loads(await response.read())
+        return int(shown.get("Pid") or 0) if shown["Running"] else 0
 
     async def attach(self, container: str, *, stdin: bool, tty: bool) -> Attached:
         """Join a running container's own streams. ``tty``: whether it was made with a terminal."""

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
-from k8slab.kube.quantity import parse
+from k8slab.kube.kubelet.downward import field, resource_field
+from k8slab.kube.kubelet.objects import Supplies, Undecodable, values
 
-_POD_FIELDS: Final = {
-    "metadata.name": ("metadata", "name"),
-    "metadata.namespace": ("metadata", "namespace"),
-    "metadata.uid": ("metadata", "uid"),
-    "spec.nodeName": ("spec", "nodeName"),
-    "spec.serviceAccountName": ("spec", "serviceAccountName"),
-    "status.podIP": ("status", "podIP"),
-    "status.hostIP": ("status", "hostIP"),
-}
+_VARIABLE: Final = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
+_ENV_FROM: Final = (("configMapRef", "configmaps", "configMap"), ("secretRef", "secrets", "secret"))
+_KEY_REFS: Final = (("configMapKeyRef", "configmaps", "ConfigMap"), ("secretKeyRef", "secrets", "Secret"))
+
+
+class ConfigError(Exception):
+    """What of a container's configuration cannot be had; the container waits with CreateContainerConfigError."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """``skipped``: a sentence for each source of variables some of whose keys are no names for variables."""
+
+    variables: dict[str, str]
+    skipped: tuple[str, ...] = ()
 
 
 def expand(text: str, variables: Mapping[str, str]) -> str:
@@ -41,55 +49,89 @@ def expand(text: str, variables: Mapping[str, str]) -> str:
     return "".join(parts)
 
 
-def field(pod: Mapping[str, Any], path: str) -> str:
-    """The value of a downward API field. Raises KeyError for a path that is none."""
-    for maps in ("labels", "annotations"):
-        if path.startswith(f"metadata.{maps}['") and path.endswith("']"):
-            return str((pod["metadata"].get(maps) or {}).get(path[len(maps) + 11 : -2], ""))
-    if path in ("status.podIPs", "status.hostIPs"):
-        return field(pod, path[:-1])
-    section, key = _POD_FIELDS[path]
-    return str((pod.get(section) or {}).get(key, ""))
+async def container_environment(
+    pod: Mapping[str, Any], container: Mapping[str, Any], services: Mapping[str, str], supplies: Supplies
+) -> Environment:
+    """All variables of a container; later ones see earlier ones, declared ones win over the services'.
 
-
-def knows_field(path: str) -> bool:
-    try:
-        field({"metadata": {}, "spec": {}, "status": {}}, path)
-    except KeyError:
-        return False
-    return True
-
-
-RESOURCE_FIELDS: Final = ("limits.cpu", "limits.memory", "requests.cpu", "requests.memory")
-
-
-def resource_field(pod: Mapping[str, Any], container: str, reference: Mapping[str, Any]) -> str:
-    """A container's own limit or request, rounded up to the reference's divisor (1 when none)."""
-    owner = reference.get("containerName") or container
-    spec: Mapping[str, Any] = next((one for one in pod["spec"]["containers"] if one["name"] == owner), {})
-    kind, _, name = reference["resource"].partition(".")
-    resources = spec.get("resources") or {}
-    amounts = resources.get(kind) or resources.get("limits" if kind == "requests" else kind) or {}
-    divisor = parse(reference.get("divisor") or 1) or parse(1)
-    return str(math.ceil(parse(amounts.get(name, 0)) / divisor))
-
-
-def container_environment(
-    pod: Mapping[str, Any], container: Mapping[str, Any], services: Mapping[str, str]
-) -> dict[str, str]:
-    """All variables of a container; later ones see earlier ones, declared ones win over the services'."""
-    result: dict[str, str] = {}
-    known = dict(services)
+    Raises ConfigError, ApiError and ApiUnavailable.
+    """
+    own: dict[str, str] = {}
+    skipped: list[str] = []
+    for source in container.get("envFrom") or ():
+        taken, invalid = await _all_of(pod, source, supplies)
+        own |= taken
+        skipped += invalid
     for variable in container.get("env") or ():
         source = variable.get("valueFrom") or {}
-        if "fieldRef" in source:
-            text = field(pod, source["fieldRef"]["fieldPath"])
-        elif "resourceFieldRef" in source:
-            text = resource_field(pod, container["name"], source["resourceFieldRef"])
+        if source:
+            text = await _value_from(pod, container, source, supplies)
         else:
-            text = expand(str(variable.get("value") or ""), known)
-        result[variable["name"]] = known[variable["name"]] = text
-    return {**services, **result}
+            text = expand(str(variable.get("value") or ""), {**services, **own})
+        if text is not None:
+            own[variable["name"]] = text
+    return Environment({**services, **own}, tuple(skipped))
+
+
+async def _all_of(
+    pod: Mapping[str, Any], source: Mapping[str, Any], supplies: Supplies
+) -> tuple[dict[str, str], list[str]]:
+    """The variables that an object's keys make, and a sentence about those keys that make none."""
+    resource, reference = next((name, source[key]) for key, name, _ in _ENV_FROM if key in source)
+    found = await _object(pod, resource, reference, supplies)
+    if found is None:
+        return {}, []
+    prefix = source.get("prefix") or ""
+    named = {prefix + key: value for key, value in _texts(found).items()}
+    invalid = sorted(key for key in named if not _VARIABLE.fullmatch(key))
+    if not invalid:
+        return named, []
+    word = next(word for _, name, word in _ENV_FROM if name == resource)
+    said = (
+        f"Keys [{', '.join(invalid)}] from the EnvFrom {word} {pod['metadata']['namespace']}/{reference['name']} "
+        "were skipped since they are considered invalid environment variable names."
+    )
+    return {key: value for key, value in named.items() if key not in invalid}, [said]
+
+
+async def _value_from(
+    pod: Mapping[str, Any], container: Mapping[str, Any], source: Mapping[str, Any], supplies: Supplies
+) -> str | None:
+    if "fieldRef" in source:
+        return field(pod, source["fieldRef"]["fieldPath"])
+    if "resourceFieldRef" in source:
+        return resource_field(pod, container["name"], source["resourceFieldRef"], await supplies.allocatable())
+    key, resource, word = next(one for one in _KEY_REFS if one[0] in source)
+    reference = source[key]
+    found = await _object(pod, resource, reference, supplies)
+    if found is None:
+        return None
+    texts = _texts(found)
+    if reference["key"] not in texts:
+        if reference.get("optional"):
+            return None
+        where = f"{pod['metadata']['namespace']}/{reference['name']}"
+        raise ConfigError(f"couldn't find key {reference['key']} in {word} {where}")
+    return texts[reference["key"]]
+
+
+async def _object(
+    pod: Mapping[str, Any], resource: str, reference: Mapping[str, Any], supplies: Supplies
+) -> Mapping[str, Any] | None:
+    """None for one that is not there and need not be."""
+    found = await supplies.find(pod, resource, str(reference.get("name") or ""))
+    if found is None and not reference.get("optional"):
+        raise ConfigError(f'{resource[:-1]} "{reference.get("name")}" not found')
+    return found
+
+
+def _texts(obj: Mapping[str, Any]) -> dict[str, str]:
+    if obj["kind"] == "ConfigMap":
+        return dict(obj.get("data") or {})
+    try:
+        return {key: value.decode(errors="surrogateescape") for key, value in values(obj).items()}
+    except Undecodable as error:
+        raise ConfigError(str(error)) from error
 
 
 def service_environment(services: Iterable[Mapping[str, Any]], namespace: str, *, links: bool) -> dict[str, str]:

@@ -10,21 +10,40 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
+from k8slab.kube.events import NORMAL, WARNING
 from k8slab.kube.kubelet.backoff import BackOff
 from k8slab.kube.kubelet.engine import Engine, EngineError
+from k8slab.kube.kubelet.pull_secrets import Credentials
+from k8slab.kube.kubelet.references import problem
 
 log = logging.getLogger(__name__)
 
 ERR_PULL: Final = "ErrImagePull"
 PULL_BACK_OFF: Final = "ImagePullBackOff"
 NEVER_PULL: Final = "ErrImageNeverPull"
+INVALID_NAME: Final = "InvalidImageName"
+
+_RETRY: Final = 10.0
+# What is wrong with a name stays wrong until it is another one.
+_RETRY_NAME: Final = 30.0
+
+Say = Callable[[str, str, str], None]
+"""Told an event's type, reason and message."""
+
+
+def _nobody(kind: str, reason: str, message: str) -> None:
+    pass
+
+
+async def _no_credentials() -> list[Credentials]:
+    return []
 
 
 class ImageError(Exception):
@@ -63,21 +82,46 @@ class Images:
         # Engines with another image store give a loaded image an id of their own: what was loaded is remembered.
         self._loaded: dict[str, str] = {}
 
-    async def ensure(self, reference: str, policy: str) -> Found:
-        """Have the image in the engine. Raises ImageError, and EngineUnavailable."""
+    async def ensure(
+        self,
+        reference: str,
+        policy: str,
+        *,
+        owner: str = "",
+        say: Say = _nobody,
+        credentials: Callable[[], Awaitable[list[Credentials]]] = _no_credentials,
+    ) -> Found:
+        """Have the image in the engine. ``owner``: who waits longer after each failure; ``credentials``: for the
+        image's registry, tried in turn.
+
+        Raises ImageError, and EngineUnavailable.
+        """
+        if why := problem(reference):
+            message = (
+                f'Failed to apply default image tag "{reference}": couldn\'t parse image name "{reference}": {why}'
+            )
+            say(WARNING, "InspectFailed", message)
+            raise _told(say, ImageError(INVALID_NAME, message, _RETRY_NAME))
         async with self._locks.setdefault(reference, asyncio.Lock()):
             present = await self._engine.image_id(reference)
             stored = self._stored(reference)
             if stored is not None:
-                return await self._from_store(reference, present, stored)
+                return await self._from_store(reference, present, stored, say)
             if present is not None and policy != "Always":
                 return Found(present, f'Container image "{reference}" already present on machine')
             if policy == "Never":
                 message = f'Container image "{reference}" is not present with pull policy of Never'
-                raise ImageError(NEVER_PULL, message, 10.0)
-            return await self._pull(reference)
+                say(WARNING, NEVER_PULL, message)
+                raise _told(say, ImageError(NEVER_PULL, message, _RETRY))
+            return await self._pull(reference, f"{owner}_{reference}", say, credentials)
 
-    async def _from_store(self, reference: str, present: str | None, stored: dict[str, str]) -> Found:
+    def forget(self, owner: str) -> None:
+        """Its failures count no longer."""
+        for key in [key for key in self._failures if key.startswith(f"{owner}_")]:
+            del self._failures[key]
+            self._backoff.forget(key)
+
+    async def _from_store(self, reference: str, present: str | None, stored: dict[str, str], say: Say) -> Found:
         if present is not None and present in (stored["id"], self._loaded.get(stored["id"])):
             return Found(present, f'Container image "{reference}" already present on machine')
         started = time.monotonic()
@@ -86,32 +130,47 @@ class Images:
             await self._engine.load(archive)
             loaded = await self._engine.image_id(reference)
         except (EngineError, OSError) as error:
-            raise ImageError(ERR_PULL, f'Failed to load image "{reference}" from {archive}: {error}', 10.0) from error
+            raise _failed(say, f'Failed to load image "{reference}" from {archive}: {error}', _RETRY) from error
         if loaded is None:
-            raise ImageError(ERR_PULL, f'{archive} holds no image "{reference}"', 10.0)
+            raise _failed(say, f'{archive} holds no image "{reference}"', _RETRY)
         self._loaded[stored["id"]] = loaded
         seconds = time.monotonic() - started
         return Found(loaded, f'Successfully loaded image "{reference}" from the node\'s store in {seconds:.2f}s')
 
-    async def _pull(self, reference: str) -> Found:
-        now = time.monotonic()
-        failed_at, message = self._failures.get(reference, (now, ""))
-        if (remaining := self._backoff.remaining(reference, failed_at, now)) > 0:
-            raise ImageError(PULL_BACK_OFF, f'Back-off pulling image "{reference}": {message}', remaining)
+    async def _pull(
+        self, reference: str, key: str, say: Say, credentials: Callable[[], Awaitable[list[Credentials]]]
+    ) -> Found:
+        began = time.monotonic()
+        failed_at, message = self._failures.get(key, (began, ""))
+        if (remaining := self._backoff.remaining(key, failed_at, began)) > 0:
+            say(NORMAL, "BackOff", f'Back-off pulling image "{reference}"')
+            why = f'Back-off pulling image "{reference}": {ERR_PULL}: {message}'
+            raise _told(say, ImageError(PULL_BACK_OFF, why, remaining))
+        say(NORMAL, "Pulling", f'Pulling image "{reference}"')
         try:
-            await self._engine.pull(reference)
-            pulled = await self._engine.image_id(reference)
-            if pulled is None:
-                raise EngineError(404, "the engine does not have it after pulling it")
+            pulled = await self._pulled(reference, await credentials())
         except EngineError as error:
-            message = f'Failed to pull image "{reference}": {error}'
             now = time.monotonic()
-            self._failures[reference] = (now, message)
-            delay = self._backoff.failed(reference, now)
-            raise ImageError(ERR_PULL, message, min(delay, 1.0)) from error
-        self._backoff.forget(reference)
-        self._failures.pop(reference, None)
-        return Found(pulled, f'Successfully pulled image "{reference}" in {time.monotonic() - now:.2f}s')
+            self._failures[key] = (now, str(error))
+            delay = self._backoff.failed(key, now)
+            raise _failed(say, f'Failed to pull image "{reference}": {error}', min(delay, 1.0)) from error
+        self._backoff.forget(key)
+        self._failures.pop(key, None)
+        return Found(pulled, f'Successfully pulled image "{reference}" in {time.monotonic() - began:.2f}s')
+
+    async def _pulled(self, reference: str, credentials: list[Credentials]) -> str:
+        """Its id. Raises EngineError when nobody may have it, or nobody has it."""
+        for number, one in enumerate(credentials or [{}], 1):
+            try:
+                await self._engine.pull(reference, one)
+                break
+            except EngineError:
+                if number >= len(credentials):
+                    raise
+        pulled = await self._engine.image_id(reference)
+        if pulled is None:
+            raise EngineError(404, "the engine does not have it after pulling it")
+        return pulled
 
     def _stored(self, reference: str) -> dict[str, str] | None:
         # Read anew each time: it is small, and a rebuilt store must count from the next container on.
@@ -124,3 +183,13 @@ class Images:
             return None
         found = index.get(reference) or index.get(f"{reference}:latest")
         return found if isinstance(found, dict) else None
+
+
+def _failed(say: Say, message: str, retry: float) -> ImageError:
+    say(WARNING, "Failed", message)
+    return _told(say, ImageError(ERR_PULL, message, retry))
+
+
+def _told(say: Say, error: ImageError) -> ImageError:
+    say(WARNING, "Failed", f"Error: {error.reason}")
+    return error

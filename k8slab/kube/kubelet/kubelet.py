@@ -9,6 +9,7 @@ collect(wanted)     end the containers of pods that are neither known here nor w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,10 +19,13 @@ from typing import Final
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.events import EventRecorder
 from k8slab.kube.kubelet import naming
-from k8slab.kube.kubelet.containers import DnsConfig
 from k8slab.kube.kubelet.context import INFRA_IMAGE, ROOT, Context, Pod
 from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.kubelet.images import Images
+from k8slab.kube.kubelet.resolver import DnsConfig
+from k8slab.kube.kubelet.spec import is_static
+from k8slab.kube.kubelet.supplies import ApiSupplies
+from k8slab.kube.kubelet.volumes import PodDirectory, remains
 from k8slab.kube.kubelet.worker import PodWorker
 from k8slab.kube.kubelet.writer import StatusWriter
 
@@ -29,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _RECONNECT: Final = 0.5
 _INSIST_PERIOD: Final = 5.0
+_LAST_WORDS: Final = 2.0
 _ENDS: Final = frozenset({"die", "destroy", "oom", "pause", "unpause"})
 
 StatusListener = Callable[[Pod, Object], None]
@@ -53,8 +58,11 @@ class Kubelet:
         self._recorder = EventRecorder(client, "kubelet", host=node)
         self._writer = StatusWriter(client)
         self._services: list[Object] | None = None
+        self._supplies = ApiSupplies(client, node, self._supplies_changed)
         self._listener = on_status
         self._workers: dict[str, PodWorker] = {}
+        # Of static pods: by their uids those of the mirrors that the API shows for them.
+        self._mirrors: dict[str, str] = {}
         self._context = Context(
             engine=engine,
             images=Images(engine, image_store),
@@ -62,6 +70,7 @@ class Kubelet:
             node=node,
             address=address,
             services=self._list_services,
+            supplies=self._supplies,
             publish=self._publish,
             root=root,
             infra_image=infra_image,
@@ -91,6 +100,7 @@ class Kubelet:
                 group.create_task(self._insist(), name="insistence")
         finally:
             await asyncio.gather(*(worker.stop_watching() for worker in self._workers.values()))
+            await self._supplies.close()
 
     def add(self, pod: Pod) -> None:
         uid = pod["metadata"]["uid"]
@@ -104,18 +114,37 @@ class Kubelet:
         if worker := self._workers.get(pod["metadata"]["uid"]):
             worker.update(pod)
 
+    def mirrored(self, pod: Pod, shown: Pod) -> None:
+        """The API shows the static pod as ``shown``: that one gets its statuses."""
+        uid, mirror = pod["metadata"]["uid"], shown["metadata"]["uid"]
+        worker = self._workers.get(uid)
+        if worker is None:
+            return
+        worker.update({**pod, "status": shown.get("status") or {}})
+        if self._mirrors.get(uid) != mirror:
+            self._mirrors[uid] = mirror
+            worker.repeat()
+
     async def kill(self, uid: str, grace: int) -> None:
         """Returns when no container of it is left. Killing again, with less grace, hurries the first call up."""
         worker = self._workers.get(uid)
         if worker is None:
             return
         await worker.kill(grace)
-        self._writer.forget(uid)
+        with contextlib.suppress(TimeoutError):
+            # How it ended is worth a moment: with its object gone, nobody will know.
+            async with asyncio.timeout(_LAST_WORDS):
+                await self._writer.written(self._mirrors.get(uid, uid))
+        self._writer.forget(self._mirrors.pop(uid, uid))
+        self._supplies.forget(uid)
         if self._workers.get(uid) is worker:
             del self._workers[uid]
 
     async def collect(self, wanted: set[str]) -> None:
-        """Remove the containers of this node's pods that nobody wants any more. Raises EngineUnavailable."""
+        """Remove what is left of this node's pods that nobody wants any more: containers, and directories without any.
+
+        Raises EngineUnavailable.
+        """
         for summary in await self._engine.containers({naming.LABEL_NODE: self._context.node}):
             labels = summary["Labels"]
             uid = labels.get(naming.LABEL_UID, "")
@@ -127,6 +156,14 @@ class Kubelet:
                 await self._engine.remove(summary["Id"])
             except EngineError as error:
                 log.warning("container %s not removed: %s", summary["Id"][:12], error)
+        for uid in remains(self._context.root) - wanted - set(self._workers):
+            if await self._engine.containers({naming.LABEL_UID: uid}):
+                continue
+            log.info("removing the directory of pod %s, which is no more", uid)
+            try:
+                await PodDirectory(self._context.root, uid, self._supplies).remove()
+            except OSError as trouble:
+                log.warning("directory of pod %s not removed: %s", uid, trouble)
 
     async def flush(self, seconds: float) -> None:
         """Wait, at most so long, until the statuses and events are written."""
@@ -138,9 +175,21 @@ class Kubelet:
         await self._recorder.drain(seconds)
 
     def _publish(self, pod: Pod, status: Object) -> None:
-        self._writer.publish(pod, status)
+        if is_static(pod):
+            self._publish_mirror(pod, status)
+        else:
+            self._writer.publish(pod, status)
         if self._listener is not None:
             self._listener(pod, status)
+
+    def _publish_mirror(self, pod: Pod, status: Object) -> None:
+        meta = pod["metadata"]
+        if mirror := self._mirrors.get(meta["uid"]):
+            self._writer.publish({**pod, "metadata": {**meta, "uid": mirror}}, status)
+
+    def _supplies_changed(self, uid: str) -> None:
+        if worker := self._workers.get(uid):
+            worker.supplied()
 
     async def _list_services(self) -> list[Object]:
         try:

@@ -63,7 +63,8 @@ def _chosen(pod: Pod, container: str, attempts: tuple[Seen, ...], *, previous: b
         return begun[1]
     if begun:
         return begun[0]
-    statuses: Any = (pod.get("status") or {}).get("containerStatuses") or ()
+    told: Any = pod.get("status") or {}
+    statuses = (*(told.get("initContainerStatuses") or ()), *(told.get("containerStatuses") or ()))
     status = next((one for one in statuses if one["name"] == container), None)
     if status is None:
         raise NoLog(f'container "{container}" in pod "{name}" is not available')

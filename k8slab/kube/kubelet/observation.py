@@ -19,8 +19,21 @@ _NEVER: Final = "0001-01-01"
 
 
 @dataclass(frozen=True)
+class Health:
+    """What a container's probes have found; a container without probes is well.
+
+    ``failed``: "liveness" or "startup" when that probe has given it up, so that it has to end.
+    """
+
+    started: bool = True
+    ready: bool = True
+    failed: str = ""
+
+
+@dataclass(frozen=True)
 class Seen:
-    """One container. ``state``: created, running (paused too) or exited; ``started``/``finished``: None for never."""
+    """One container. ``state``: created, running (paused too) or exited; ``started``/``finished``: None for never;
+    ``sandbox``: id of the container whose network it lives in."""
 
     id: str
     container: str
@@ -35,7 +48,9 @@ class Seen:
     started: datetime | None = None
     finished: datetime | None = None
     address: str = ""
+    sandbox: str = ""
     message: str = ""
+    health: Health = Health()
 
     @property
     def running(self) -> bool:
@@ -102,7 +117,13 @@ def seen(shown: Mapping[str, Any]) -> Seen:
         started=_moment(state.get("StartedAt")),
         finished=_moment(state.get("FinishedAt")),
         address=(shown.get("NetworkSettings") or {}).get("IPAddress") or "",
+        sandbox=_network_of(shown),
     )
+
+
+def _network_of(shown: Mapping[str, Any]) -> str:
+    kind, _, identity = str((shown.get("HostConfig") or {}).get("NetworkMode") or "").partition(":")
+    return identity if kind == "container" else ""
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -13,6 +13,7 @@ from k8slab.kube.kubelet.attached import Attached
 from k8slab.kube.kubelet.context import Pod
 from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.kubelet.observation import Seen, observe
+from k8slab.kube.kubelet.spec import container_named
 from k8slab.kube.streams.carrier import Connection
 from k8slab.kube.streams.commands import relay, serve_command
 from k8slab.kube.streams.forwarding import Refused, ports_of, serve_forwarding
@@ -54,7 +55,7 @@ async def execute(request: web.Request, engine: Engine, pod: Pod, container: str
 
 async def attach(request: web.Request, engine: Engine, pod: Pod, container: str) -> web.StreamResponse:
     asked = wish_of(request)
-    spec = next(one for one in pod["spec"]["containers"] if one["name"] == container)
+    spec = container_named(pod, container)
     # Whether there is a terminal is the container's affair, not the client's.
     tty = bool(spec.get("tty"))
     wish = Wish(asked.stdin, asked.stdout, asked.stderr and not asked.tty, asked.tty)

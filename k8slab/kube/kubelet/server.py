@@ -24,6 +24,7 @@ from k8slab.kube.kubelet.context import Pod
 from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.kubelet.kubelet import Kubelet
 from k8slab.kube.kubelet.logs import NoLog, serve_log
+from k8slab.kube.kubelet.spec import container_named
 from k8slab.kube.kubelet.stats import Sampler, metrics
 from k8slab.kube.streams.takeover import leave_all, refusal
 
@@ -164,4 +165,4 @@ def _find(request: web.Request) -> Pod | None:
 
 
 def _has(pod: Pod, container: str) -> bool:
-    return any(one["name"] == container for one in pod["spec"]["containers"])
+    return bool(container_named(pod, container))

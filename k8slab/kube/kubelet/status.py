@@ -9,13 +9,33 @@ from typing import Any, Final
 
 from k8slab.kube import quantity
 from k8slab.kube.clock import rfc3339
-from k8slab.kube.kubelet.decision import wants_restart
-from k8slab.kube.kubelet.observation import CREATED, Observed, Seen
+from k8slab.kube.kubelet.decision import (
+    begun,
+    has_failed_to_initialize,
+    is_over,
+    wants_restart,
+)
+from k8slab.kube.kubelet.observation import Observed, Seen
+from k8slab.kube.kubelet.spec import (
+    Container,
+    all_containers,
+    init_containers,
+    is_sidecar,
+    main_containers,
+    restart_policy,
+    told_status,
+)
 
 PENDING: Final = "Pending"
 RUNNING: Final = "Running"
 SUCCEEDED: Final = "Succeeded"
 FAILED: Final = "Failed"
+ENDED: Final = (SUCCEEDED, FAILED)
+
+OWN_CONDITIONS: Final = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+
+_Verdict = tuple[bool, str, str]
+"""Whether a condition holds, and a reason and a message for that."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +46,17 @@ class Waiting:
     message: str = ""
 
 
+@dataclass(frozen=True)
+class Doom:
+    """Why the node has ended a pod that would have gone on; ``warns``: whether that is somebody's fault."""
+
+    reason: str
+    message: str
+    warns: bool = False
+
+
 CREATING: Final = Waiting("ContainerCreating")
+INITIALIZING: Final = Waiting("PodInitializing")
 
 
 def pod_status(
@@ -37,43 +67,55 @@ def pod_status(
     host_ip: str,
     pod_ip: str,
     now: datetime,
+    doom: Doom | None = None,
+    ending: bool = False,
 ) -> dict[str, Any]:
-    """The whole status, built upon the pod's present one so that times of unchanged things stay."""
+    """The whole status, built upon the pod's present one so that times of unchanged things stay.
+
+    ``ending``: its containers are ended for good, whatever its restart policy says.
+    """
     before = pod.get("status") or {}
-    containers = [
-        _container_status(pod, container, observed, waiting.get(container["name"], CREATING))
-        for container in pod["spec"]["containers"]
-    ]
-    phase = _phase(pod, observed)
-    done = phase in (SUCCEEDED, FAILED)
-    unready = [one["name"] for one in containers if not one["ready"]]
-    if phase == SUCCEEDED:
-        verdict = (False, "PodCompleted", "")
-    elif phase == FAILED:
-        verdict = (False, "PodFailed", "")
-    elif unready:
-        verdict = (False, "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]")
-    else:
-        verdict = (True, "", "")
-    conditions = [
-        _condition("PodReadyToStartContainers", bool(pod_ip) and not done, "", "", before, now),
-        _condition("Initialized", True, "PodCompleted" if phase == SUCCEEDED else "", "", before, now),
-        _condition("Ready", *verdict, before, now),
-        _condition("ContainersReady", *verdict, before, now),
-        _condition("PodScheduled", True, "", "", before, now),
-    ]
+    default = INITIALIZING if init_containers(pod) else CREATING
+    of_all = {
+        container["name"]: _container_status(pod, container, observed, waiting.get(container["name"]), default)
+        for container in all_containers(pod)
+    }
+    mains = [of_all[container["name"]] for container in main_containers(pod)]
+    initials = [of_all[container["name"]] for container in init_containers(pod)]
+    phase = FAILED if doom else _phase(pod, observed, ending=ending)
+    done = phase in ENDED
+    containers_ready = _containers_ready(pod, of_all, phase)
+    conditions = {
+        "PodReadyToStartContainers": (bool(pod_ip) and not done, "", ""),
+        "Initialized": _initialized(pod, observed, of_all, phase),
+        "Ready": _ready(pod, containers_ready),
+        "ContainersReady": containers_ready,
+        "PodScheduled": (True, "", ""),
+    }
+    foreign = [one for one in before.get("conditions") or () if one["type"] not in OWN_CONDITIONS]
     status: dict[str, Any] = {
         "phase": phase,
-        "conditions": conditions,
+        "conditions": [*(_condition(kind, *conditions[kind], before, now) for kind in OWN_CONDITIONS), *foreign],
         "hostIP": host_ip,
         "hostIPs": [{"ip": host_ip}],
         "startTime": before.get("startTime") or rfc3339(now),
-        "containerStatuses": containers,
+        "containerStatuses": mains,
         "qosClass": qos_class(pod),
     }
+    if initials:
+        status["initContainerStatuses"] = initials
     if pod_ip:
         status |= {"podIP": pod_ip, "podIPs": [{"ip": pod_ip}]}
+    if doom:
+        status |= {"reason": doom.reason, "message": doom.message}
     return status
+
+
+def with_foreign_conditions(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """``own`` with those conditions of ``given`` that a kubelet does not compute."""
+    conditions = [one for one in own.get("conditions") or () if one["type"] in OWN_CONDITIONS]
+    foreign = [one for one in given.get("conditions") or () if one["type"] not in OWN_CONDITIONS]
+    return {**own, "conditions": [*conditions, *foreign]}
 
 
 def refused_status(pod: Mapping[str, Any], *, reason: str, message: str, host_ip: str, now: datetime) -> dict[str, Any]:
@@ -93,34 +135,66 @@ def refused_status(pod: Mapping[str, Any], *, reason: str, message: str, host_ip
     }
 
 
-def _phase(pod: Mapping[str, Any], observed: Observed) -> str:
-    policy = pod["spec"].get("restartPolicy") or "Always"
-    running = started = over = failed = 0
-    for container in pod["spec"]["containers"]:
-        last = _latest_started(observed, container["name"])
-        if last is None:
-            continue
-        started += 1
-        if last.running:
-            running += 1
-        elif not wants_restart(policy, last):
-            over += 1
-            failed += last.exit_code != 0
-    total = len(pod["spec"]["containers"])
-    if over == total:
+def _phase(pod: Mapping[str, Any], observed: Observed, *, ending: bool) -> str:
+    latest = [next(iter(begun(observed, container["name"])), None) for container in main_containers(pod)]
+    # An end is told once all have ended, the sidecars too: nothing is looked at after that.
+    alive = any(seen.running for attempts in observed.containers.values() for seen in attempts)
+    if not alive and (ending or is_over(pod, observed)):
+        failed = has_failed_to_initialize(pod, observed) or any(last is None or last.exit_code for last in latest)
         return FAILED if failed else SUCCEEDED
-    return RUNNING if started == total or running else PENDING
+    return PENDING if None in latest else RUNNING
 
 
-def _latest_started(observed: Observed, name: str) -> Seen | None:
-    return next((one for one in observed.containers.get(name, ()) if one.state != CREATED), None)
+def _containers_ready(pod: Mapping[str, Any], of_all: Mapping[str, Mapping[str, Any]], phase: str) -> _Verdict:
+    if phase == SUCCEEDED:
+        return False, "PodCompleted", ""
+    if phase == FAILED:
+        return False, "PodFailed", ""
+    sidecars = [one for one in init_containers(pod) if is_sidecar(one)]
+    names = [one["name"] for one in (*sidecars, *main_containers(pod))]
+    if unready := [name for name in names if not of_all[name]["ready"]]:
+        return False, "ContainersNotReady", f"containers with unready status: [{' '.join(unready)}]"
+    return True, "", ""
+
+
+def _ready(pod: Mapping[str, Any], containers_ready: _Verdict) -> _Verdict:
+    """Of the pod as a whole: its containers are, and the conditions that others set hold."""
+    if not containers_ready[0]:
+        return containers_ready
+    given = {one["type"]: one["status"] for one in (pod.get("status") or {}).get("conditions") or ()}
+    problems = []
+    for gate in pod["spec"].get("readinessGates") or ():
+        kind = gate["conditionType"]
+        if kind not in given:
+            problems.append(f'corresponding condition of pod readiness gate "{kind}" does not exist.')
+        elif given[kind] != "True":
+            problems.append(f'the status of pod readiness gate "{kind}" is not "True", but {given[kind]}')
+    return (False, "ReadinessGatesNotReady", ", ".join(problems)) if problems else (True, "", "")
+
+
+def _initialized(
+    pod: Mapping[str, Any], observed: Observed, of_all: Mapping[str, Mapping[str, Any]], phase: str
+) -> _Verdict:
+    if phase == SUCCEEDED:
+        return True, "PodCompleted", ""
+    if any(begun(observed, container["name"]) for container in main_containers(pod)):
+        return True, "", ""
+    incomplete = [
+        one["name"]
+        for one in init_containers(pod)
+        if not of_all[one["name"]]["started" if is_sidecar(one) else "ready"]
+    ]
+    if incomplete:
+        return False, "ContainersNotInitialized", f"containers with incomplete status: [{' '.join(incomplete)}]"
+    return True, "", ""
 
 
 def _container_status(
-    pod: Mapping[str, Any], container: Mapping[str, Any], observed: Observed, waiting: Waiting
+    pod: Mapping[str, Any], container: Container, observed: Observed, waiting: Waiting | None, default: Waiting
 ) -> dict[str, Any]:
-    policy = pod["spec"].get("restartPolicy") or "Always"
-    attempts = [one for one in observed.containers.get(container["name"], ()) if one.state != CREATED]
+    initial = any(one is container for one in init_containers(pod))
+    policy = _policy_for(pod, container, initial=initial)
+    attempts = begun(observed, container["name"])
     last = attempts[0] if attempts else None
     status: dict[str, Any] = {
         "name": container["name"],
@@ -132,20 +206,35 @@ def _container_status(
         "lastState": {},
     }
     if last is None:
-        status["state"] = {"waiting": _plain(waiting)}
-        return status
+        told = told_status(pod, container["name"])
+        kept = {field: told[field] for field in ("restartCount", "lastState", "containerID") if told.get(field)}
+        return {**status, **kept, "state": {"waiting": _plain(waiting or default)}}
     status["containerID"] = f"docker://{last.id}"
     previous: Sequence[Seen] = attempts[1:]
     if last.running:
-        status |= {"state": {"running": {"startedAt": _time(last.started)}}, "ready": True, "started": True}
-    elif wants_restart(policy, last) and waiting != CREATING:
+        started = last.health.started
+        status |= {
+            "state": {"running": {"startedAt": _time(last.started)}},
+            "ready": started and last.health.ready and (not initial or is_sidecar(container)),
+            "started": started,
+        }
+    elif waiting is not None and wants_restart(policy, last):
         status["state"] = {"waiting": _plain(waiting)}
         previous = attempts
     else:
         status["state"] = {"terminated": _terminated(last)}
+        status["ready"] = initial and not is_sidecar(container) and last.exit_code == 0
     if previous:
         status["lastState"] = {"terminated": _terminated(previous[0])}
     return status
+
+
+def _policy_for(pod: Mapping[str, Any], container: Container, *, initial: bool) -> str:
+    """The restart policy that applies to it: an init container that has succeeded does not run again for that."""
+    if initial and is_sidecar(container):
+        return "Always"
+    policy = restart_policy(pod)
+    return "OnFailure" if initial and policy == "Always" else policy
 
 
 def _terminated(dead: Seen) -> dict[str, Any]:
@@ -197,7 +286,7 @@ def _condition(
 def qos_class(pod: Mapping[str, Any]) -> str:
     """Guaranteed, Burstable or BestEffort."""
     guaranteed, anything = True, False
-    for container in pod["spec"]["containers"]:
+    for container in all_containers(pod):
         resources = container.get("resources") or {}
         limits = resources.get("limits") or {}
         requests = {**limits, **(resources.get("requests") or {})}

@@ -1,41 +1,108 @@
-"""A pod's directory on the node: its emptyDir volumes and the files in which its containers leave their last words."""
+"""A pod's directory on the node: its volumes and the files in which its containers leave their last words."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
+import os
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from k8slab.kube import quantity
+from k8slab.kube.client import ApiError, ApiUnavailable
+from k8slab.kube.kubelet import atomic, mounts
+from k8slab.kube.kubelet.hostpath import checked
+from k8slab.kube.kubelet.objects import Pod, Supplies
+from k8slab.kube.kubelet.payload import SOURCES, Files, VolumeError, files_of
+from k8slab.kube.kubelet.security import of_pod
+
+MEASURE_EVERY: Final = 10.0
 
 _MESSAGE_LIMIT: Final = 4096
-_EMPTY_DIR: Final = "kubernetes.io~empty-dir"
+_PLUGINS: Final = {
+    "emptyDir": "kubernetes.io~empty-dir",
+    "configMap": "kubernetes.io~configmap",
+    "secret": "kubernetes.io~secret",
+    "downwardAPI": "kubernetes.io~downward-api",
+    "projected": "kubernetes.io~projected",
+}
+# What is secret never reaches a disk, nor does what changes often.
+_IN_MEMORY: Final = ("secret", "downwardAPI", "projected")
 
 
-class VolumeError(Exception):
-    """A volume that cannot be made as the pod wants it."""
+def remains(root: Path) -> set[str]:
+    """The uids of the pods that have a directory on the node."""
+    try:
+        return {entry.name for entry in (root / "pods").iterdir()}
+    except FileNotFoundError:
+        return set()
 
 
 class PodDirectory:
     """``root``/pods/<uid>, shared with the engine, which mounts what is in it."""
 
-    def __init__(self, root: Path, uid: str) -> None:
+    def __init__(self, root: Path, uid: str, supplies: Supplies) -> None:
         self._path = root / "pods" / uid
+        self._supplies = supplies
+        self._written: dict[str, Files] = {}
+        self._measured = -math.inf
 
-    async def prepare(self, pod: Mapping[str, Any]) -> dict[str, Path]:
+    async def prepare(self, pod: Pod) -> dict[str, Path]:
         """Make all volumes that are not there yet; returns where each lies. Raises VolumeError."""
-        result: dict[str, Path] = {}
+        return {volume["name"]: await self._prepared(volume, pod) for volume in pod["spec"].get("volumes") or ()}
+
+    async def refresh(self, pod: Pod) -> None:
+        """Bring the files of volumes that are in use up to date with what they are made of. Raises VolumeError."""
         for volume in pod["spec"].get("volumes") or ():
+            if volume["name"] in self._written:
+                await self._prepared(volume, pod)
+
+    def measures(self, pod: Pod) -> bool:
+        """Whether any of its volumes is measured from time to time."""
+        return any(_disk_limit(volume) for volume in pod["spec"].get("volumes") or ())
+
+    async def overfull(self, pod: Pod) -> str:
+        """What is fuller than it may be, in the original's words; empty when nothing is, or was a moment ago."""
+        now = time.monotonic()
+        if not self.measures(pod) or now - self._measured < MEASURE_EVERY:
+            return ""
+        self._measured = now
+        for volume in pod["spec"]["volumes"]:
+            limit = _disk_limit(volume)
+            path = self._path / "volumes" / _PLUGINS["emptyDir"] / str(volume["name"])
+            if limit and await asyncio.to_thread(_used, path) > quantity.whole(limit):
+                return f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{limit}". '
+        return ""
+
+    def sources(self, container: Mapping[str, Any], volumes: Mapping[str, Path], paths: Sequence[str]) -> list[Path]:
+        """Where on the node each of the container's mounts comes from; ``paths``: in its volume, one of each mount.
+
+        Raises VolumeError for a path that leads out of its volume.
+        """
+        found = []
+        for mount, path in zip(container.get("volumeMounts") or (), paths, strict=True):
             try:
-                if "hostPath" in volume:
-                    result[volume["name"]] = _host_path(volume["hostPath"])
-                else:
-                    result[volume["name"]] = await self._empty_dir(volume["name"], volume.get("emptyDir") or {})
+                found.append(_within(volumes[mount["name"]], path))
             except (OSError, ValueError) as error:
-                raise VolumeError(f"volume {volume['name']}: {error}") from error
-        return result
+                why = f'failed to prepare subPath for volumeMount "{mount["name"]}" of container "{container["name"]}"'
+                raise VolumeError(f"{why}: {error}") from error
+        return found
+
+    def text_file(self, name: str, content: str) -> Path:
+        """A file of the pod's own, such as its hosts. Raises VolumeError."""
+        path = self._path / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # In place: containers that run have this very file mounted.
+            path.write_text(content)
+            path.chmod(0o644)
+        except OSError as error:
+            raise VolumeError(f"{name}: {error}") from error
+        return path
 
     def message_file(self, container: str, attempt: int) -> Path:
         """The file behind terminationMessagePath, made empty. Raises VolumeError."""
@@ -56,50 +123,106 @@ class PodDirectory:
             return ""
 
     async def remove(self) -> None:
-        """Remove everything of the pod; in-memory volumes are unmounted first. Raises VolumeError."""
-        for volume in (self._path / "volumes" / _EMPTY_DIR).glob("*"):
-            if volume.is_mount():
-                await _run("umount", str(volume))
+        """Remove everything of the pod; what is mounted in it is unmounted first. Raises OSError."""
+        for path in mounts.below(self._path):
+            mounts.unmount(path)
         await asyncio.to_thread(shutil.rmtree, self._path, ignore_errors=True)
 
-    async def _empty_dir(self, name: str, source: Mapping[str, Any]) -> Path:
-        path = self._path / "volumes" / _EMPTY_DIR / name
-        path.mkdir(parents=True, exist_ok=True)
-        if source.get("medium") == "Memory" and not path.is_mount():
-            limit = quantity.whole(source.get("sizeLimit") or 0)
-            options = ["-o", f"size={limit}"] if limit else []
-            await _run("mount", "-t", "tmpfs", *options, "tmpfs", str(path))
-        path.chmod(0o777)
-        return path
+    async def _prepared(self, volume: Mapping[str, Any], pod: Pod) -> Path:
+        name = volume["name"]
+        try:
+            if "hostPath" in volume:
+                return checked(volume["hostPath"])
+            kind = next((kind for kind in SOURCES if kind in volume), "emptyDir")
+            path = self._path / "volumes" / _PLUGINS[kind] / str(name)
+            if kind == "emptyDir":
+                _empty_dir(path, volume.get("emptyDir") or {}, pod)
+            else:
+                await self._filled(path, volume, pod, in_memory=kind in _IN_MEMORY)
+            return path
+        except (OSError, ValueError, VolumeError) as error:
+            raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
+
+    async def _filled(self, path: Path, volume: Mapping[str, Any], pod: Pod, *, in_memory: bool) -> None:
+        name = volume["name"]
+        try:
+            files = await files_of(volume, pod, self._supplies)
+        except (ApiError, ApiUnavailable) as trouble:
+            if isinstance(trouble, ApiUnavailable) and (path / atomic.DATA).exists():
+                # A container must come back while the API is away: with the files as they were last.
+                return
+            raise VolumeError(trouble.message if isinstance(trouble, ApiError) else str(trouble)) from trouble
+        if self._written.get(name) == files and (path / atomic.DATA).exists():
+            return
+        await asyncio.to_thread(_fill, path, files, of_pod(pod).get("fsGroup"), in_memory=in_memory)
+        self._written[name] = files
 
     def _message_path(self, container: str, attempt: int) -> Path:
         return self._path / "containers" / container / str(attempt)
 
 
-def _host_path(source: Mapping[str, Any]) -> Path:
-    path = Path(source["path"])
-    kind = source.get("type") or ""
-    match kind:
-        case "DirectoryOrCreate":
-            path.mkdir(mode=0o755, parents=True, exist_ok=True)
-        case "FileOrCreate":
-            path.touch(mode=0o644)
-    checks = {
-        "Directory": path.is_dir,
-        "DirectoryOrCreate": path.is_dir,
-        "File": path.is_file,
-        "FileOrCreate": path.is_file,
-        "Socket": path.is_socket,
-    }
-    if kind in checks and not checks[kind]():
-        raise VolumeError(f"hostPath {path} is no {kind.removesuffix('OrCreate')}")
-    return path
+def _fill(path: Path, files: Files, group: int | None, *, in_memory: bool) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    if in_memory and not path.is_mount():
+        mounts.tmpfs(path)
+    path.chmod(0o755 if group is None else 0o2775)
+    if group is not None:
+        os.chown(path, -1, group)
+    atomic.write(path, files, group=group)
 
 
-async def _run(*command: str) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
-    )
-    _, errors = await process.communicate()
-    if process.returncode != 0:
-        raise VolumeError(f"{' '.join(command)}: {errors.decode(errors='replace').strip()}")
+def _empty_dir(path: Path, source: Mapping[str, Any], pod: Pod) -> None:
+    if path.is_dir() and (source.get("medium") != "Memory" or path.is_mount()):
+        return
+    path.mkdir(parents=True, exist_ok=True)
+    if source.get("medium") == "Memory":
+        mounts.tmpfs(path, size=_memory_size(source, pod), mode=0o777)
+    path.chmod(0o777)
+    group = of_pod(pod).get("fsGroup")
+    if group is not None:
+        atomic.give_to_group(path, int(group), writable=True)
+
+
+def _disk_limit(volume: Mapping[str, Any]) -> str:
+    """The kernel itself holds those in memory to their limit."""
+    source = volume.get("emptyDir") or {}
+    return "" if source.get("medium") == "Memory" else str(source.get("sizeLimit") or "")
+
+
+def _used(top: Path) -> int:
+    """Bytes on the disk of all that is below."""
+    used = 0
+    for place, _, names in os.walk(top):
+        for name in names:
+            # Whoever writes there removes things, too.
+            with contextlib.suppress(FileNotFoundError):
+                used += Path(place, name).lstat().st_blocks * 512
+    return used
+
+
+def _memory_size(source: Mapping[str, Any], pod: Pod) -> int:
+    """Bytes: what it may hold by itself or, without that, what its pod may use; 0 when nothing says so."""
+    limits = [(one.get("resources") or {}).get("limits") or {} for one in pod["spec"]["containers"]]
+    asked = [quantity.whole(source["sizeLimit"])] if source.get("sizeLimit") else []
+    if all(one.get("memory") for one in limits):
+        asked.append(sum(quantity.whole(one["memory"]) for one in limits))
+    return min(asked, default=0)
+
+
+def _within(volume: Path, path: str) -> Path:
+    """A place in a volume, made when it is not there; links are followed, but not out of the volume."""
+    if not path:
+        return volume
+    if path.startswith("/") or ".." in Path(path).parts:
+        raise ValueError(f"{path!r} must be a relative path without '..'")
+    top = Path(os.path.realpath(volume))
+    found = Path(os.path.realpath(top / path))
+    if not found.is_relative_to(top):
+        raise ValueError(f"{path!r} leads out of its volume")
+    if not found.exists():
+        found.mkdir(mode=0o755, parents=True)
+        made = found
+        while made != top:
+            made.chmod(top.stat().st_mode & 0o7777)
+            made = made.parent
+    return found

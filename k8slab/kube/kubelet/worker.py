@@ -8,32 +8,41 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
+import math
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, TypeVar
 
+from k8slab.kube import clock
 from k8slab.kube.client import ApiError, ApiUnavailable, Object
+from k8slab.kube.durations import spelled
 from k8slab.kube.events import NORMAL, WARNING
-from k8slab.kube.kubelet import containers, naming, status
-from k8slab.kube.kubelet.backoff import BackOff
+from k8slab.kube.kubelet import naming, status
 from k8slab.kube.kubelet.context import Context, Pod
-from k8slab.kube.kubelet.decision import Decision, decide
+from k8slab.kube.kubelet.decision import Decision, Kill, decide, in_order_of_end
+from k8slab.kube.kubelet.ending import Ending
 from k8slab.kube.kubelet.engine import EngineError, EngineUnavailable
-from k8slab.kube.kubelet.environment import container_environment, service_environment
-from k8slab.kube.kubelet.images import ImageError, policy_of
-from k8slab.kube.kubelet.observation import EXITED, Observed, Seen, arranged, observe
-from k8slab.kube.kubelet.status import Waiting
+from k8slab.kube.kubelet.lastwords import with_last_words
+from k8slab.kube.kubelet.making import Making
+from k8slab.kube.kubelet.observation import Observed, Seen, arranged, observe
+from k8slab.kube.kubelet.patience import Patience
+from k8slab.kube.kubelet.payload import VolumeError
+from k8slab.kube.kubelet.prober import Prober
+from k8slab.kube.kubelet.probes import Result, Target, probe
+from k8slab.kube.kubelet.spec import all_containers, init_containers, termination_grace, updated_spec
+from k8slab.kube.kubelet.status import ENDED, Doom, Waiting
 from k8slab.kube.kubelet.support import unsupported
-from k8slab.kube.kubelet.volumes import PodDirectory, VolumeError
+from k8slab.kube.kubelet.volumes import MEASURE_EVERY, PodDirectory
 
 log = logging.getLogger(__name__)
 
 RESYNC: Final = 20.0
 RETRY: Final = 2.0
-DEFAULT_GRACE: Final = 30
 
-_LOG_MESSAGE_LIMIT: Final = 2048
+T = TypeVar("T")
+
+_DEADLINE: Final = Doom("DeadlineExceeded", "Pod was active on the node longer than the specified deadline")
 # The key of failures that are no single container's.
 _EVERYTHING: Final = ""
 
@@ -42,12 +51,13 @@ class PodWorker:
     def __init__(self, context: Context, pod: Pod) -> None:
         self._context = context
         self._pod: Object = dict(pod)
-        self._directory = PodDirectory(context.root, self.uid)
-        self._waiting: dict[str, Waiting] = {}
-        self._retry_at: dict[str, float] = {}
-        self._failures = BackOff(initial=1.0, longest=30.0)
+        self._directory = PodDirectory(context.root, self.uid, context.supplies)
+        self._patience = Patience(context.restarts, self.uid)
         self._poked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._prober = Prober(self._probe, lambda reason, said, name: self._say(WARNING, reason, said, name), self.poke)
+        self._ending = Ending(context.engine, self._say)
+        self._making = Making(context, self._directory, self._patience, self._ending, say=self._say, poke=self.poke)
         self.finished = False
         self.contradicted = False
         """Whether the API shows another verdict about the pod than this worker's."""
@@ -68,11 +78,22 @@ class PodWorker:
         """Something happened to its containers: look again."""
         self._poked.set()
 
+    def supplied(self) -> None:
+        """What its volumes and variables are made of has changed: what waits for that need not wait any longer."""
+        self._patience.end_holds()
+        self.poke()
+
     def update(self, pod: Pod) -> None:
         """Take over the API's newer view of the pod; the status is this worker's own."""
         own = self._pod.get("status") or {}
         self.contradicted = bool(own) and _verdict(pod.get("status") or {}) != _verdict(own)
-        self._pod = {**pod, "status": self._pod.get("status") or pod.get("status") or {}}
+        told = status.with_foreign_conditions(own, pod.get("status") or {}) if own else pod.get("status") or {}
+        before, self._pod = self._pod, {**pod, "spec": updated_spec(self._pod, pod), "status": told}
+        labelled = any(pod["metadata"].get(maps) != before["metadata"].get(maps) for maps in ("labels", "annotations"))
+        if before["spec"] != self._pod["spec"]:
+            self.supplied()
+        elif labelled or own != told:
+            self.poke()
 
     async def stop_watching(self) -> None:
         """Leave the pod alone, running."""
@@ -80,25 +101,31 @@ class PodWorker:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        await self._prober.close()
+        await self._making.settle()
 
     async def kill(self, grace: int) -> None:
         """End all containers within ``grace`` seconds and remove every trace. May be called again with less grace."""
         await self.stop_watching()
+        deadline = time.monotonic() + grace
         while True:
+            left = math.ceil(max(0.0, deadline - time.monotonic()))
             try:
                 observed = await observe(self._context.engine, self.uid)
                 if not observed.everything:
                     break
-                running = [seen for attempts in observed.containers.values() for seen in attempts if seen.running]
-                await asyncio.gather(*(self._end(seen, grace) for seen in running))
+                kills = [Kill(seen) for seen in in_order_of_end(self._pod, observed)]
+                await self._ending.end_all(self._pod, kills, self._pod_ip(observed), left)
+                if self._pod["metadata"].get("deletionTimestamp"):
+                    self._report(await self._observe(), ending=True)
                 for seen in observed.everything:
                     await self._context.engine.remove(seen.id)
             except (EngineError, EngineUnavailable) as error:
                 log.warning("ending pod %s: %s", naming.display_name(self._pod), error)
                 await asyncio.sleep(RETRY)
         await self._clear_away()
-        for container in self._pod["spec"]["containers"]:
-            self._context.restarts.forget(self._key(container["name"]))
+        self._patience.forget(container["name"] for container in all_containers(self._pod))
+        self._context.images.forget(self.uid)
         self.finished = True
 
     async def _clear_away(self) -> None:
@@ -110,10 +137,6 @@ class PodWorker:
                 log.warning("directory of pod %s: %s", naming.display_name(self._pod), error)
                 await asyncio.sleep(RETRY)
 
-    async def _end(self, seen: Seen, grace: int) -> None:
-        self._say(NORMAL, "Killing", f"Stopping container {seen.container}", seen.container)
-        await self._context.engine.stop(seen.id, grace)
-
     async def _run(self) -> None:
         while not self.finished:
             self._poked.clear()
@@ -122,7 +145,7 @@ class PodWorker:
                     self._refuse("; ".join(problems))
                     return
                 pause = await self._sync()
-                self._failures.forget(_EVERYTHING)
+                self._patience.forgive(_EVERYTHING)
             except (EngineError, EngineUnavailable, ApiError, ApiUnavailable) as error:
                 log.warning("pod %s: %s; trying again", naming.display_name(self._pod), error)
                 pause = RETRY
@@ -131,7 +154,7 @@ class PodWorker:
                 log.exception("pod %s", naming.display_name(self._pod))
                 self._say(WARNING, "Failed", f"Error: {error or type(error).__name__}")
                 # Asleep also for the engine's events, which may be of this worker's own making.
-                await asyncio.sleep(self._failures.failed(_EVERYTHING, time.monotonic()))
+                await asyncio.sleep(self._patience.failed(_EVERYTHING))
                 continue
             if not self.finished:
                 try:
@@ -150,188 +173,114 @@ class PodWorker:
     async def _sync(self) -> float:
         """Bring the pod one step nearer to what it wants to be; seconds until the next look, unless poked."""
         observed = await self._observe()
-        decision = decide(self._pod, observed, self._delay)
-        await self._remove(decision)
-        if decision.finished:
+        if self._pod["metadata"].get("deletionTimestamp"):
+            # Whoever brings pods here ends it; nothing of it begins again.
             self._report(observed)
+            return RESYNC
+        told = self._pod.get("status") or {}
+        # One that has ended never runs again, even when nothing is left that shows how it ended.
+        ended = told.get("phase") in ENDED
+        doom = None if ended else await self._doom()
+        decision = decide(self._pod, observed, self._patience.left, doomed=ended or doom is not None)
+        if doom and decision.kill:
+            self._say(WARNING if doom.warns else NORMAL, doom.reason, doom.message)
+        await self._end(decision, observed)
+        if decision.finished:
+            self._prober.follow(self._pod, ())
+            if ended:
+                self.repeat()
+            else:
+                self._report(await self._observe() if decision.kill else observed, doom=doom)
             self.finished = True
             return RESYNC
         if decision.sandbox is not None:
+            if observed.sandbox is not None:
+                changed = "Pod sandbox changed, it will be killed and re-created."
+                self._say(NORMAL, "SandboxChanged", changed)
             self._report(observed)
-            if self._held(naming.SANDBOX) or not await self._make_sandbox(decision.sandbox):
+            if self._patience.holds(naming.SANDBOX) or not await self._making.sandbox(self._pod, decision.sandbox):
                 return self._pause(decision)
-        if start := [(name, attempt) for name, attempt in decision.start if not self._held(name)]:
-            if decision.sandbox is not None or decision.remove:
+        if start := [(name, attempt) for name, attempt in decision.start if not self._patience.holds(name)]:
+            if decision.sandbox is not None or decision.remove or decision.kill:
                 observed = await self._observe()
+            if observed.sandbox is None:
+                return 0.0
             for name, attempt in start:
-                await self._start(name, attempt, observed)
+                await self._making.container(self._pod, name, attempt, observed.sandbox.id, self._pod_ip(observed))
             observed = await self._observe()
+            if init_containers(self._pod):
+                # The next one may not have to wait for this one's end.
+                self.poke()
         for name, seconds in decision.wait:
             self._await_restart(name, seconds)
+        await self._refresh_volumes()
         self._report(observed)
         return self._pause(decision)
 
+    async def _end(self, decision: Decision, observed: Observed) -> None:
+        """What has to end, and what has to go."""
+        grace = termination_grace(self._pod)
+        foreign = [Kill(seen) for seen in decision.remove if seen.running and seen.container != naming.SANDBOX]
+        await self._ending.end_all(self._pod, [*decision.kill, *foreign], self._pod_ip(observed), grace)
+        for seen in decision.remove:
+            await self._context.engine.remove(seen.id)
+        if decision.kill:
+            self.poke()
+
     def _pause(self, decision: Decision) -> float:
-        now = time.monotonic()
-        held = (at - now for at in self._retry_at.values() if at > now)
-        return min([RESYNC, *held, *(seconds for _, seconds in decision.wait)])
+        period = MEASURE_EVERY if self._directory.measures(self._pod) else RESYNC
+        restarts = (seconds for _, seconds in decision.wait)
+        return min([period, self._seconds_to_deadline(), *self._patience.waits(), *restarts])
+
+    async def _doom(self) -> Doom | None:
+        if self._seconds_to_deadline() <= 0:
+            return _DEADLINE
+        overfull = await self._directory.overfull(self._pod)
+        return Doom("Evicted", overfull, warns=True) if overfull else None
+
+    def _seconds_to_deadline(self) -> float:
+        deadline = self._pod["spec"].get("activeDeadlineSeconds")
+        started = (self._pod.get("status") or {}).get("startTime")
+        if not deadline or not started:
+            return math.inf
+        return (clock.parse(started) + timedelta(seconds=int(deadline)) - _now()).total_seconds()
 
     async def _observe(self) -> Observed:
-        observed = await observe(self._context.engine, self.uid)
-        if all(seen.running for seen in observed.everything):
-            return observed
-        return arranged([await self._with_message(seen) for seen in observed.everything])
+        """All that is to be seen of it: its containers, what the dead have said and what their probes have found."""
+        plain = await observe(self._context.engine, self.uid)
+        observed = await with_last_words(self._context.engine, self._pod, plain, self._directory.message)
+        self._prober.follow(self._pod, observed.everything)
+        return arranged(dataclasses.replace(seen, health=self._prober.health(seen)) for seen in observed.everything)
 
-    async def _with_message(self, seen: Seen) -> Seen:
-        """A dead container with what it left to say: its message file, or the end of its log when it asked for that."""
-        if seen.state != EXITED or seen.container == naming.SANDBOX:
-            return seen
-        message = self._directory.message(seen.container, seen.attempt)
-        declared = self._pod["spec"]["containers"]
-        spec: Mapping[str, Any] = next((one for one in declared if one["name"] == seen.container), {})
-        if not message and seen.exit_code and spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
-            pieces = [piece async for _, piece in self._context.engine.logs(seen.id, {"tail": "80"})]
-            message = b"".join(pieces)[-_LOG_MESSAGE_LIMIT:].decode(errors="replace")
-        return dataclasses.replace(seen, message=message)
+    async def _probe(self, seen: Seen, container: Mapping[str, Any], spec: Mapping[str, Any]) -> Result:
+        address = str((self._pod.get("status") or {}).get("podIP") or "")
+        return await probe(Target(self._context.engine, seen.id, container, address), spec)
 
-    async def _remove(self, decision: Decision) -> None:
-        for seen in decision.remove:
-            if seen.running and seen.container != naming.SANDBOX:
-                await self._end(seen, self._grace())
-            await self._context.engine.remove(seen.id)
-
-    async def _make_sandbox(self, attempt: int) -> bool:
-        context = self._context
+    async def _refresh_volumes(self) -> None:
         try:
-            await context.images.ensure(context.infra_image, "IfNotPresent")
-            config = containers.sandbox_config(
-                self._pod, image=context.infra_image, node=context.node, attempt=attempt, dns=context.dns
-            )
-            name = naming.container_name(self._pod, naming.SANDBOX, attempt)
-            await context.engine.start(await context.engine.create(str(name), config))
-        except (ImageError, EngineError) as error:
-            self._say(WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
-            self._retry_later(naming.SANDBOX)
-            return False
-        self._forgive(naming.SANDBOX)
-        return True
-
-    async def _start(self, name: str, attempt: int, observed: Observed) -> None:
-        """Start one container; what stands in its way becomes its reason for waiting and sets when to try again."""
-        container = next(one for one in self._pod["spec"]["containers"] if one["name"] == name)
-        try:
-            await self._create_and_start(container, attempt, observed)
-        except ImageError as error:
-            self._waiting[name] = Waiting(error.reason, error.message)
-            self._retry_at[name] = time.monotonic() + error.retry
+            await self._directory.refresh(self._pod)
         except VolumeError as error:
-            self._say(WARNING, "FailedMount", str(error), name)
-            self._waiting[name] = Waiting("ContainerCreating", str(error))
-            self._retry_later(name)
-        except EngineError as error:
-            self._say(WARNING, "Failed", f"Error: {error}", name)
-            self._waiting[name] = Waiting("CreateContainerError", str(error))
-            self._retry_later(name)
-
-    async def _create_and_start(self, container: Mapping[str, Any], attempt: int, observed: Observed) -> None:
-        context, name = self._context, container["name"]
-        image = await self._image(container)
-        if observed.sandbox is None:
-            raise EngineError(404, "the pod's sandbox is gone")
-        environment = await self._environment(container, observed)
-        config = containers.container_config(
-            self._pod,
-            container,
-            image=image,
-            node=context.node,
-            attempt=attempt,
-            sandbox=observed.sandbox.id,
-            environment=environment,
-            binds=containers.binds(
-                container,
-                await self._directory.prepare(self._pod),
-                environment,
-                self._directory.message_file(name, attempt),
-            ),
-        )
-        made = await context.engine.create(str(naming.container_name(self._pod, name, attempt)), config)
-        self._say(NORMAL, "Created", f"Created container {name}", name)
-        try:
-            await context.engine.start(made)
-        except EngineError as error:
-            # The engine keeps the error with the container, where the next look finds it as a failed attempt.
-            self._count_restart(name, attempt)
-            self._say(WARNING, "Failed", f"Error: failed to start container {name}: {error}", name)
-            self.poke()
-            return
-        self._count_restart(name, attempt)
-        self._waiting.pop(name, None)
-        self._forgive(name)
-        self._say(NORMAL, "Started", f"Started container {name}", name)
-
-    async def _image(self, container: Mapping[str, Any]) -> str:
-        name, reference = container["name"], str(container["image"])
-        try:
-            found = await self._context.images.ensure(reference, policy_of(container))
-        except ImageError as error:
-            kind, reason = (NORMAL, "BackOff") if error.reason == "ImagePullBackOff" else (WARNING, "Failed")
-            self._say(kind, reason, error.message, name)
-            raise
-        self._say(NORMAL, "Pulled", found.how, name)
-        return reference
-
-    async def _environment(self, container: Mapping[str, Any], observed: Observed) -> dict[str, str]:
-        spec, namespace = self._pod["spec"], self._pod["metadata"]["namespace"]
-        services = service_environment(
-            await self._context.services(), namespace, links=spec.get("enableServiceLinks") is not False
-        )
-        addresses = {"podIP": self._pod_ip(observed), "hostIP": self._context.address}
-        pod = {
-            **self._pod,
-            "spec": {**spec, "nodeName": self._context.node},
-            "status": {**(self._pod.get("status") or {}), **addresses},
-        }
-        return container_environment(pod, container, services)
-
-    def _delay(self, dead: Seen) -> float:
-        moment = dead.finished or dead.created or _now()
-        return self._context.restarts.remaining(self._key(dead.container), moment.timestamp(), _now().timestamp())
-
-    def _count_restart(self, name: str, attempt: int) -> None:
-        """Only what the engine was made to start counts: a try that failed before that must not delay the next one."""
-        if attempt > 0:
-            self._context.restarts.failed(self._key(name), _now().timestamp())
+            self._say(WARNING, "FailedMount", str(error))
 
     def _await_restart(self, name: str, seconds: float) -> None:
-        delay = self._context.restarts.delay(self._key(name))
-        message = (
-            f"back-off {delay:.0f}s restarting failed container={name} pod={naming.full_name(self._pod)}({self.uid})"
-        )
-        if self._waiting.get(name) != Waiting("CrashLoopBackOff", message):
-            self._waiting[name] = Waiting("CrashLoopBackOff", message)
-            self._say(WARNING, "BackOff", f"Back-off restarting failed container {name}", name)
+        delay = spelled(self._patience.delay(name))
+        whole = f"{naming.full_name(self._pod)}({self.uid})"
+        message = f"back-off {delay} restarting failed container={name} pod={whole}"
+        if self._making.waiting.get(name) != Waiting("CrashLoopBackOff", message):
+            self._making.waiting[name] = Waiting("CrashLoopBackOff", message)
+            self._say(WARNING, "BackOff", f"Back-off restarting failed container {name} in pod {whole}", name)
 
-    def _held(self, name: str) -> bool:
-        """Whether it failed lately and must wait, however often the engine's events wake this worker."""
-        return self._retry_at.get(name, 0.0) > time.monotonic()
-
-    def _retry_later(self, name: str) -> None:
-        now = time.monotonic()
-        self._retry_at[name] = now + self._failures.failed(name, now)
-
-    def _forgive(self, name: str) -> None:
-        self._failures.forget(name)
-        self._retry_at.pop(name, None)
-
-    def _report(self, observed: Observed) -> None:
+    def _report(self, observed: Observed, *, doom: Doom | None = None, ending: bool = False) -> None:
         self._tell(
             status.pod_status(
                 self._pod,
                 observed,
-                waiting=self._waiting,
+                waiting=self._making.waiting,
                 host_ip=self._context.address,
                 pod_ip=self._pod_ip(observed),
                 now=_now(),
+                doom=doom,
+                ending=ending,
             )
         )
 
@@ -352,13 +301,6 @@ class PodWorker:
         if sandbox is not None and sandbox.running:
             return sandbox.address
         return str((self._pod.get("status") or {}).get("podIP") or "")
-
-    def _grace(self) -> int:
-        grace = self._pod["spec"].get("terminationGracePeriodSeconds")
-        return DEFAULT_GRACE if grace is None else int(grace)
-
-    def _key(self, container: str) -> str:
-        return f"{self.uid}/{container}"
 
     def _say(self, kind: str, reason: str, message: str, container: str = "") -> None:
         self._context.recorder.say(self._pod, kind, reason, message, container=container)

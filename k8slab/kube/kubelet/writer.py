@@ -6,9 +6,10 @@ import asyncio
 import logging
 from typing import Final
 
-from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
+from k8slab.kube.client import STRATEGIC_PATCH, ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.kubelet import naming
 from k8slab.kube.kubelet.context import Pod
+from k8slab.kube.kubelet.status import OWN_CONDITIONS
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ class StatusWriter:
         self._awake = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._step = asyncio.Event()
 
     def publish(self, pod: Pod, status: Object) -> None:
         self._pending[pod["metadata"]["uid"]] = (pod, status)
@@ -35,6 +37,11 @@ class StatusWriter:
     async def flushed(self) -> None:
         """Wait until all that was published is written or has been given up."""
         await self._idle.wait()
+
+    async def written(self, uid: str) -> None:
+        """The same for one pod alone."""
+        while uid in self._pending:
+            await self._step.wait()
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -66,6 +73,8 @@ class StatusWriter:
             # A newer one may have come while this one was on its way.
             if self._pending.get(uid, (None, None))[1] is status:
                 del self._pending[uid]
+            self._step.set()
+            self._step = asyncio.Event()
 
     async def _wait_behind(self, uid: str) -> None:
         """Let the other pods' statuses go first: the server's trouble may be with this one alone."""
@@ -76,5 +85,15 @@ class StatusWriter:
     async def _write(self, pod: Pod, status: Object) -> None:
         meta = pod["metadata"]
         # The uid makes it fail for another pod of the same name.
-        patch = {"metadata": {"uid": meta["uid"]}, "status": status}
-        await self._client.patch("pods", meta["name"], patch, meta["namespace"], subresource="status")
+        patch = {"metadata": {"uid": meta["uid"]}, "status": patch_of(status)}
+        await self._client.patch(
+            "pods", meta["name"], patch, meta["namespace"], subresource="status", content_type=STRATEGIC_PATCH
+        )
+
+
+def patch_of(status: Object) -> Object:
+    """A strategic patch that leaves the conditions that others set as they are, and no old address beside a new one."""
+    nothing = {"reason": None, "message": None}
+    own = [nothing | one for one in status.get("conditions") or () if one["type"] in OWN_CONDITIONS]
+    addresses = {field: [{"$patch": "replace"}, *status[field]] for field in ("podIPs", "hostIPs") if status.get(field)}
+    return {**status, "conditions": own, **addresses}

@@ -18,6 +18,8 @@ SHELL: Final = f"k8sm-test/shell:{TAG}"
 _PROGRAMS: Final = (
     *("/bin/sh", "/bin/sleep", "/bin/cat", "/bin/ls", "/bin/stty", "/bin/tar"),
     *("/usr/bin/env", "/usr/bin/id", "/usr/bin/test", "/usr/bin/tty"),
+    *("/bin/dd", "/bin/df", "/bin/grep", "/bin/hostname", "/bin/mkdir", "/bin/readlink", "/bin/touch"),
+    *("/usr/bin/curl", "/usr/bin/head", "/usr/bin/stat"),
 )
 
 

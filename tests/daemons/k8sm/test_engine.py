@@ -16,6 +16,7 @@ from k8slab.kube.kubelet import naming
 from k8slab.kube.kubelet.engine import Engine, EngineUnavailable
 from k8slab.kube.kubelet.images import ImageError, Images
 from k8slab.kube.kubelet.kubelet import Kubelet
+from k8slab.kube.kubelet.probes import Result, Target, probe
 from tests.daemons.k8sm import images
 from tests.daemons.k8sm.cluster import Cluster, pod, running
 from tests.daemons.processes import eventually
@@ -101,14 +102,42 @@ async def test_containers_of_pods_that_are_no_more_are_collected(engine: Engine,
     gone, wanted, foreign = leave("u-gone", node), leave("u-wanted", node), leave("u-gone", f"{node}-other")
     try:
         kubelet = Kubelet(
-            KubeClient("http://127.0.0.1:9"), engine, node=node, address="127.0.0.1", image_store=tmp_path
+            KubeClient("http://127.0.0.1:9"),
+            engine,
+            node=node,
+            address="127.0.0.1",
+            image_store=tmp_path,
+            root=tmp_path,
         )
+        for uid in ("u-gone", "u-wanted", "u-nothing-but-this"):
+            (tmp_path / "pods" / uid / "volumes").mkdir(parents=True)
         await kubelet.collect({"u-wanted"})
+        # A container of u-gone is still there, and may use its directory.
+        assert {entry.name for entry in (tmp_path / "pods").iterdir()} == {"u-gone", "u-wanted"}
         assert await engine.inspect(gone) is None
         assert await engine.inspect(wanted) is not None
         assert await engine.inspect(foreign) is not None
     finally:
         docker("rm", "-f", wanted, foreign)
+
+
+async def test_a_probe_that_takes_too_long_leaves_no_process(engine: Engine) -> None:
+    container = docker("run", "-d", images.SHELL)
+    try:
+        target = Target(engine, container, {"name": "main"}, "")
+        command = ["/bin/sh", "-c", "sleep 601 & sleep 602; exit 0"]
+        result = await probe(target, {"exec": {"command": command}, "timeoutSeconds": 1})
+        assert result == Result(False, 'command "/bin/sh -c sleep 601 & sleep 602; exit 0" timed out')
+
+        async def alone() -> bool:
+            (_, *shown) = docker("top", container, "-o", "pid,args").splitlines()
+            return [line.split(None, 1)[1] for line in shown] == ["sleep 3600"]
+
+        await eventually(alone, what="nothing but the container's own process runs")
+        well = await probe(target, {"exec": {"command": ["/bin/sh", "-c", "echo yes"]}})
+        assert well == Result(True, "yes\n")
+    finally:
+        docker("rm", "-f", container)
 
 
 async def test_logs_can_be_followed_cut_and_looked_back_at(cluster: Cluster, client: KubeClient) -> None:

@@ -134,9 +134,9 @@ async def test_a_crashing_container_comes_back_and_then_backs_off(cluster: Clust
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"nodeSelector": {"rack": "nowhere"}}, "without label rack=nowhere"),
-        ({"container": {"resources": {"limits": {"cpu": "64"}}}}, "insufficient cpus (needs 64"),
-        ({"container": {"ports": [{"containerPort": 80, "hostPort": 80}]}}, "does not offer host port 80"),
+        ({"nodeSelector": {"rack": "nowhere"}}, "didn't match Pod's node affinity/selector"),
+        ({"container": {"resources": {"limits": {"cpu": "64"}}}}, "Insufficient cpu (needs 64"),
+        ({"container": {"ports": [{"containerPort": 80, "hostPort": 80}]}}, "didn't have free ports"),
     ],
 )
 async def test_a_pod_that_fits_nowhere_says_why(
@@ -173,11 +173,10 @@ async def test_an_image_that_cannot_be_had_is_said_so(cluster: Cluster, client: 
 
 
 async def test_what_the_kubelet_cannot_do_is_refused(cluster: Cluster, client: KubeClient) -> None:
-    probe = {"livenessProbe": {"exec": {"command": ["/bin/sh"]}}}
-    await client.create("pods", pod("probed", container=probe))
-    shown = await cluster.until(client, "probed", lambda one: one["status"]["phase"] == "Failed")
+    await client.create("pods", pod("caged", runtimeClassName="gvisor"))
+    shown = await cluster.until(client, "caged", lambda one: one["status"]["phase"] == "Failed")
     assert shown["status"]["reason"] == "UnsupportedPodSpec"
-    assert "livenessProbe" in shown["status"]["message"]
+    assert "runtimeClassName" in shown["status"]["message"]
 
 
 async def test_volumes_are_shared_between_containers(cluster: Cluster, client: KubeClient) -> None:

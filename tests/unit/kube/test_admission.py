@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from decimal import Decimal
 from ipaddress import IPv4Network
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from k8slab.kube.api.admission import Admission
+from k8slab.kube.api.admission.accounts import MOUNT_PATH
 from k8slab.kube.api.admission.amounts import written
 from k8slab.kube.api.admission.limits import pod_amounts
+from k8slab.kube.api.admission.pods import EVICTING, tolerate
 from k8slab.kube.api.allocation import Allocator
 from k8slab.kube.api.cache import Cache
 from k8slab.kube.api.errors import ApiFailure
@@ -36,7 +39,7 @@ async def registry() -> AsyncIterator[Registry]:
     storage = MemoryStorage()
     kinds = [kind for kind in KINDS if kind.stored and kind.hub is kind]
     cache = Cache(storage, kinds)
-    made = Registry(storage, cache, Allocator(storage, IPv4Network("10.0.0.0/24")), Admission(Known(storage, cache)))
+    made = Registry(storage, cache, Allocator(storage, IPv4Network("10.0.0.0/24")), Admission(Known(cache)))
     running = asyncio.create_task(cache.run())
     await cache.loaded.wait()
     await made.create(NAMESPACE, "", {"metadata": {"name": SPACE}})
@@ -189,6 +192,59 @@ async def test_accounts_give_pods_their_secrets_and_must_be_there(registry: Regi
     )
 
 
+def mounts_of(container: Object) -> list[str]:
+    return [mount["mountPath"] for mount in container.get("volumeMounts") or ()]
+
+
+async def test_every_container_gets_the_files_by_which_it_speaks_to_the_api(registry: Registry) -> None:
+    wanted = pod("a")
+    other = {"name": "other", "emptyDir": {}}
+    own = {"name": "own", "image": "i:1", "volumeMounts": [{"name": "other", "mountPath": MOUNT_PATH}]}
+    wanted["spec"] |= {"volumes": [other], "initContainers": [{"name": "init", "image": "i:1"}]}
+    wanted["spec"]["containers"].append(own)
+    await registry.create(POD, SPACE, wanted)
+    spec = (await stored(registry, POD, "a"))["spec"]
+    before, volume = spec["volumes"]
+    assert before == other
+    assert re.fullmatch("kube-api-access-[a-z0-9]{5}", volume["name"])
+    assert volume["projected"] == {
+        "defaultMode": 420,
+        "sources": [
+            {"serviceAccountToken": {"expirationSeconds": 3607, "path": "token"}},
+            {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+            {
+                "downwardAPI": {
+                    "items": [
+                        {"path": "namespace", "fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
+                    ]
+                }
+            },
+        ],
+    }
+    mount = {"name": volume["name"], "readOnly": True, "mountPath": MOUNT_PATH}
+    assert spec["initContainers"][0]["volumeMounts"] == spec["containers"][0]["volumeMounts"] == [mount]
+    assert spec["containers"][1]["volumeMounts"] == own["volumeMounts"]
+
+
+@pytest.mark.parametrize(
+    ("account", "spec", "mounted"),
+    [({}, {}, True), ({}, False, False), (False, {}, False), (False, True, True), (True, False, False)],
+)
+async def test_whether_the_token_is_mounted_is_the_pods_choice_then_its_accounts(
+    registry: Registry, account: Any, spec: Any, mounted: bool
+) -> None:
+    def choice(wish: Any) -> Object:
+        return wish if wish == {} else {"automountServiceAccountToken": wish}
+
+    await registry.create(SERVICE_ACCOUNT, SPACE, {"metadata": {"name": "robot"}, **choice(account)})
+    wanted = pod("a")
+    wanted["spec"] |= {"serviceAccountName": "robot", **choice(spec)}
+    await registry.create(POD, SPACE, wanted)
+    made = (await stored(registry, POD, "a"))["spec"]
+    assert (MOUNT_PATH in mounts_of(made["containers"][0])) is mounted
+    assert bool(made.get("volumes")) is mounted
+
+
 async def test_a_new_namespaces_account_is_waited_for(registry: Registry) -> None:
     await registry.create(NAMESPACE, "", {"metadata": {"name": "new"}})
     creating = asyncio.create_task(registry.create(POD, "new", pod("early")))
@@ -217,3 +273,13 @@ async def test_a_quota_written_behind_the_servers_back_is_counted_again(registry
     await registry.storage.commit((), (Write(record.key, record.value),))
     await registry.create(CONFIG_MAP, SPACE, {"metadata": {"name": "b"}})
     assert await used(registry) == {"configmaps": "2"}
+
+
+def test_a_pod_stays_on_a_lost_node_for_as_long_as_it_says_or_else_the_cluster() -> None:
+    not_ready, unreachable = EVICTING
+    made = {"spec": {"tolerations": [{"key": unreachable, "operator": "Exists", "tolerationSeconds": 7}]}}
+    tolerate(made, {not_ready: 2, unreachable: 3})
+    assert [(one["key"], one["tolerationSeconds"]) for one in made["spec"]["tolerations"]] == [
+        (unreachable, 7),
+        (not_ready, 2),
+    ]

@@ -118,3 +118,77 @@ def test_a_volumes_size_limit_is_a_quantity() -> None:
     assert where in wrong("abc")
     assert where in wrong("-1Mi")
     assert where not in wrong("64Mi")
+
+
+def initializing(*statuses: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A pod with init containers "one" and the sidecar "side"."""
+    obj = pod({"phase": "Pending", "initContainerStatuses": list(statuses), **more})
+    obj["spec"]["initContainers"] = [{"name": "one"}, {"name": "side", "restartPolicy": "Always"}]
+    return obj
+
+
+ONE_DONE = {"name": "one", "state": {"terminated": {"exitCode": 0}}, "ready": True}
+SIDE = {"name": "side", "state": {"running": {}}, "ready": True, "started": True, "restartCount": 3}
+INITIALIZED = [{"type": "Initialized", "status": "True"}]
+
+
+@pytest.mark.parametrize(
+    ("obj", "cells"),
+    [
+        (initializing({"name": "one", "state": {"running": {}}}), ["0/2", "Init:0/2", "0"]),
+        (initializing({"name": "one", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}, "restartCount": 2}),
+         ["0/2", "Init:Error", "2"]),
+        (initializing({"name": "one", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}),
+         ["0/2", "Init:CrashLoopBackOff", "0"]),
+        (initializing(ONE_DONE, {"name": "side", "state": {"waiting": {"reason": "PodInitializing"}}}),
+         ["0/2", "Init:1/2", "0"]),
+        (initializing(ONE_DONE, SIDE), ["1/2", "Pending", "3"]),
+        (
+            initializing(
+                ONE_DONE,
+                {**SIDE, "started": False, "ready": False, "state": {"waiting": {"reason": "CrashLoopBackOff"}}},
+                phase="Running",
+                conditions=INITIALIZED,
+                containerStatuses=[{"name": "c", "state": {"running": {}}, "ready": True, "restartCount": 1}],
+            ),
+            ["1/2", "Running", "4"],
+        ),
+    ],
+)  # fmt: skip
+def test_init_containers_and_sidecars(obj: dict[str, Any], cells: list[str]) -> None:
+    assert row(POD, obj, "None")["cells"][1:4] == cells
+
+
+NOT_FOR_INIT = "Forbidden: may not be set for init containers without restartPolicy=Always"
+
+
+@pytest.mark.parametrize(
+    ("field", "change", "problems"),
+    [
+        ("containers", {"livenessProbe": {}}, {"livenessProbe": "Required value: must specify a handler type"}),
+        ("containers", {"restartPolicy": "Always"},
+         {"restartPolicy": "Forbidden: may not be set for non-init containers"}),
+        ("initContainers", {"restartPolicy": "Never"},
+         {"restartPolicy": 'Unsupported value: "Never": supported values: "Always"'}),
+        ("initContainers", {"readinessProbe": {"tcpSocket": {"port": 80}}}, {"readinessProbe": NOT_FOR_INIT}),
+        ("initContainers", {"restartPolicy": "Always", "readinessProbe": {"tcpSocket": {"port": 80}}}, {}),
+        ("initContainers", {"lifecycle": {"preStop": {}}}, {"lifecycle": NOT_FOR_INIT}),
+        ("containers", {"lifecycle": {"preStop": {}}},
+         {"lifecycle.preStop": "Required value: must specify a handler type"}),
+        ("containers", {"lifecycle": {"postStart": {"exec": {}, "sleep": {"seconds": 1}}}},
+         {"lifecycle.postStart.sleep": "Forbidden: may not specify more than 1 handler type",
+          "lifecycle.postStart.exec.command": "Required value"}),
+        ("containers", {"readinessProbe": {"tcpSocket": {"port": 80}, "terminationGracePeriodSeconds": 3}},
+         {"readinessProbe.terminationGracePeriodSeconds": "Invalid value: 3: must not be set for readinessProbes"}),
+        ("containers", {"livenessProbe": {"grpc": {"port": 0}}},
+         {"livenessProbe.grpc.port": "Invalid value: 0: must be between 1 and 65535, inclusive"}),
+    ],
+)  # fmt: skip
+def test_rules_of_probes_and_hooks(field: str, change: dict[str, Any], problems: dict[str, str]) -> None:
+    spec: dict[str, Any] = {"containers": [{"name": "c", "image": "i"}]}
+    spec["initContainers"] = [{"name": "one", "image": "i"}]
+    spec[field][0].update(change)
+    obj = {"metadata": {"name": "p"}, "spec": spec}
+    POD.default(obj)
+    found = {problem.field.removeprefix(f"spec.{field}[0]."): problem.message for problem in POD.validate(obj, None)}
+    assert found == problems

@@ -5,20 +5,25 @@ from typing import Any
 
 import pytest
 
-from k8slab.kube.kubelet.containers import DnsConfig, binds, container_config, sandbox_config
+from k8slab.kube.kubelet.containers import binds, container_config, sandbox_config
 from k8slab.kube.kubelet.images import policy_of
 from k8slab.kube.kubelet.logs import log_options
+from k8slab.kube.kubelet.privileges import Machine
 from k8slab.kube.kubelet.support import unsupported
 from tests.unit.kubelet.pods import a_container, a_pod
 
-CLUSTER = DnsConfig(("10.0.0.10",), "cluster.local")
+MACHINE = Machine(memory=1000 * 2**20)
 
 
-def sandbox_of(pod: dict[str, Any], dns: DnsConfig = DnsConfig()) -> dict[str, Any]:
-    return sandbox_config(pod, image="k8slab/pause:1", node="minion-0", attempt=0, dns=dns)
+def sandbox_of(pod: dict[str, Any], machine: Machine = MACHINE) -> dict[str, Any]:
+    return sandbox_config(
+        pod, image="k8slab/pause:1", node="minion-0", attempt=0, domain="cluster.local", machine=machine
+    )
 
 
-def container_of(pod: dict[str, Any], environment: dict[str, str] | None = None) -> dict[str, Any]:
+def container_of(
+    pod: dict[str, Any], environment: dict[str, str] | None = None, user: str = "", machine: Machine = MACHINE
+) -> dict[str, Any]:
     return container_config(
         pod,
         pod["spec"]["containers"][0],
@@ -28,6 +33,8 @@ def container_of(pod: dict[str, Any], environment: dict[str, str] | None = None)
         sandbox="pause0",
         environment=environment or {},
         binds=[],
+        user=user,
+        machine=machine,
     )
 
 
@@ -49,23 +56,6 @@ def test_host_network_has_neither_ports_nor_name_of_its_own() -> None:
     config = sandbox_of(a_pod(hostNetwork=True))
     assert config["HostConfig"]["NetworkMode"] == "host"
     assert "Hostname" not in config
-
-
-@pytest.mark.parametrize(
-    ("spec", "servers"),
-    [
-        ({}, ["10.0.0.10"]),
-        ({"dnsPolicy": "Default"}, []),
-        ({"hostNetwork": True}, []),
-        ({"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"}, ["10.0.0.10"]),
-        ({"dnsPolicy": "None", "dnsConfig": {"nameservers": ["1.1.1.1"]}}, ["1.1.1.1"]),
-    ],
-)
-def test_the_resolver_follows_the_policy(spec: dict[str, Any], servers: list[str]) -> None:
-    host = sandbox_of(a_pod(**spec), CLUSTER)["HostConfig"]
-    assert host["Dns"] == servers
-    if servers == ["10.0.0.10"]:
-        assert host["DnsSearch"] == ["default.svc.cluster.local", "svc.cluster.local", "cluster.local"]
 
 
 def test_containers_live_in_the_sandbox() -> None:
@@ -100,20 +90,44 @@ def test_without_limits_nothing_is_limited() -> None:
     assert "Memory" not in host
 
 
-def test_user_and_privileges() -> None:
-    context = {"runAsUser": 1000, "capabilities": {"add": ["NET_ADMIN"]}, "allowPrivilegeEscalation": False}
-    config = container_of(a_pod(a_container(securityContext=context), securityContext={"runAsGroup": 2000}))
-    assert config["User"] == "1000:2000"
-    assert config["HostConfig"]["CapAdd"] == ["NET_ADMIN"]
-    assert config["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]
+@pytest.mark.parametrize(
+    ("resources", "score"),
+    [
+        ({"limits": {"cpu": "1", "memory": "64Mi"}}, -997),
+        ({}, 1000),
+        ({"requests": {"memory": "250Mi"}}, 750),
+        ({"requests": {"memory": "999Mi"}}, 3),
+        ({"requests": {"cpu": "1"}}, 999),
+    ],
+    ids=["guaranteed", "best effort", "a quarter", "nearly all", "no memory"],
+)
+def test_who_asks_for_less_is_killed_first_when_memory_runs_out(resources: dict[str, Any], score: int) -> None:
+    pod = a_pod(a_container(resources=resources))
+    assert container_of(pod)["HostConfig"]["OomScoreAdj"] == score
+    weak = Machine(memory=MACHINE.memory, oom_score=100)
+    assert container_of(pod, machine=weak)["HostConfig"]["OomScoreAdj"] == max(score, 100)
+    assert sandbox_of(pod, weak)["HostConfig"]["OomScoreAdj"] == 100
 
 
 def test_mounts_and_the_last_words_are_bound() -> None:
     container = a_container(
         volumeMounts=[{"name": "data", "mountPath": "/data"}, {"name": "conf", "mountPath": "/c", "readOnly": True}]
     )
-    made = binds(container, {"data": Path("/v/data"), "conf": Path("/etc/c")}, {}, Path("/m/0"))
+    made = binds(a_pod(container), container, [Path("/v/data"), Path("/etc/c")], Path("/m/0"))
     assert made == ["/v/data:/data", "/etc/c:/c:ro", "/m/0:/dev/termination-log"]
+
+
+def test_what_is_made_of_objects_is_never_writable_and_mounts_may_spread() -> None:
+    container = a_container(
+        volumeMounts=[
+            {"name": "conf", "mountPath": "/c"},
+            {"name": "host", "mountPath": "/h", "mountPropagation": "HostToContainer"},
+            {"name": "host", "mountPath": "/r", "readOnly": True, "mountPropagation": "None"},
+        ]
+    )
+    pod = a_pod(container, volumes=[{"name": "conf", "configMap": {"name": "x"}}, {"name": "host", "hostPath": {}}])
+    made = binds(pod, container, [Path("/v/c"), Path("/h"), Path("/h")], Path("/m/0"))
+    assert made[:-1] == ["/v/c:/c:ro", "/h:/h:rslave", "/h:/r:ro,rprivate"]
 
 
 @pytest.mark.parametrize(
@@ -135,21 +149,61 @@ def test_default_pull_policy(image: str, policy: str) -> None:
 @pytest.mark.parametrize(
     "pod",
     [
-        a_pod(a_container(livenessProbe={"httpGet": {"port": 80}})),
-        a_pod(a_container(lifecycle={"preStop": {}})),
-        a_pod(a_container(envFrom=[{"configMapRef": {"name": "x"}}])),
-        a_pod(a_container(env=[{"name": "X", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}])),
+        a_pod(a_container(volumeDevices=[{"name": "v", "devicePath": "/dev/x"}])),
+        a_pod(runtimeClassName="gvisor"),
+        a_pod(a_container(env=[{"name": "X", "valueFrom": {"fileKeyRef": {"key": "k"}}}])),
+        a_pod(a_container(env=[{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "metadata.labels"}}}])),
         a_pod(a_container(env=[{"name": "X", "valueFrom": {"fieldRef": {"fieldPath": "spec.nope"}}}])),
         a_pod(a_container(volumeMounts=[{"name": "gone", "mountPath": "/x"}])),
-        a_pod(initContainers=[a_container("init")]),
-        a_pod(volumes=[{"name": "c", "configMap": {"name": "x"}}]),
-        a_pod(securityContext={"fsGroup": 1}),
-        a_pod(a_container(securityContext={"runAsNonRoot": True})),
+        a_pod(initContainers=[a_container("init", volumeDevices=[{"name": "v", "devicePath": "/dev/x"}])]),
+        a_pod(volumes=[{"name": "c", "persistentVolumeClaim": {"claimName": "x"}}]),
+        a_pod(volumes=[{"name": "c", "emptyDir": {"medium": "HugePages"}}]),
+        a_pod(volumes=[{"name": "c", "projected": {"sources": [{"clusterTrustBundle": {"path": "x"}}]}}]),
+        a_pod(volumes=[{"name": "c", "downwardAPI": {"items": [{"fieldRef": {"fieldPath": "spec.nope"}}]}}]),
+        a_pod(a_container(securityContext={"seLinuxOptions": {"level": "s0"}})),
+        a_pod(securityContext={"seccompProfile": {"type": "Localhost"}}),
     ],
 )
 def test_what_cannot_be_done_is_said(pod: dict[str, Any]) -> None:
-    (problem,) = unsupported(pod)
+    (problem,) = unsupported(pod, missing=())
     assert "supported" in problem or "names no volume" in problem
+
+
+@pytest.mark.parametrize(
+    ("context", "problem"),
+    [
+        ({"privileged": True}, "privileged: this machine gives nobody CAP_SYS_MODULE, CAP_SYS_TIME"),
+        ({"capabilities": {"add": ["ALL"]}}, "capabilities: this machine gives nobody CAP_SYS_MODULE, CAP_SYS_TIME"),
+        ({"capabilities": {"add": ["NET_ADMIN", "SYS_TIME"]}}, "capabilities: this machine gives nobody CAP_SYS_TIME"),
+        ({"capabilities": {"add": ["NET_ADMIN"], "drop": ["SYS_TIME"]}}, ""),
+    ],
+)
+def test_what_the_machine_cannot_give_is_refused(context: dict[str, Any], problem: str) -> None:
+    problems = unsupported(a_pod(a_container(securityContext=context)), missing={"SYS_TIME", "SYS_MODULE"})
+    assert problems == ([f"container web: securityContext: {problem}"] if problem else [])
+
+
+@pytest.mark.parametrize(("name", "safe"), [("net.ipv4.tcp_syncookies", True), ("kernel.msgmax", False)])
+def test_only_sysctls_of_the_pod_alone_are_set(name: str, safe: bool) -> None:
+    pod = a_pod(securityContext={"sysctls": [{"name": name, "value": "1"}]})
+    assert unsupported(pod, missing=()) == ([] if safe else [f'forbidden sysctl: "{name}" not allowlisted'])
+    assert sandbox_of(pod)["HostConfig"]["Sysctls"] == {name: "1"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        ({"hostname": "web-0"}, ("web-0", "")),
+        ({"hostname": "web-0", "subdomain": "nginx"}, ("web-0", "nginx.default.svc.cluster.local")),
+        (
+            {"hostname": "web-0", "subdomain": "nginx", "setHostnameAsFQDN": True},
+            ("web-0.nginx.default.svc.cluster.local", ""),
+        ),
+    ],
+)
+def test_the_pods_names(spec: dict[str, Any], names: tuple[str, str]) -> None:
+    config = sandbox_of(a_pod(**spec))
+    assert (config["Hostname"], config["Domainname"]) == names
 
 
 def test_what_can_be_done_is_not_complained_about() -> None:
@@ -159,7 +213,7 @@ def test_what_can_be_done_is_not_complained_about() -> None:
         env=[{"name": "X", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}],
     )
     volumes = [{"name": "scratch", "emptyDir": {}}, {"name": "logs", "hostPath": {"path": "/var/log"}}]
-    assert unsupported(a_pod(container, volumes=volumes, securityContext={})) == []
+    assert unsupported(a_pod(container, volumes=volumes, securityContext={}), missing=()) == []
 
 
 def test_log_options_are_the_engines() -> None:

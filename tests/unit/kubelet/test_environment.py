@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
-from k8slab.kube.kubelet.environment import container_environment, expand, service_environment
-from tests.unit.kubelet.pods import a_container, a_pod
+from k8slab.kube.kubelet.environment import (
+    ConfigError,
+    Environment,
+    container_environment,
+    expand,
+    service_environment,
+)
+from tests.unit.kubelet.pods import Shelf, a_config_map, a_container, a_pod, a_secret
 
 
 @pytest.mark.parametrize(
@@ -32,7 +39,7 @@ def env_of(*variables: dict[str, Any], services: dict[str, str] | None = None) -
     pod = a_pod(container)
     pod["spec"]["nodeName"] = "minion-0"
     pod["status"] = {"podIP": "10.1.0.2", "hostIP": "172.17.1.8"}
-    return container_environment(pod, container, services or {})
+    return asyncio.run(container_environment(pod, container, services or {}, Shelf())).variables
 
 
 def test_later_variables_see_earlier_ones_and_not_the_other_way_round() -> None:
@@ -76,6 +83,69 @@ def test_fields_of_the_pod(path: str, expected: str) -> None:
 )
 def test_resources_are_rounded_up_to_the_divisor(reference: dict[str, str], expected: str) -> None:
     assert env_of({"name": "X", "valueFrom": {"resourceFieldRef": reference}}) == {"X": expected}
+
+
+def test_what_is_not_limited_is_limited_by_the_node() -> None:
+    reference = {"resource": "limits.ephemeral-storage", "divisor": "1Gi"}
+    assert env_of({"name": "X", "valueFrom": {"resourceFieldRef": reference}}) == {"X": "10"}
+
+
+SHELF = Shelf(
+    a_config_map("conf", {"color": "blue", "not a name": "x", "9": "y"}),
+    a_secret("secret", {"color": b"green", "password": b"hunter2"}),
+)
+
+
+def from_objects(**container: Any) -> Environment:
+    made = a_container(**container)
+    return asyncio.run(container_environment(a_pod(made), made, {}, SHELF))
+
+
+def key_of(source: str, name: str, key: str, **more: Any) -> dict[str, Any]:
+    return {"name": "X", "valueFrom": {source: {"name": name, "key": key, **more}}}
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [
+        (key_of("configMapKeyRef", "conf", "color"), {"X": "blue"}),
+        (key_of("secretKeyRef", "secret", "password"), {"X": "hunter2"}),
+        (key_of("secretKeyRef", "secret", "none", optional=True), {}),
+        (key_of("configMapKeyRef", "none", "none", optional=True), {}),
+    ],
+)
+def test_variables_from_keys_of_objects(variable: dict[str, Any], expected: dict[str, str]) -> None:
+    assert from_objects(env=[variable]).variables == expected
+
+
+@pytest.mark.parametrize(
+    ("container", "why"),
+    [
+        ({"env": [key_of("configMapKeyRef", "none", "x")]}, 'configmap "none" not found'),
+        ({"env": [key_of("secretKeyRef", "none", "x")]}, 'secret "none" not found'),
+        ({"env": [key_of("configMapKeyRef", "conf", "x")]}, "couldn't find key x in ConfigMap default/conf"),
+        ({"env": [key_of("secretKeyRef", "secret", "x")]}, "couldn't find key x in Secret default/secret"),
+        ({"envFrom": [{"configMapRef": {"name": "none"}}]}, 'configmap "none" not found'),
+    ],
+)
+def test_what_is_missing_is_why_a_container_cannot_be_configured(container: dict[str, Any], why: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        from_objects(**container)
+    assert str(refused.value) == why
+
+
+def test_all_keys_become_variables_later_sources_and_declared_ones_win() -> None:
+    sources = [
+        {"secretRef": {"name": "secret"}},
+        {"configMapRef": {"name": "conf"}, "prefix": "P_"},
+        {"secretRef": {"name": "none", "optional": True}},
+    ]
+    made = from_objects(envFrom=sources, env=[{"name": "password", "value": "$(P_color)"}])
+    assert made.variables == {"color": "green", "password": "blue", "P_color": "blue", "P_9": "y"}
+    assert made.skipped == (
+        "Keys [P_not a name] from the EnvFrom configMap default/conf were skipped since they are considered invalid "
+        "environment variable names.",
+    )
 
 
 def service(service: str, namespace: str = "default", address: str = "10.0.0.7", **port: Any) -> dict[str, Any]:

@@ -5,8 +5,15 @@ from typing import Any
 
 import pytest
 
-from k8slab.kube.kubelet.observation import CREATED, Seen, seen
-from k8slab.kube.kubelet.status import Waiting, pod_status, qos_class, refused_status
+from k8slab.kube.kubelet.observation import CREATED, Health, Seen, seen
+from k8slab.kube.kubelet.status import (
+    Doom,
+    Waiting,
+    pod_status,
+    qos_class,
+    refused_status,
+    with_foreign_conditions,
+)
 from tests.unit.kubelet.pods import START, a_container, a_pod, dead, observed, running, sandbox
 
 
@@ -56,7 +63,7 @@ def test_a_running_pod_is_ready_and_has_an_address() -> None:
 
 def test_one_container_of_two_running_is_not_ready() -> None:
     status = status_of(a_pod(a_container("a"), a_container("b")), sandbox(), running("a"))
-    assert status["phase"] == "Running"
+    assert status["phase"] == "Pending"
     ready = next(one for one in status["conditions"] if one["type"] == "Ready")
     assert ready["message"] == "containers with unready status: [b]"
 
@@ -158,3 +165,116 @@ def test_the_engine_is_read() -> None:
 )
 def test_quality_of_service(resources: dict[str, Any], expected: str) -> None:
     assert qos_class(a_pod(a_container(resources=resources))) == expected
+
+
+def condition(status: dict[str, Any], kind: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(one for one in status["conditions"] if one["type"] == kind)
+    return found
+
+
+def with_init(*init: dict[str, Any], **spec: Any) -> dict[str, Any]:
+    return a_pod(initContainers=list(init), **spec)
+
+
+def test_while_init_containers_run_the_pod_is_pending() -> None:
+    pod = with_init(a_container("one"), a_container("two"))
+    status = status_of(pod, sandbox(), dead("one"), running("two"))
+    assert status["phase"] == "Pending"
+    first, second = status["initContainerStatuses"]
+    assert (first["ready"], first["state"]["terminated"]["reason"]) == (True, "Completed")
+    assert (second["ready"], "running" in second["state"]) == (False, True)
+    assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}
+    shown = condition(status, "Initialized")
+    assert (shown["status"], shown["reason"]) == ("False", "ContainersNotInitialized")
+    assert shown["message"] == "containers with incomplete status: [two]"
+
+
+def test_an_init_container_that_is_tried_again_shows_why_it_waits() -> None:
+    waiting = {"one": Waiting("CrashLoopBackOff", "back-off 10s")}
+    status = status_of(with_init(a_container("one")), sandbox(), dead("one", code=2), waiting=waiting)
+    (shown,) = status["initContainerStatuses"]
+    assert shown["state"]["waiting"]["reason"] == "CrashLoopBackOff"
+    assert shown["lastState"]["terminated"]["exitCode"] == 2
+    assert status["phase"] == "Pending"
+
+
+def test_an_init_container_that_has_failed_for_good_fails_the_pod() -> None:
+    status = status_of(with_init(a_container("one"), restartPolicy="Never"), sandbox(), dead("one", code=2))
+    assert status["phase"] == "Failed"
+
+
+def test_a_sidecar_counts_for_the_pods_readiness() -> None:
+    pod = with_init(a_container("side", restartPolicy="Always"))
+    unready = running("side", health=Health(ready=False))
+    status = status_of(pod, sandbox(), unready, running())
+    assert conditions(status)["Initialized"] == "True"
+    assert condition(status, "ContainersReady")["message"] == "containers with unready status: [side]"
+    assert status_of(pod, sandbox(), running("side"), running())["initContainerStatuses"][0]["ready"] is True
+
+
+@pytest.mark.parametrize(
+    ("health", "started", "ready"),
+    [
+        (Health(), True, True),
+        (Health(ready=False), True, False),
+        (Health(started=False), False, False),
+    ],
+)
+def test_probes_decide_on_readiness(health: Health, started: bool, ready: bool) -> None:
+    status = status_of(a_pod(), sandbox(), running(health=health))
+    shown = status["containerStatuses"][0]
+    assert (shown["started"], shown["ready"]) == (started, ready)
+    assert conditions(status)["Ready"] == str(ready)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, 'corresponding condition of pod readiness gate "x/y" does not exist.'),
+        ("False", 'the status of pod readiness gate "x/y" is not "True", but False'),
+        ("True", None),
+    ],
+)
+def test_readiness_gates(given: str | None, message: str | None) -> None:
+    pod = a_pod(readinessGates=[{"conditionType": "x/y"}])
+    foreign = [{"type": "x/y", "status": given}] if given else []
+    pod["status"] = with_foreign_conditions({}, {"conditions": [*foreign, {"type": "Ready", "status": "True"}]})
+    status = status_of(pod, sandbox(), running())
+    shown = condition(status, "Ready")
+    assert shown.get("message") == message
+    assert shown.get("reason") == ("ReadinessGatesNotReady" if message else None)
+    assert conditions(status)["ContainersReady"] == "True"
+    assert [one for one in status["conditions"] if one["type"] == "x/y"] == foreign
+
+
+def test_a_pod_that_the_node_has_ended_has_failed() -> None:
+    doom = Doom("DeadlineExceeded", "too long")
+    pod = a_pod()
+    status = pod_status(
+        pod, observed(sandbox(), dead(code=0)), waiting={}, host_ip="1", pod_ip="2", now=START, doom=doom
+    )
+    assert (status["phase"], status["reason"], status["message"]) == ("Failed", "DeadlineExceeded", "too long")
+    assert condition(status, "Ready")["reason"] == "PodFailed"
+
+
+@pytest.mark.parametrize(("codes", "phase"), [((0, 0), "Succeeded"), ((0, 137), "Failed")])
+def test_a_pod_whose_containers_are_ended_for_good(codes: tuple[int, int], phase: str) -> None:
+    seen = observed(sandbox(), dead("a", code=codes[0]), dead("b", code=codes[1]))
+    pod = a_pod(a_container("a"), a_container("b"))
+    status = pod_status(pod, seen, waiting={}, host_ip="1", pod_ip="2", now=START, ending=True)
+    assert status["phase"] == phase
+
+
+def test_a_pod_has_not_ended_before_its_sidecars_have() -> None:
+    pod = with_init(a_container("side", restartPolicy="Always"), restartPolicy="Never")
+    assert status_of(pod, sandbox(), running("side"), dead())["phase"] == "Running"
+    assert status_of(pod, dead("side"), dead())["phase"] == "Succeeded"
+
+
+def test_an_engine_that_has_lost_everything_has_not_the_last_word() -> None:
+    pod = a_pod()
+    before = dead(attempt=1, code=3)
+    pod["status"] = status_of(pod, sandbox(), before, running(attempt=2))
+    (shown,) = status_of(pod)["containerStatuses"]
+    assert (shown["restartCount"], shown["lastState"]["terminated"]["exitCode"]) == (2, 3)
+    assert shown["state"] == {"waiting": {"reason": "ContainerCreating"}}

@@ -15,6 +15,7 @@ from k8slab.kube.kubelet.backoff import BackOff
 from k8slab.kube.kubelet.context import Context
 from k8slab.kube.kubelet.engine import EngineError
 from k8slab.kube.kubelet.observation import Observed, Seen
+from k8slab.kube.kubelet.resolver import DnsConfig
 from k8slab.kube.kubelet.worker import PodWorker
 from tests.unit.kubelet.pods import a_pod, dead, observed, sandbox
 
@@ -51,8 +52,10 @@ class Node:
             node="node-0",
             address="10.0.0.1",
             services=self._services,
+            supplies=SimpleNamespace(),
             publish=lambda pod, status: self.statuses.append(status),
             root=root,
+            dns=DnsConfig(),
             restarts=self.restarts,
         )
         self.context: Context = context
@@ -60,7 +63,7 @@ class Node:
     async def _observe(self, engine: Any, uid: str) -> Observed:
         return self.seen
 
-    async def _ensure(self, reference: str, policy: str) -> Any:
+    async def _ensure(self, reference: str, policy: str, **how: Any) -> Any:
         return SimpleNamespace(how="present")
 
     async def _services(self) -> list[Object]:
@@ -140,4 +143,5 @@ async def test_a_volumes_limit_that_is_no_quantity_is_why_a_container_waits(
     node = Node(tmp_path, monkeypatch, sandbox())
     volumes = [{"name": "v", "emptyDir": {"medium": "Memory", "sizeLimit": "abc"}}]
     await PodWorker(node.context, a_pod(volumes=volumes))._sync()
-    assert ("FailedMount", "volume v: 'abc' is not a quantity") in node.events
+    why = """MountVolume.SetUp failed for volume "v" : 'abc' is not a quantity"""
+    assert ("FailedMount", why) in node.events

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from k8slab.kube.api import errors
-from k8slab.kube.api.admission import limits, pods
+from k8slab.kube.api.admission import accounts, limits, pods
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds.limits import LIMIT_RANGE
 from k8slab.kube.api.kinds.namespace import NAMESPACE
@@ -48,8 +48,8 @@ class Admission:
             return
         await self.known.up_to_date()
         if self.has("ServiceAccount"):
-            pods.name_account(obj)
-            await pods.use_account(obj, self.known)
+            accounts.name_account(obj)
+            await accounts.use_account(obj, self.known)
         if self.has("LimitRanger"):
             limits.fill_in(obj, self.known.all(LIMIT_RANGE, namespace))
         if self.has("Priority"):

@@ -1,4 +1,4 @@
-"""What the cluster adds to a new pod: its account, its importance, and how long it stays on a node that is away."""
+"""What the cluster adds to a new pod: its importance, and how long it stays on a node that is away."""
 
 from __future__ import annotations
 
@@ -7,42 +7,11 @@ from typing import Any, Final
 
 from k8slab.kube.api import errors
 from k8slab.kube.api.kinds.scheduling import PRIORITY_CLASS
-from k8slab.kube.api.kinds.small import SERVICE_ACCOUNT
 from k8slab.kube.api.known import Known
 from k8slab.kube.api.meta import Object
 
-MIRROR: Final = "kubernetes.io/config.mirror"
-DEFAULT_ACCOUNT: Final = "default"
 EVICTING: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 TOLERATION_SECONDS: Final = dict.fromkeys(EVICTING, 300)
-# A new namespace's account is made by a controller: how often and how long a pod waits for it, in seconds.
-LOOKS: Final = 10
-LOOK_EVERY: Final = 0.1
-
-
-def name_account(pod: Object) -> None:
-    if MIRROR not in (pod["metadata"].get("annotations") or {}):
-        spec = pod["spec"]
-        spec["serviceAccountName"] = spec["serviceAccount"] = spec.get("serviceAccountName") or DEFAULT_ACCOUNT
-
-
-async def use_account(pod: Object, known: Known) -> None:
-    """The account must be there; its secrets for images are the pod's. Raises Forbidden."""
-    meta, spec = pod["metadata"], pod["spec"]
-    if MIRROR in (meta.get("annotations") or {}):
-        return
-    namespace, name = meta["namespace"], spec["serviceAccountName"]
-    account = await known.find(SERVICE_ACCOUNT, namespace, name)
-    for _ in range(LOOKS if name == DEFAULT_ACCOUNT else 0):
-        if account is not None:
-            break
-        await known.cache.wait_for(known.cache.revision + 1, LOOK_EVERY)
-        account = await known.find(SERVICE_ACCOUNT, namespace, name)
-    if account is None:
-        why = f'error looking up service account {namespace}/{name}: serviceaccount "{name}" not found'
-        raise errors.forbidden("", "pods", meta.get("name") or "", why)
-    if not spec.get("imagePullSecrets") and account.get("imagePullSecrets"):
-        spec["imagePullSecrets"] = [dict(one) for one in account["imagePullSecrets"]]
 
 
 async def rank(pod: Object, known: Known) -> None:

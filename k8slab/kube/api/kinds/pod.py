@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from k8slab.kube.api.kind import AGE, NAME, PROXY_VERBS, Column, Kind, Subresource, field_reader
+from k8slab.kube.api.kinds.lifecycle_rules import PROBES
 from k8slab.kube.api.kinds.pod_rules import pod_problems
 from k8slab.kube.api.meta import Object, age, dig, parse_quantity
 
@@ -52,7 +53,7 @@ def _container_defaults(container: dict[str, Any], *, host_network: bool) -> Non
         port.setdefault("protocol", "TCP")
         if host_network and port.get("containerPort"):
             port.setdefault("hostPort", port["containerPort"])
-    for name in ("livenessProbe", "readinessProbe", "startupProbe"):
+    for name in PROBES:
         if probe := container.get(name):
             for field, value in (
                 ("timeoutSeconds", 1),
@@ -61,12 +62,18 @@ def _container_defaults(container: dict[str, Any], *, host_network: bool) -> Non
                 ("failureThreshold", 3),
             ):
                 probe.setdefault(field, value)
-            if http := probe.get("httpGet"):
-                http.setdefault("path", "/")
-                http.setdefault("scheme", "HTTP")
+            _handler_defaults(probe)
+    for hook in ("postStart", "preStop"):
+        _handler_defaults(dig(container, "lifecycle", hook) or {})
     for variable in container.get("env") or ():
         if field_ref := dig(variable, "valueFrom", "fieldRef"):
             field_ref.setdefault("apiVersion", "v1")
+
+
+def _handler_defaults(handler: dict[str, Any]) -> None:
+    if http := handler.get("httpGet"):
+        http.setdefault("path", "/")
+        http.setdefault("scheme", "HTTP")
 
 
 def _is_latest(image: str) -> bool:
@@ -84,6 +91,14 @@ def _volume_defaults(volume: dict[str, Any]) -> None:
             volume[source].setdefault("defaultMode", 0o644)
     if "hostPath" in volume:
         volume["hostPath"].setdefault("type", "")
+    projections = dig(volume, "projected", "sources") or ()
+    for projection in projections:
+        if "serviceAccountToken" in projection:
+            projection["serviceAccountToken"].setdefault("expirationSeconds", 3600)
+    for downward in (volume.get("downwardAPI"), *(one.get("downwardAPI") for one in projections)):
+        for item in (downward or {}).get("items") or ():
+            if "fieldRef" in item:
+                item["fieldRef"].setdefault("apiVersion", "v1")
 
 
 def _prepare(new: Object, old: Object | None) -> None:
@@ -108,14 +123,29 @@ def qos_class(spec: dict[str, Any]) -> str:
     return "Guaranteed" if guaranteed else "Burstable"
 
 
+def _sidecars(obj: Object) -> set[str]:
+    init = obj["spec"].get("initContainers") or ()
+    return {one["name"] for one in init if one.get("restartPolicy") == "Always"}
+
+
 def _ready(obj: Object) -> str:
-    statuses = dig(obj, "status", "containerStatuses") or ()
+    sidecars = _sidecars(obj)
+    statuses = (
+        *(dig(obj, "status", "containerStatuses") or ()),
+        *(one for one in dig(obj, "status", "initContainerStatuses") or () if one["name"] in sidecars),
+    )
     ready = sum(1 for one in statuses if one.get("ready") and dig(one, "state", "running") is not None)
-    return f"{ready}/{len(obj['spec'].get('containers') or ())}"
+    return f"{ready}/{len(obj['spec'].get('containers') or ()) + len(sidecars)}"
 
 
 def _restarts(obj: Object) -> str:
-    statuses = dig(obj, "status", "containerStatuses") or ()
+    """Of the init containers while these run, then of the sidecars and the main containers."""
+    status, sidecars = obj.get("status") or {}, _sidecars(obj)
+    initial = status.get("initContainerStatuses") or ()
+    if _init_word(obj, status):
+        statuses = [*initial]
+    else:
+        statuses = [*(one for one in initial if one["name"] in sidecars), *(status.get("containerStatuses") or ())]
     count = sum(one.get("restartCount") or 0 for one in statuses)
     ends = [dig(one, "lastState", "terminated", "finishedAt") for one in statuses]
     last = max(filter(None, ends), default=None)
@@ -154,10 +184,14 @@ def _container_word(one: dict[str, Any]) -> str:
 
 
 def _init_word(obj: Object, status: dict[str, Any]) -> str:
-    wanted = len(obj["spec"].get("initContainers") or ())
+    if _condition(status, "Initialized"):
+        return ""
+    wanted, sidecars = len(obj["spec"].get("initContainers") or ()), _sidecars(obj)
     for index, one in enumerate(status.get("initContainerStatuses") or ()):
         ended, waiting = dig(one, "state", "terminated"), dig(one, "state", "waiting")
         if ended is not None and not ended.get("exitCode"):
+            continue
+        if one["name"] in sidecars and one.get("started"):
             continue
         if ended is not None:
             return f"Init:{_container_word(one)}"

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
+from k8slab.kube.api.kinds.lifecycle_rules import lifecycle_problems
 from k8slab.kube.api.meta import Object, parse_quantity
 
 RESTART: Final = ("Always", "Never", "OnFailure")
@@ -14,7 +15,6 @@ DNS: Final = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 PULL: Final = ("Always", "IfNotPresent", "Never")
 MESSAGES: Final = ("FallbackToLogsOnError", "File")
 PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
-HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "grpc")
 
 UPDATE_RULE: Final = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
@@ -55,6 +55,7 @@ def spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
     for field in ("containers", "initContainers"):
         for index, container in enumerate(spec.get(field) or ()):
             found += _container(container, f"{path}.{field}[{index}]", seen, volume_names)
+            found += lifecycle_problems(container, f"{path}.{field}[{index}]", initial=field == "initContainers")
     found += validation.one_of(f"{path}.restartPolicy", spec["restartPolicy"], RESTART)
     found += validation.one_of(f"{path}.dnsPolicy", spec["dnsPolicy"], DNS)
     found += validation.labels(f"{path}.nodeSelector", spec.get("nodeSelector"))
@@ -136,9 +137,6 @@ def _container(container: Mapping[str, Any], path: str, seen: set[str], volumes:
             found.append(validation.invalid(f"{where}.mountPath", mount["mountPath"], "must be unique"))
         mounted.add(mount.get("mountPath") or "")
     found += _resources(container.get("resources") or {}, f"{path}.resources")
-    for field in ("livenessProbe", "readinessProbe", "startupProbe"):
-        if container.get(field) is not None:
-            found += _probe(container[field], f"{path}.{field}", readiness=field == "readinessProbe")
     return found
 
 
@@ -176,26 +174,4 @@ def _resources(resources: Mapping[str, Any], path: str) -> list[FieldProblem]:
         if request is not None and limit is not None and request > limit:
             why = f"must be less than or equal to {name} limit of {(resources.get('limits') or {})[name]}"
             found.append(validation.invalid(f"{path}.requests", value, why))
-    return found
-
-
-def _probe(probe: Mapping[str, Any], path: str, *, readiness: bool) -> list[FieldProblem]:
-    found: list[FieldProblem] = []
-    handlers = [name for name in HANDLERS if probe.get(name) is not None]
-    if not handlers:
-        found.append(validation.required(path, "must specify a handler type"))
-    for extra in handlers[1:]:
-        found.append(validation.forbidden(f"{path}.{extra}", "may not specify more than 1 handler type"))
-    for field in ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"):
-        if probe.get(field, 0) < 0:
-            found.append(validation.invalid(f"{path}.{field}", probe[field], "must be greater than or equal to 0"))
-    if not readiness and probe.get("successThreshold", 1) != 1:
-        found.append(validation.invalid(f"{path}.successThreshold", probe["successThreshold"], "must be 1"))
-    if probe.get("exec") is not None and not probe["exec"].get("command"):
-        found.append(validation.required(f"{path}.exec.command"))
-    for handler in ("httpGet", "tcpSocket"):
-        if probe.get(handler) is not None:
-            port = probe[handler].get("port", 0)
-            where = f"{path}.{handler}.port"
-            found += validation.port(where, port) if isinstance(port, int) else validation.port_name(where, port)
     return found
