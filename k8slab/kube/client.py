@@ -134,13 +134,17 @@ class WatchEvent:
 
 
 class KubeClient:
-    """``server``: "http://172.17.1.7:8080", or several with commas between them."""
+    """``server``: "http://172.17.1.7:8080", or several with commas between them.
 
-    def __init__(self, server: str) -> None:
+    ``name``: whom the server is to know this client as, in managed fields and in its log.
+    """
+
+    def __init__(self, server: str, *, name: str = "k8slab") -> None:
         self._servers = [url.strip().rstrip("/") for url in server.split(",") if url.strip()]
         if not self._servers:
             raise ValueError("a client needs the address of a server")
         self._current = 0
+        self._name = name
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -333,7 +337,8 @@ class KubeClient:
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0, socket_factory=_socket)
-            self._session = aiohttp.ClientSession(connector=connector, headers={"Accept": JSON}, auto_decompress=True)
+            headers = {"Accept": JSON, "User-Agent": self._name}
+            self._session = aiohttp.ClientSession(connector=connector, headers=headers, auto_decompress=True)
         return self._session
 
 

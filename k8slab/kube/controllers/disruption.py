@@ -188,7 +188,7 @@ def _failed(budget: Object, message: str) -> Object:
 
 def _conditions(budget: Object, allowed: bool, reason: str, message: str = "") -> list[Object]:
     present = (budget.get("status") or {}).get("conditions") or ()
-    old: Object = next((one for one in present if one["type"] == CONDITION), {})
+    old: Mapping[str, Any] = next((one for one in present if one["type"] == CONDITION), {})
     status = "True" if allowed else "False"
     said = {
         "type": CONDITION,

@@ -29,6 +29,7 @@ from k8slab.kube.controllers.pod_garbage import PodGarbage
 from k8slab.kube.controllers.replicasets import ReplicaSetController
 from k8slab.kube.controllers.root_ca import RootCaPublisher
 from k8slab.kube.controllers.service_accounts import ServiceAccountsController
+from k8slab.kube.controllers.statefulsets import StatefulSetController
 from k8slab.kube.controllers.taint_eviction import TaintEviction
 from k8slab.kube.durations import duration
 from k8slab.kube.events import EventRecorder
@@ -36,6 +37,7 @@ from k8slab.kube.leases import Leadership, LeaseSettings, LostLease, add_flags, 
 
 log = logging.getLogger(__name__)
 
+NAME: Final = "kube-controller-manager"
 # Events that were not written yet when the process was asked to end have so many seconds.
 LAST_WORDS: Final = 1.0
 
@@ -80,7 +82,7 @@ def settings(argv: Sequence[str]) -> Settings:
     ended = "so many pods that have ended are kept, the newest; 0: all"
     parser.flag("terminated-pod-gc-threshold", ended, default="12500")
     parser.flag("root-ca-file", "the certificates by which pods know the API server, PEM")
-    add_flags(parser, "kube-controller-manager")
+    add_flags(parser, NAME)
     parser.flag("v", "how much to log", default="0")
     flags = parser.parse_args(list(argv))
     try:
@@ -118,7 +120,7 @@ def _certificates(path: str | None) -> str:
 
 
 async def serve(flags: Settings, stop: asyncio.Event) -> int:
-    async with KubeClient(flags.master) as client:
+    async with KubeClient(flags.master, name=NAME) as client:
         recorder = EventRecorder(client, "controllermanager")
         leadership = Leadership(client, flags.lease, recorder) if flags.lease else None
         runner = web.AppRunner(_application(), access_log=None)
@@ -178,6 +180,7 @@ def _controllers(
 ) -> dict[str, Controller]:
     pods = OwnedPods(client, informers, recorder)
     sets = Owned(client, informers, "replicasets")
+    revisions = Owned(client, informers, "controllerrevisions")
     return {
         "nodes": NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period),
         "node taints": NodeTaints(client, informers),
@@ -193,6 +196,7 @@ def _controllers(
         "disruption": DisruptionController(client, informers, recorder, pods),
         "replicationcontrollers": ReplicaSetController(client, informers, pods, sets, "replicationcontrollers"),
         "replicasets": ReplicaSetController(client, informers, pods, sets, "replicasets"),
+        "statefulsets": StatefulSetController(client, informers, recorder, pods, revisions),
     }
 
 

@@ -170,6 +170,7 @@ async def test_what_a_replica_set_of_a_deployment_is_like(client: KubeClient, na
         progress = condition(found, "Progressing")
         assert progress["message"] == f'ReplicaSet "web-{mark}" has successfully progressed.'
         assert condition(found, "Available")["message"] == "Deployment has minimum availability."
+        assert {entry["manager"] for entry in one["metadata"]["managedFields"]} == {"kube-controller-manager"}
 
 
 @pytest.mark.parametrize(
