@@ -17,6 +17,9 @@ from k8slab.topology.resolve import resolve
 from k8slab.topology.resolved import Topology
 from k8slab.topology.source import Source
 
+# A pod for today's kubectl, or else one in the words of the API's first version.
+FIRST_MANIFESTS = ("nginx.yaml", "pod-nginx.json")
+
 
 def lab_to_run(session: Session, topology: str, lab: str, settings: Sequence[str]) -> Lab:
     """Raises what a wrong name or an invalid topology raises before it asks the engine for anything."""
@@ -82,7 +85,8 @@ def topology_to_check(session: Session, topology: str, lab: str, settings: Seque
 def first_manifest(topology: Topology) -> str:
     """A pod that the topology brings along, named as one would from the current folder; "" when it has none."""
     file = store.known().get(topology.name)
-    pod = file.parent / "nginx.yaml" if file else None
-    if pod is None or not pod.is_file():
+    pods = [file.parent / name for name in FIRST_MANIFESTS] if file else []
+    pod = next((one for one in pods if one.is_file()), None)
+    if pod is None:
         return ""
     return str(pod.relative_to(Path.cwd()) if pod.is_relative_to(Path.cwd()) else pod)

@@ -47,14 +47,14 @@ def known_masters(session: Session, lab_name: str, masters: str) -> list[Known]:
     if masters:
         return [_parsed(text) for text in masters.split(",")]
     lab = session.lab(lab_name)
-    nodes = lab.topology.with_daemon("mesos-master")
-    if not nodes:
+    found = [daemon for daemon in lab.topology.daemons if daemon.name == "mesos-master"]
+    if not found:
         raise UsageError(
             f"Lab {lab.name} has no mesos-master.",
             why="No node of it runs one, so there is no Mesos cluster to look at.",
             remedy="`k8slab status` shows what it has; --lab NAME chooses another lab.",
         )
-    return [Known(node.name, str(node.address), PORT) for node in nodes]
+    return [Known(one.node, str(lab.topology.node(one.node).address), one.port) for one in found]
 
 
 def addresses(masters: Sequence[Known]) -> str:

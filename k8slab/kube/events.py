@@ -117,6 +117,11 @@ def reference(obj: Mapping[str, Any], container: str = "") -> dict[str, str]:
         "namespace": meta.get("namespace", ""),
         "name": meta["name"],
         "uid": meta.get("uid", ""),
-        "fieldPath": f"spec.containers{{{container}}}" if container else "",
+        "fieldPath": _path(obj, container) if container else "",
     }
     return {key: text for key, text in full.items() if text}
+
+
+def _path(pod: Mapping[str, Any], container: str) -> str:
+    initial = any(one["name"] == container for one in pod["spec"].get("initContainers") or ())
+    return f"spec.{'initContainers' if initial else 'containers'}{{{container}}}"

@@ -147,9 +147,9 @@ def write_lab_folder(directory: Path, topology: Topology) -> None:
     """The resolved topology and a kubeconfig: for people and their tools; the lab itself lives without them."""
     make(directory)
     _put(directory / TOPOLOGY_FILE, topology.source)
-    apiservers = topology.with_daemon("apiserver")
+    apiservers = topology.addresses("apiserver")
     if apiservers:
-        config = kubeconfig(topology.lab, f"http://{apiservers[0].address}:8080")
+        config = kubeconfig(topology.lab, f"http://{apiservers[0]}")
         _put(directory / KUBECONFIG_FILE, yaml.safe_dump(config, sort_keys=False))
 
 
@@ -176,15 +176,17 @@ def kubeconfig(lab: str, server: str) -> dict[str, Any]:
 def client_environment(directory: Path, topology: Topology) -> dict[str, str]:
     """Variables under which kubectl, etcdctl and Mesos' tools find this lab."""
     found = {"K8SLAB_LAB": topology.lab}
-    if topology.with_daemon("apiserver"):
+    apiservers = topology.addresses("apiserver")
+    if apiservers:
         found["KUBECONFIG"] = str(directory / KUBECONFIG_FILE)
-    members = topology.with_daemon("etcd")
+        found["KUBERNETES_MASTER"] = f"http://{apiservers[0]}"
+    members = topology.addresses("etcd")
     if members:
         found["ETCDCTL_API"] = "3"
-        found["ETCDCTL_ENDPOINTS"] = ",".join(f"http://{node.address}:2379" for node in members)
-    keepers = topology.with_daemon("zookeeper")
+        found["ETCDCTL_ENDPOINTS"] = ",".join(f"http://{member}" for member in members)
+    masters, keepers = ",".join(topology.addresses("mesos-master")), ",".join(topology.addresses("zookeeper"))
     if keepers:
-        found["ZOOKEEPER"] = ",".join(f"{node.address}:2181" for node in keepers)
-        if topology.with_daemon("mesos-master"):
-            found["MESOS_MASTER"] = f"zk://{found['ZOOKEEPER']}/mesos"
+        found["ZOOKEEPER"] = keepers
+    if masters:
+        found["MESOS_MASTER"] = f"zk://{keepers}/mesos" if keepers else masters
     return found

@@ -33,9 +33,10 @@ class NetworkFile(_Strict):
 
 
 class DaemonFile(_Strict):
-    """A daemon. Texts are Jinja templates over node, network, lab, members(daemon), addresses(daemon, port)."""
+    """A daemon. Texts are Jinja templates over node, network, lab, port, and of any daemon members, addresses, urls."""
 
     alias: DaemonName | None = Field(None, description="The short name people type; by default the daemon's own.")
+    port: int | str = Field(0, description="The port it serves on (a number, or a template for one); 0 when none.")
     command: str = Field(description="The command line that runs it in the foreground.")
     setup: str = Field("", description="Shell lines to run before each start.")
     ready: str = Field(

@@ -21,6 +21,7 @@ from k8slab.topology.source import Source
 from k8slab.topology.templates import Templates, UnfilledTemplate
 
 LONGEST_LAB_NAME = 40
+HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def _texts(daemon: DaemonFile) -> list[tuple[str, str]]:
     """Each template of a daemon with the field it stands in."""
     return [
         ("command", daemon.command),
+        ("port", str(daemon.port)),
         ("setup", daemon.setup),
         ("ready", daemon.ready),
         *((f"environment.{key}", text) for key, text in daemon.environment.items()),
@@ -191,6 +193,7 @@ class _Resolver:
             name=name,
             alias=described.alias or name,
             node=machine.name,
+            port=self._port(name),
             command=command,
             setup=self._render(name, "setup", described.setup, machine).strip(),
             check=self._render(name, "ready", described.ready, machine).strip(),
@@ -213,18 +216,40 @@ class _Resolver:
             reason = "a backslash that escapes nothing" if "escape" in str(error) else "a quote that is never closed"
             self._keep(daemon, "command", machine, f"has {reason} for {machine.name}: {command}")
 
+    def _port(self, daemon: str) -> int:
+        """Where the daemon serves, the same on every node that runs it; 0 when nowhere, or when that is a problem."""
+        if daemon not in self.parts.daemons:
+            return 0
+        machine = next(one for one in self.machines if daemon in self._role_of(one)[1].daemons)
+        text = self._render(daemon, "port", str(self.parts.daemons[daemon].port), machine)
+        if (daemon, "port") in self.found:
+            return 0
+        if not (text.isascii() and text.isdecimal() and int(text) <= HIGHEST_PORT):
+            self._keep(daemon, "port", machine, f"is not a number from 0 to {HIGHEST_PORT}: {text!r}")
+            return 0
+        return int(text)
+
     def _render(self, daemon: str, field: str, text: str, machine: Machine) -> str:
         def members(name: str) -> list[Machine]:
             return [other for other in self.machines if name in self._role_of(other)[1].daemons]
 
-        def addresses(name: str, port: int) -> str:
-            return ",".join(f"{member.address}:{port}" for member in members(name))
+        def addresses(name: str, port: int | None = None) -> str:
+            there = members(name)
+            at = port if port is not None or not there else self._port(name)
+            return ",".join(f"{member.address}:{at}" for member in there)
+
+        def urls(name: str) -> str:
+            if not members(name):
+                raise LookupError(f"no node runs {name}")
+            return ",".join(f"http://{address}" for address in addresses(name).split(","))
 
         context: dict[str, Any] = {"node": machine, "network": self.network, "lab": self.lab}
+        if field != "port":
+            context["port"] = self._port(daemon)
         if (daemon, field) in self.found:
             return ""
         try:
-            return self.templates.fill(text, {**context, "members": members, "addresses": addresses})
+            return self.templates.fill(text, {**context, "members": members, "addresses": addresses, "urls": urls})
         except UnfilledTemplate as error:
             self._keep(daemon, field, machine, f"cannot be filled in for {machine.name}: {error}")
             return ""

@@ -30,6 +30,7 @@ class Daemon:
     """One supervised process of one node.
 
     ``command`` is the shell line that starts it in the foreground, ``setup`` the lines that must have run before;
+    ``port`` is where it serves, 0 when nowhere;
     ``check`` is the shell line whose success means ready, empty when the daemon tells its supervisor itself.
     ``after`` names the daemons, anywhere in the lab, that must be ready first. ``timeout`` is in seconds.
     """
@@ -37,6 +38,7 @@ class Daemon:
     name: str
     alias: str
     node: str
+    port: int
     command: str
     setup: str
     check: str
@@ -94,3 +96,7 @@ class Topology:
     def with_daemon(self, name: str) -> tuple[Node, ...]:
         """The nodes that run the daemon ``name``, in order."""
         return tuple(node for node in self.nodes if any(daemon.name == name for daemon in node.daemons))
+
+    def addresses(self, name: str) -> tuple[str, ...]:
+        """``host:port`` of every daemon called ``name``, in order."""
+        return tuple(f"{self.node(one.node).address}:{one.port}" for one in self.daemons if one.name == name)

@@ -16,7 +16,7 @@ def next_steps(topology: Topology, look: Look = PLAIN, *, manifest: str = "", st
     if not started:
         commands.append((f"k8slab run{option}", "start the daemons too"))
     elif manifest and topology.with_daemon("apiserver"):
-        commands.append((f"k8slab kubectl{option} create -f {manifest}", "a first pod"))
+        commands.append((_create(topology, manifest, option), "a first pod"))
     first = next(iter(topology.daemons), None)
     if started and first:
         commands.append((f"k8slab kill{option} {first.alias}", "who minds?"))
@@ -26,3 +26,10 @@ def next_steps(topology: Topology, look: Look = PLAIN, *, manifest: str = "", st
     if max(line.cell_len for line in lines) > look.width:
         lines = [Text(f"  {command}", LOUD) for command, _ in commands]
     return Group(Text("Next:"), *lines)
+
+
+def _create(topology: Topology, manifest: str, option: str) -> str:
+    if manifest.endswith(".json"):
+        # In the words of the API's first version, which kubectl does not speak any more.
+        return f"curl -L http://{topology.addresses('apiserver')[0]}/api/v1beta1/pods -XPOST -d @{manifest}"
+    return f"k8slab kubectl{option} create -f {manifest}"

@@ -24,6 +24,7 @@ from k8slab.kube.informer import Informer
 from k8slab.kube.kubelet.engine import EngineUnavailable
 from k8slab.kube.kubelet.kubelet import Kubelet
 from k8slab.kube.kubelet.machine import describe_node
+from k8slab.kube.kubelet.manifests import is_mirror
 from k8slab.kube.kubelet.naming import full_name
 from k8slab.kube.kubelet.static import StaticPods
 from k8slab.mesos.client import MesosError
@@ -221,6 +222,9 @@ class Executor:
         """The pod has ended by itself. The API hears it before Mesos does: then the framework reads a final status."""
         await self._kubelet.flush(10.0)
         self._forget(task)
+        if (present := self._present(task.pod)) and present["metadata"].get("deletionTimestamp"):
+            # It was deleted while it ended: no other event will bring that up.
+            self._spawn(self._clear(present))
         if phase == "Succeeded":
             await self._update(task.id, "TASK_FINISHED", mapping.POD_SUCCEEDED)
         else:
@@ -231,7 +235,7 @@ class Executor:
         if task is None:
             await self._update(kill["task_id"]["value"], "TASK_LOST", mapping.KILL_POD_TASK)
             return
-        pod = self._pods.cache.get(f"{task.pod['metadata']['namespace']}/{task.pod['metadata']['name']}") or task.pod
+        pod = self._present(task.pod) or task.pod
         grace = _grace(pod)
         if nanoseconds := ((kill.get("kill_policy") or {}).get("grace_period") or {}).get("nanoseconds"):
             grace = int(nanoseconds / 1e9)
@@ -278,9 +282,11 @@ class Executor:
         uid = pod["metadata"]["uid"]
         task, worker = self._by_uid.get(uid), self._kubelet.workers.get(uid)
         if worker is None:
-            if kind != "DELETED" and task is None and _has_ended(pod):
+            if kind != "DELETED" and task is None and _has_ended(pod) and not is_mirror(pod):
                 # An earlier executor ran it. It never runs again, but what it said can still be asked for.
                 self._kubelet.add(pod)
+                if pod["metadata"].get("deletionTimestamp"):
+                    self._spawn(self._clear(pod))
             return
         if kind == "DELETED":
             # Forced out of the API: nobody waits for its grace any more.
@@ -323,6 +329,12 @@ class Executor:
             await self._agent.update(task_id, state, message=message, data=data)
         except MesosError as error:
             log.warning("the agent refused %s of task %s: %s", state, task_id, error)
+
+    def _present(self, pod: Pod) -> Object | None:
+        """The same pod as the API has it."""
+        meta = pod["metadata"]
+        found = self._pods.cache.get(f"{meta['namespace']}/{meta['name']}")
+        return found if found and found["metadata"]["uid"] == meta["uid"] else None
 
     def _forget(self, task: _PodTask) -> None:
         self._tasks.pop(task.id, None)

@@ -106,7 +106,7 @@ def _parser() -> FlagParser:
     parser.flag("default-container-mem-limit", "MB of a container that names none", default="64")
     parser.flag("hostname-override", "the host name to register with")
     parser.flag("km-path", "the program that agents run as executor")
-    parser.flag("executor-path", "the same as --km-path")
+    parser.flag("executor-path", "an executor that is a program of its own, in place of --km-path")
     parser.flag("executor-suicide-timeout", "an executor without pods for so long ends; 0 never", default="20m0s")
     parser.flag("kubelet-docker-endpoint", "the engine that executors use", default="")
     parser.flag("kubelet-root-dir", "where executors keep the pods' files", default="")
@@ -122,8 +122,9 @@ def _executor_command(flags: object) -> list[str]:
     given = vars(flags)
     if given["run_proxy"]:
         raise ValueError("--run-proxy is not supported: executors run without a service proxy")
-    program = given["km_path"] or given["executor_path"] or _own_program()
-    command = [program, "executor", f"--api-servers={_urls(given['api_servers'])}"]
+    own = given["executor_path"]
+    program = [own] if own else [given["km_path"] or _own_program(), "executor"]
+    command = [*program, f"--api-servers={_urls(given['api_servers'])}"]
     command.append(f"--suicide-timeout={given['executor_suicide_timeout']}")
     command.append(f"--cluster-domain={given['cluster_domain']}")
     optional = {

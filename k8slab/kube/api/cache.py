@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from k8slab.kube.api.errors import qualified
+from k8slab.kube.api.freshness import Freshness
 from k8slab.kube.api.kind import REGISTRY, Kind
 from k8slab.kube.api.meta import Object
-from k8slab.kube.api.storage.base import Change, Compacted, Storage, StorageUnavailable
+from k8slab.kube.api.storage.base import Change, Compacted, Record, Storage, StorageUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +158,7 @@ class Cache:
         self.revision = 0
         self.loaded = asyncio.Event()
         self._advanced = asyncio.Event()
+        self._freshness = Freshness(storage, lambda: self.revision)
 
     def of(self, kind: Kind) -> KindCache:
         return self._kinds[kind.prefix]
@@ -175,6 +177,24 @@ class Cache:
             except StorageUnavailable as trouble:
                 log.warning("reading the registry: %s; trying again", trouble)
                 await asyncio.sleep(0.2)
+
+    async def is_current(self) -> bool:
+        """Whether a read of the cache shows what a read of the storage would show. Raises StorageUnavailable."""
+        return self.loaded.is_set() and await self._freshness.confirmed()
+
+    async def newest(self, kind: Kind, key: str) -> tuple[Record | None, int]:
+        """An object as it is in the storage now, in its stored form, and the revision at which it is so.
+
+        Raises StorageUnavailable.
+        """
+        if await self.is_current():
+            entry = self.of(kind).entries.get(key)
+            return (Record(key, entry.value, entry.revision) if entry else None), self.revision
+        record, revision = await self._storage.get(key)
+        value = kind.stored_form(key, record.value) if record else None
+        if record is None or not value:
+            return None, revision
+        return (record if value is record.value else Record(key, value, record.revision)), revision
 
     async def wait_for(self, revision: int, seconds: float) -> bool:
         """Whether everything up to the revision is known, within the time."""

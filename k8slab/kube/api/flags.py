@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from k8slab import daemon
 from k8slab.kube.api.admission import PLUGINS
+from k8slab.kube.api.admission.pods import NOT_READY, UNREACHABLE
 
 DESCRIPTION: Final = "Serves the Kubernetes API from objects kept in etcd."
 DEFAULT_RANGE: Final = "10.0.0.0/24"
@@ -31,6 +32,8 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
             flags.service_cluster_ip_range or flags.portal_net or DEFAULT_RANGE,
         ),
         "--v": (int, flags.v),
+        "--default-not-ready-toleration-seconds": (int, flags.default_not_ready_toleration_seconds),
+        "--default-unreachable-toleration-seconds": (int, flags.default_unreachable_toleration_seconds),
     }
     values: dict[str, Any] = {}
     for name, (read, text) in given.items():
@@ -38,7 +41,8 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
             values[name] = read(text)
         except ValueError as trouble:
             parser.error(f"{name}: {trouble}")
-    flags.bound, flags.secure_bound, flags.network, flags.verbosity = values.values()
+    flags.bound, flags.secure_bound, flags.network, flags.verbosity, not_ready, unreachable = values.values()
+    flags.tolerated = {NOT_READY: not_ready, UNREACHABLE: unreachable}
     _judge(parser, flags)
     return flags
 
@@ -53,6 +57,10 @@ def _declare(parser: daemon.FlagParser) -> None:
         parser.flag(name, "the addresses that services get (default 10.0.0.0/24)")
     parser.flag("advertise-address", "the address at which pods reach this server")
     parser.flag("cloud-provider", "the cloud that the cluster runs on", default="")
+    parser.flag(
+        "mesos-master", "as the first versions took it: the framework tells this server of its nodes", default=""
+    )
+    parser.switch("health-check-minions", "not done here: the controller manager minds the nodes' health")
     parser.flag("storage", "where objects are kept: etcd or memory", default="etcd")
     parser.flag("v", "how much to log: 0, or more for debugging", default="0")
     parser.flag("secure-port", "the port to listen on with TLS (default 0: none)", default="0")
@@ -69,12 +77,19 @@ def _declare(parser: daemon.FlagParser) -> None:
     parser.flag("service-account-issuer", "who issues them", default=ISSUER)
     parser.flag("api-audiences", "for whom they are, separated by commas (default: the issuer)", default="")
     parser.flag("disable-admission-plugins", "judges of new objects that do not judge, separated by commas")
+    for state in ("not-ready", "unreachable"):
+        meaning = f"how long pods stay on a node that is {state} unless they say otherwise"
+        parser.flag(f"default-{state}-toleration-seconds", meaning, default="300")
     parser.flag("audit-log-path", "a file that gets a line for each request; - is standard output")
 
 
 def _judge(parser: daemon.FlagParser, flags: argparse.Namespace) -> None:
     if flags.network.num_addresses < 8:
         parser.error(f"the service range {flags.network} is too small: it needs eight addresses")
+    if flags.health_check_minions:
+        parser.error(
+            "--health-check-minions: nodes' health is the controller manager's to mind; false is what there is"
+        )
     if flags.storage not in ("etcd", "memory"):
         parser.error(f"--storage is etcd or memory, not {flags.storage!r}")
     servers = _words(flags.etcd_servers)

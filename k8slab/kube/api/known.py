@@ -5,15 +5,13 @@ from __future__ import annotations
 from k8slab.kube.api.cache import Cache
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.meta import Object
-from k8slab.kube.api.storage.base import Storage
 
 # How long a judgement waits for what was written before it, in seconds.
 PATIENCE = 1.0
 
 
 class Known:
-    def __init__(self, storage: Storage, cache: Cache) -> None:
-        self._storage = storage
+    def __init__(self, cache: Cache) -> None:
         self.cache = cache
         self._written = 0
 
@@ -31,9 +29,8 @@ class Known:
         entry = self.cache.of(kind).entries.get(key)
         if entry is not None:
             return entry.obj
-        record, _ = await self._storage.get(key)
-        value = kind.stored_form(key, record.value) if record else None
-        return kind.decode(value, record.revision) if record and value else None
+        record, _ = await self.cache.newest(kind, key)
+        return kind.decode(record.value, record.revision) if record else None
 
     def all(self, kind: Kind, namespace: str) -> list[Object]:
         """Those of a namespace, as the cache has them; they must not be changed."""

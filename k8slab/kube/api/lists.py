@@ -57,8 +57,10 @@ class Lister:
         """Raises BadRequest, Expired, and Timeout for a version that does not come."""
         _judge(options)
         scope = kind.scope(namespace)
-        if options.version == "0" and not options.token and options.match != "Exact":
-            return self._from_cache(kind, scope, options.selector)
+        if not options.token and options.match != "Exact" and await self._may_be_known(options.version):
+            found = self._from_cache(kind, scope, options.selector, 0 if options.version == "0" else options.limit)
+            if found is not None:
+                return found
         name = options.selector.only_name()
         if name and (namespace or not kind.namespaced) and not options.token:
             return await self._single(kind, namespace, name, options)
@@ -83,17 +85,24 @@ class Lister:
         except FutureRevision:
             raise errors.too_large_version(revision, self._cache.revision) from None
 
-    def _from_cache(self, kind: Kind, scope: str, selector: Selector) -> Listing:
-        found = [
-            Record(entry.key, entry.value, entry.revision)
-            for entry in self._cache.of(kind).scan(scope)
-            if selector.everything or selector.matches(entry.obj)
-        ]
+    async def _may_be_known(self, version: str) -> bool:
+        """Whether the cache is as new as the list has to be."""
+        if version:
+            return int(version) <= self._cache.revision
+        return await self._cache.is_current()
+
+    def _from_cache(self, kind: Kind, scope: str, selector: Selector, limit: int) -> Listing | None:
+        """None for more than ``limit`` objects: pages that follow are read from the storage, and so is the first."""
+        found: list[Record] = []
+        for entry in self._cache.of(kind).scan(scope):
+            if selector.everything or selector.matches(entry.obj):
+                if limit and len(found) >= limit:
+                    return None
+                found.append(Record(entry.key, entry.value, entry.revision))
         return Listing(found, self._cache.revision)
 
     async def _single(self, kind: Kind, namespace: str, name: str, options: ListOptions) -> Listing:
-        key = kind.key(namespace, name)
-        record, revision = await self._storage.get(key)
+        record, revision = await self._cache.newest(kind, kind.key(namespace, name))
         chosen = self._chosen(kind, (record,) if record else (), options.selector)
         return Listing(chosen, revision)
 
@@ -121,7 +130,7 @@ class Lister:
         return Listing(found, page.revision, token, page.remaining if selector.everything else None)
 
     def _chosen(self, kind: Kind, records: Iterable[Record], selector: Selector) -> list[Record]:
-        found = []
+        found: list[Record] = []
         entries = self._cache.of(kind).entries
         for record in records:
             value = kind.stored_form(record.key, record.value)

@@ -48,7 +48,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
 
     storage = _storage(flags)
     cache = Cache(storage, (kind for kind in KINDS if kind.stored and kind.hub is kind))
-    admission = Admission(Known(storage, cache), flags.disabled_plugins)
+    admission = Admission(Known(cache), flags.disabled_plugins, flags.tolerated)
     registry = Registry(storage, cache, Allocator(storage, flags.network), admission)
     address = flags.advertise_address or (_own_address() if flags.host in ANY else flags.host)
     try:

@@ -61,13 +61,11 @@ class Registry:
         self._quotas = Quotas(cache, cache.kinds)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Record:
-        """The newest record, read from the storage. Raises NotFound."""
-        key = kind.key(namespace, name)
-        record, _ = await self.storage.get(key)
-        value = record and kind.stored_form(key, record.value)
-        if record is None or not value:
+        """The newest record. Raises NotFound."""
+        record, _ = await self.cache.newest(kind, kind.key(namespace, name))
+        if record is None:
             raise errors.not_found(kind.group, kind.plural, name)
-        return record if value is record.value else Record(key, value, record.revision)
+        return record
 
     async def create(
         self, kind: Kind, namespace: str, obj: Object, *, dry_run: bool = False, track: Track | None = None
@@ -202,7 +200,9 @@ class Registry:
         if status_only:
             new = {**old, "status": wanted.get("status") or {}}
         kept = {field: was[field] for field in ("namespace", *SYSTEM_FIELDS) if field in was}
-        own = {key: value for key, value in meta.items() if key not in (*SYSTEM_FIELDS, "selfLink", "managedFields")}
+        # What is empty here is not written: as when the last owner was struck out.
+        sent = {key: value for key, value in meta.items() if value not in ([], {}, "", None)}
+        own = {key: value for key, value in sent.items() if key not in (*SYSTEM_FIELDS, "selfLink", "managedFields")}
         new["metadata"] = {**own, **kept}
         if status_only:
             problems = kind.validate_status(new, old)

@@ -122,7 +122,7 @@ class Resources:
         obj, warnings = await bodies.read(request, kind)
         if kind.namespaced:
             bodies.hold_namespace(obj, asked.namespace)
-        self.access.judge_grant(request["user"], kind, obj, None)
+        self.access.judge_grant(request["user"], kind, asked.namespace, obj, None)
         track = managed.by_update(kind, writer_of(request, "CreateOptions"))
         done = await self.registry.create(kind, asked.namespace, obj, dry_run=dry_run, track=track)
         return answers.outcome(request, kind, done, warnings, code=201)
@@ -152,7 +152,7 @@ class Resources:
 
         def mutate(old: Object) -> Object:
             new = self.registry.replacement(kind, old, orjson.loads(encoded), status_only=status_only, track=track)
-            self.access.judge_grant(request["user"], kind, new, old)
+            self.access.judge_grant(request["user"], kind, asked.namespace, new, old)
             return new
 
         try:
@@ -160,6 +160,7 @@ class Resources:
         except ApiFailure as failure:
             if failure.code != 404 or not kind.creates_on_update or status_only or meta.get("uid"):
                 raise
+            self.access.judge_creation(request["user"], kind, asked.namespace, asked.name)
             meta.pop("resourceVersion", None)
             done = await self.registry.create(kind, asked.namespace, obj, dry_run=dry_run, track=track)
         return answers.outcome(request, kind, done, warnings, code=201 if done.created else 200)
@@ -184,7 +185,7 @@ class Resources:
                 bodies.hold_namespace(new, asked.namespace)
             track = managed.by_update(kind, writer, new["metadata"].get("managedFields"))
             replaced = self.registry.replacement(kind, old, new, status_only=status_only, track=track)
-            self.access.judge_grant(request["user"], kind, replaced, old)
+            self.access.judge_grant(request["user"], kind, asked.namespace, replaced, old)
             return replaced
 
         done = await self.registry.change(kind, asked.namespace, asked.name, mutate, dry_run=dry_run)

@@ -62,6 +62,7 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("port", "the port to serve on", default="10252")
     parser.flag("master", "the API servers, separated by commas", required=True)
     parser.flag("cloud-provider", 'whose nodes these are: "mesos" (kept by the framework) or empty', default="")
+    parser.flag("mesos-master", "as the first versions took it: the framework keeps the nodes of Mesos", default="")
     parser.flag("node-monitor-grace-period", "a node may be silent for so long", default="40s")
     parser.flag("node-monitor-period", "how often nodes are looked at", default="5s")
     parser.flag("max-endpoints-per-slice", "a service's slice of endpoints holds so many, up to 1000", default="100")

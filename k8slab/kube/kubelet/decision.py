@@ -14,6 +14,7 @@ from k8slab.kube.kubelet.spec import (
     is_sidecar,
     main_containers,
     restart_policy,
+    told_status,
 )
 
 # The latest dead attempt stays for `kubectl logs --previous` and for the status' lastState.
@@ -59,9 +60,12 @@ class _Draft:
     wait: list[tuple[str, float]] = field(default_factory=list)
 
     def first(self, container: Container) -> None:
-        """Start one that never ran; one that was only created is made again as the same attempt."""
+        """Start one of which nothing is left; one that was only created is made again as the same attempt."""
         attempts = self.observed.containers.get(container["name"], ())
-        self.start.append((container["name"], attempts[0].attempt if attempts else 0))
+        told = told_status(self.pod, container["name"])
+        # An engine that has lost its containers does not make it a new pod.
+        number = int(told.get("restartCount") or 0) + 1 if told.get("containerID") else 0
+        self.start.append((container["name"], attempts[0].attempt if attempts else number))
 
     def again(self, last: Seen) -> None:
         """Start the next attempt, as soon as its back-off allows when the last one has ended by itself."""

@@ -17,7 +17,7 @@ from k8slab.kube.kubelet.context import Pod
 from k8slab.kube.kubelet.engine import EngineError, EngineUnavailable
 from k8slab.kube.kubelet.observation import Health, Seen
 from k8slab.kube.kubelet.probes import ProbeError, Result
-from k8slab.kube.kubelet.spec import all_containers
+from k8slab.kube.kubelet.spec import all_containers, told_status
 
 log = logging.getLogger(__name__)
 
@@ -156,17 +156,12 @@ class Prober:
 
 def _first_health(pod: Pod, container: Mapping[str, Any], seen: Seen) -> Health:
     """What an earlier kubelet has told of this very container stays until it is found to be otherwise."""
-    told = _told(pod, seen)
+    told = told_status(pod, seen.container)
+    if told.get("containerID") != f"docker://{seen.id}":
+        told = {}
     started = not container.get(FIELDS[STARTUP]) or bool(told.get("started"))
     ready = not container.get(FIELDS[READINESS]) or bool(told.get("ready"))
     return Health(started, ready)
-
-
-def _told(pod: Pod, seen: Seen) -> Mapping[str, Any]:
-    status = pod.get("status") or {}
-    statuses = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
-    same = (one for one in statuses if one.get("containerID") == f"docker://{seen.id}")
-    return next(same, {})
 
 
 def _seconds_since(moment: datetime) -> float:

@@ -8,12 +8,13 @@ import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 from yarl import URL
 
-from k8slab.kube.kubelet.engine import Engine
+from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.streams.dial import dial_error
 
 _DEFAULT_TIMEOUT: Final = 1.0
@@ -92,19 +93,39 @@ async def execute(target: Target, command: list[str], timeout: float | None) -> 
             async with asyncio.timeout(timeout):
                 code = await ended()
         except TimeoutError:
-            await _end(target.engine, process.identity)
+            await _end(target, process.identity)
             return Result(False, f'command "{" ".join(command)}" timed out')
         except asyncio.CancelledError:
-            await asyncio.shield(_end(target.engine, process.identity))
+            await asyncio.shield(_end(target, process.identity))
             raise
     return Result(code == 0, output.decode(errors="replace"))
 
 
-async def _end(engine: Engine, identity: str) -> None:
-    """The engine ends no command that it has begun, and nobody waits for this one any more."""
-    if pid := await engine.pid_of_command(identity):
+async def _end(target: Target, identity: str) -> None:
+    """The engine ends no command that it has begun, and nobody waits for this one and its children any more."""
+    try:
+        pid = await target.engine.pid_of_command(identity)
+    except (EngineError, EngineUnavailable):
+        return
+    if pid:
+        _kill(_family(pid), target.id)
+
+
+def _kill(pids: list[int], container: str) -> None:
+    """Only what is in the container: its number may by now be another's, or mean another in the engine's namespace."""
+    for pid in pids:
         with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
+            if container in Path(f"/proc/{pid}/cgroup").read_text():
+                os.kill(pid, signal.SIGKILL)
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for process in found:
+        with contextlib.suppress(OSError):
+            for children in Path(f"/proc/{process}/task").glob("*/children"):
+                found += map(int, children.read_text().split())
+    return found
 
 
 async def http_get(target: Target, http: Mapping[str, Any], timeout: float | None) -> Result:

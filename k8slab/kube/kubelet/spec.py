@@ -28,6 +28,13 @@ def container_named(pod: Mapping[str, Any], name: str) -> Container:
     return next((one for one in all_containers(pod) if one["name"] == name), {})
 
 
+def told_status(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The container's part of the status that the pod comes with, an empty one when it has none."""
+    status = pod.get("status") or {}
+    statuses = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    return next((one for one in statuses if one["name"] == name), {})
+
+
 def is_sidecar(container: Container) -> bool:
     """Of an init container: whether it goes on beside the main containers."""
     return container.get("restartPolicy") == "Always"

@@ -23,6 +23,7 @@ from k8slab.kube.kubelet.spec import (
     is_sidecar,
     main_containers,
     restart_policy,
+    told_status,
 )
 
 PENDING: Final = "Pending"
@@ -83,9 +84,10 @@ def pod_status(
     initials = [of_all[container["name"]] for container in init_containers(pod)]
     phase = FAILED if doom else _phase(pod, observed, ending=ending)
     done = phase in ENDED
+    standing = observed.sandbox is not None and observed.sandbox.running
     containers_ready = _containers_ready(pod, of_all, phase)
     conditions = {
-        "PodReadyToStartContainers": (bool(pod_ip) and not done, "", ""),
+        "PodReadyToStartContainers": (standing and bool(pod_ip) and not done, "", ""),
         "Initialized": _initialized(pod, observed, of_all, phase),
         "Ready": _ready(pod, containers_ready),
         "ContainersReady": containers_ready,
@@ -205,8 +207,9 @@ def _container_status(
         "lastState": {},
     }
     if last is None:
-        status["state"] = {"waiting": _plain(waiting or default)}
-        return status
+        told = told_status(pod, container["name"])
+        kept = {field: told[field] for field in ("restartCount", "lastState", "containerID") if told.get(field)}
+        return {**status, **kept, "state": {"waiting": _plain(waiting or default)}}
     status["containerID"] = f"docker://{last.id}"
     previous: Sequence[Seen] = attempts[1:]
     if last.running:

@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar
 
@@ -18,24 +18,19 @@ from k8slab.kube import clock
 from k8slab.kube.client import ApiError, ApiUnavailable, Object
 from k8slab.kube.durations import spelled
 from k8slab.kube.events import NORMAL, WARNING
-from k8slab.kube.kubelet import containers, naming, status
+from k8slab.kube.kubelet import naming, status
 from k8slab.kube.kubelet.context import Context, Pod
 from k8slab.kube.kubelet.decision import Decision, Kill, decide, in_order_of_end
 from k8slab.kube.kubelet.ending import Ending
 from k8slab.kube.kubelet.engine import EngineError, EngineUnavailable
-from k8slab.kube.kubelet.environment import ConfigError
-from k8slab.kube.kubelet.hooks import HookError, run_hook
-from k8slab.kube.kubelet.images import ImageError, policy_of
 from k8slab.kube.kubelet.lastwords import with_last_words
-from k8slab.kube.kubelet.observation import RUNNING, Observed, Seen, arranged, observe
+from k8slab.kube.kubelet.making import Making
+from k8slab.kube.kubelet.observation import Observed, Seen, arranged, observe
 from k8slab.kube.kubelet.patience import Patience
 from k8slab.kube.kubelet.payload import VolumeError
-from k8slab.kube.kubelet.privileges import this_machine
 from k8slab.kube.kubelet.prober import Prober
 from k8slab.kube.kubelet.probes import Result, Target, probe
-from k8slab.kube.kubelet.pull_secrets import pull_credentials
-from k8slab.kube.kubelet.recipe import container_recipe
-from k8slab.kube.kubelet.spec import all_containers, container_named, init_containers, termination_grace, updated_spec
+from k8slab.kube.kubelet.spec import all_containers, init_containers, termination_grace, updated_spec
 from k8slab.kube.kubelet.status import ENDED, Doom, Waiting
 from k8slab.kube.kubelet.support import unsupported
 from k8slab.kube.kubelet.volumes import MEASURE_EVERY, PodDirectory
@@ -57,13 +52,12 @@ class PodWorker:
         self._context = context
         self._pod: Object = dict(pod)
         self._directory = PodDirectory(context.root, self.uid, context.supplies)
-        self._waiting: dict[str, Waiting] = {}
         self._patience = Patience(context.restarts, self.uid)
         self._poked = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._making: asyncio.Future[Any] | None = None
         self._prober = Prober(self._probe, lambda reason, said, name: self._say(WARNING, reason, said, name), self.poke)
         self._ending = Ending(context.engine, self._say)
+        self._making = Making(context, self._directory, self._patience, self._ending, say=self._say, poke=self.poke)
         self.finished = False
         self.contradicted = False
         """Whether the API shows another verdict about the pod than this worker's."""
@@ -108,8 +102,7 @@ class PodWorker:
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
         await self._prober.close()
-        if self._making is not None:
-            await asyncio.gather(self._making, return_exceptions=True)
+        await self._making.settle()
 
     async def kill(self, grace: int) -> None:
         """End all containers within ``grace`` seconds and remove every trace. May be called again with less grace."""
@@ -180,6 +173,10 @@ class PodWorker:
     async def _sync(self) -> float:
         """Bring the pod one step nearer to what it wants to be; seconds until the next look, unless poked."""
         observed = await self._observe()
+        if self._pod["metadata"].get("deletionTimestamp"):
+            # Whoever brings pods here ends it; nothing of it begins again.
+            self._report(observed)
+            return RESYNC
         told = self._pod.get("status") or {}
         # One that has ended never runs again, even when nothing is left that shows how it ended.
         ended = told.get("phase") in ENDED
@@ -201,13 +198,15 @@ class PodWorker:
                 changed = "Pod sandbox changed, it will be killed and re-created."
                 self._say(NORMAL, "SandboxChanged", changed)
             self._report(observed)
-            if self._patience.holds(naming.SANDBOX) or not await self._make_sandbox(decision.sandbox):
+            if self._patience.holds(naming.SANDBOX) or not await self._making.sandbox(self._pod, decision.sandbox):
                 return self._pause(decision)
         if start := [(name, attempt) for name, attempt in decision.start if not self._patience.holds(name)]:
             if decision.sandbox is not None or decision.remove or decision.kill:
                 observed = await self._observe()
+            if observed.sandbox is None:
+                return 0.0
             for name, attempt in start:
-                await self._start(name, attempt, observed)
+                await self._making.container(self._pod, name, attempt, observed.sandbox.id, self._pod_ip(observed))
             observed = await self._observe()
             if init_containers(self._pod):
                 # The next one may not have to wait for this one's end.
@@ -257,119 +256,6 @@ class PodWorker:
         address = str((self._pod.get("status") or {}).get("podIP") or "")
         return await probe(Target(self._context.engine, seen.id, container, address), spec)
 
-    async def _make_sandbox(self, attempt: int) -> bool:
-        context = self._context
-        try:
-            await context.images.ensure(context.infra_image, "IfNotPresent")
-            config = containers.sandbox_config(
-                self._pod,
-                image=context.infra_image,
-                node=context.node,
-                attempt=attempt,
-                domain=context.dns.domain,
-                machine=this_machine(),
-            )
-            name = naming.container_name(self._pod, naming.SANDBOX, attempt)
-            await self._made(context.engine.start(await self._made(context.engine.create(str(name), config))))
-        except (ImageError, EngineError) as error:
-            self._say(WARNING, "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
-            self._patience.failed(naming.SANDBOX)
-            return False
-        self._patience.forgive(naming.SANDBOX)
-        return True
-
-    async def _start(self, name: str, attempt: int, observed: Observed) -> None:
-        """Start one container; what stands in its way becomes its reason for waiting and sets when to try again."""
-        container = container_named(self._pod, name)
-        try:
-            await self._create_and_start(container, attempt, observed)
-        except ImageError as error:
-            self._waiting[name] = Waiting(error.reason, error.message)
-            self._patience.hold(name, error.retry)
-        except VolumeError as error:
-            self._say(WARNING, "FailedMount", str(error), name)
-            self._waiting[name] = Waiting("ContainerCreating", str(error))
-            self._patience.failed(name)
-        except ConfigError as error:
-            self._say(WARNING, "Failed", f"Error: {error}", name)
-            self._waiting[name] = Waiting("CreateContainerConfigError", str(error))
-            self._patience.failed(name)
-        except EngineError as error:
-            self._say(WARNING, "Failed", f"Error: {error}", name)
-            self._waiting[name] = Waiting("CreateContainerError", str(error))
-            self._patience.failed(name)
-
-    async def _create_and_start(self, container: Mapping[str, Any], attempt: int, observed: Observed) -> None:
-        context, name = self._context, container["name"]
-        image = await self._image(container)
-        if observed.sandbox is None:
-            raise EngineError(404, "the pod's sandbox is gone")
-        recipe = await container_recipe(
-            context,
-            self._directory,
-            self._pod,
-            container,
-            image=image,
-            attempt=attempt,
-            sandbox=observed.sandbox.id,
-            pod_ip=self._pod_ip(observed),
-        )
-        for reason, sentence in recipe.warnings:
-            self._say(WARNING, reason, sentence, name)
-        called = str(naming.container_name(self._pod, name, attempt))
-        made = await self._made(context.engine.create(called, recipe.config))
-        self._say(NORMAL, "Created", f"Created container {name}", name)
-        try:
-            await self._made(context.engine.start(made))
-        except EngineError as error:
-            # The engine keeps the error with the container, where the next look finds it as a failed attempt.
-            self._patience.count_restart(name, attempt)
-            self._say(WARNING, "Failed", f"Error: failed to start container {name}: {error}", name)
-            self.poke()
-            return
-        self._patience.count_restart(name, attempt)
-        self._waiting.pop(name, None)
-        self._patience.forgive(name)
-        self._say(NORMAL, "Started", f"Started container {name}", name)
-        await self._after_start(container, made, attempt, observed)
-
-    async def _after_start(self, container: Mapping[str, Any], made: str, attempt: int, observed: Observed) -> None:
-        """The container's postStart hook; without it done the container ends, and its next attempt has to wait."""
-        name, address = container["name"], self._pod_ip(observed)
-        handler = (container.get("lifecycle") or {}).get("postStart")
-        if not handler:
-            return
-        try:
-            await run_hook(Target(self._context.engine, made, container, address), handler)
-        except HookError as error:
-            self._say(WARNING, "FailedPostStartHook", "PostStartHook failed", name)
-            self._waiting[name] = Waiting("PostStartHookError", str(error))
-            seen = Seen(made, name, attempt, RUNNING, container["image"], "")
-            grace = termination_grace(self._pod)
-            await self._ending.end(self._pod, seen, address, grace, "FailedPostStartHook")
-            self.poke()
-
-    async def _made(self, work: Coroutine[Any, Any, T]) -> T:
-        """What the engine was asked to make is waited for even by who no longer wants it: it would be left behind."""
-        self._making = asyncio.ensure_future(work)
-        return await asyncio.shield(self._making)
-
-    async def _image(self, container: Mapping[str, Any]) -> str:
-        name, reference = container["name"], str(container["image"])
-
-        def say(kind: str, reason: str, message: str) -> None:
-            self._say(kind, reason, message, name)
-
-        found = await self._context.images.ensure(
-            reference,
-            policy_of(container),
-            owner=self.uid,
-            say=say,
-            credentials=lambda: pull_credentials(self._pod, reference, self._context.supplies, say),
-        )
-        say(NORMAL, "Pulled", found.how)
-        return reference
-
     async def _refresh_volumes(self) -> None:
         try:
             await self._directory.refresh(self._pod)
@@ -380,8 +266,8 @@ class PodWorker:
         delay = spelled(self._patience.delay(name))
         whole = f"{naming.full_name(self._pod)}({self.uid})"
         message = f"back-off {delay} restarting failed container={name} pod={whole}"
-        if self._waiting.get(name) != Waiting("CrashLoopBackOff", message):
-            self._waiting[name] = Waiting("CrashLoopBackOff", message)
+        if self._making.waiting.get(name) != Waiting("CrashLoopBackOff", message):
+            self._making.waiting[name] = Waiting("CrashLoopBackOff", message)
             self._say(WARNING, "BackOff", f"Back-off restarting failed container {name} in pod {whole}", name)
 
     def _report(self, observed: Observed, *, doom: Doom | None = None, ending: bool = False) -> None:
@@ -389,7 +275,7 @@ class PodWorker:
             status.pod_status(
                 self._pod,
                 observed,
-                waiting=self._waiting,
+                waiting=self._making.waiting,
                 host_ip=self._context.address,
                 pod_ip=self._pod_ip(observed),
                 now=_now(),

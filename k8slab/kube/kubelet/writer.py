@@ -6,9 +6,10 @@ import asyncio
 import logging
 from typing import Final
 
-from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
+from k8slab.kube.client import STRATEGIC_PATCH, ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.kubelet import naming
 from k8slab.kube.kubelet.context import Pod
+from k8slab.kube.kubelet.status import OWN_CONDITIONS
 
 log = logging.getLogger(__name__)
 
@@ -84,5 +85,15 @@ class StatusWriter:
     async def _write(self, pod: Pod, status: Object) -> None:
         meta = pod["metadata"]
         # The uid makes it fail for another pod of the same name.
-        patch = {"metadata": {"uid": meta["uid"]}, "status": status}
-        await self._client.patch("pods", meta["name"], patch, meta["namespace"], subresource="status")
+        patch = {"metadata": {"uid": meta["uid"]}, "status": patch_of(status)}
+        await self._client.patch(
+            "pods", meta["name"], patch, meta["namespace"], subresource="status", content_type=STRATEGIC_PATCH
+        )
+
+
+def patch_of(status: Object) -> Object:
+    """A strategic patch that leaves the conditions that others set as they are, and no old address beside a new one."""
+    nothing = {"reason": None, "message": None}
+    own = [nothing | one for one in status.get("conditions") or () if one["type"] in OWN_CONDITIONS]
+    addresses = {field: [{"$patch": "replace"}, *status[field]] for field in ("podIPs", "hostIPs") if status.get(field)}
+    return {**status, "conditions": own, **addresses}

@@ -127,8 +127,10 @@ CATALOGUE: tuple[Recipe | PodRecipe, ...] = (
     ),
     Recipe(
         name="k8slab/kubernetes-mesos",
-        summary="the Kubernetes framework: API server, scheduler, controller manager, kubectl",
-        packages=("kubernetes-client",),
+        summary="the Kubernetes framework: API server, scheduler, controller manager, kubectl, an etcd",
+        # With etcd, for hosts that have the whole control plane, and for a framework that brings its own.
+        packages=("kubernetes-client", "etcd-server", "etcd-client"),
+        environment=_mapping(ETCDCTL_API="3"),
     ),
     Recipe(
         name="k8slab/etcd",

@@ -1,7 +1,7 @@
 """Role truth: what each daemon itself says of its part in the whole, asked over its own wire.
 
-A probe takes a node's address and returns a small flat record; the records of one look are then completed from
-each other (how many pods a minion has is known to the apiserver alone).
+A probe takes a daemon's address and port and returns a small flat record; the records of one look are then completed
+from each other (how many pods a minion has is known to the apiserver alone).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ PODS_PER_NODE = "pods_per_node"
 AGENT_IDS = "agent_ids"
 
 
-def etcd(address: str) -> Truth:
+def etcd(address: str, port: int) -> Truth:
     """From the v3 gateway's maintenance status, which a member answers without asking the others."""
-    status = ask_json(address, 2379, "/v3/maintenance/status", method="POST", body={})
+    status = ask_json(address, port, "/v3/maintenance/status", method="POST", body={})
     header = status.get("header", {})
     leader = status.get("leader", "0")
     truth: Truth = {
@@ -34,15 +34,15 @@ def etcd(address: str) -> Truth:
         "version": status.get("version", ""),
         "healthy": False,
     }
-    health_status, health = ask(address, 2379, "/health")
+    health_status, health = ask(address, port, "/health")
     truth["healthy"] = health_status == 200 and json.loads(health or b"{}").get("health") in ("true", True)
     return truth
 
 
-def zookeeper(address: str) -> Truth:
+def zookeeper(address: str, port: int) -> Truth:
     """From the four-letter word ``srvr``."""
     try:
-        with socket.create_connection((address, 2181), timeout=PATIENCE) as connection:
+        with socket.create_connection((address, port), timeout=PATIENCE) as connection:
             connection.settimeout(PATIENCE)
             connection.sendall(b"srvr")
             answer = b"".join(iter(lambda: connection.recv(4096), b"")).decode(errors="replace")
@@ -52,9 +52,9 @@ def zookeeper(address: str) -> Truth:
     return {"mode": mode}
 
 
-def mesos_master(address: str) -> Truth:
+def mesos_master(address: str, port: int) -> Truth:
     """A follower redirects and knows nothing more; the leader's /state has the whole cluster."""
-    status, content = ask(address, 5050, "/state")
+    status, content = ask(address, port, "/state")
     if status != 200:
         return {"leading": False}
     state = json.loads(content)
@@ -67,13 +67,13 @@ def mesos_master(address: str) -> Truth:
     }
 
 
-def mesos_slave(address: str) -> Truth:
-    return {"agent_id": ask_json(address, 5051, "/state").get("id", ""), "registered": False}
+def mesos_slave(address: str, port: int) -> Truth:
+    return {"agent_id": ask_json(address, port, "/state").get("id", ""), "registered": False}
 
 
-def apiserver(address: str) -> Truth:
-    nodes = ask_json(address, 8080, "/api/v1/nodes").get("items", [])
-    pods = ask_json(address, 8080, "/api/v1/pods").get("items", [])
+def apiserver(address: str, port: int) -> Truth:
+    nodes = ask_json(address, port, "/api/v1/nodes").get("items", [])
+    pods = ask_json(address, port, "/api/v1/pods").get("items", [])
     alive = [pod for pod in pods if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")]
     return {
         "nodes": len(nodes),
@@ -83,22 +83,18 @@ def apiserver(address: str) -> Truth:
     }
 
 
-def controller_manager(address: str) -> Truth:
-    return {"healthy": ask(address, 10252, "/healthz")[0] == 200}
+def healthy(address: str, port: int) -> Truth:
+    return {"healthy": ask(address, port, "/healthz")[0] == 200}
 
 
-def scheduler(address: str) -> Truth:
-    return {"healthy": ask(address, 10251, "/healthz")[0] == 200}
-
-
-PROBES: Mapping[str, Callable[[str], Truth]] = {
+PROBES: Mapping[str, Callable[[str, int], Truth]] = {
     "etcd": etcd,
     "zookeeper": zookeeper,
     "mesos-master": mesos_master,
     "mesos-slave": mesos_slave,
     "apiserver": apiserver,
-    "controller-manager": controller_manager,
-    "scheduler": scheduler,
+    "controller-manager": healthy,
+    "scheduler": healthy,
 }
 
 
@@ -108,7 +104,7 @@ def truths(topology: Topology, asked: Collection[Daemon]) -> dict[str, Truth]:
 
     def probe(daemon: Daemon) -> tuple[str, Truth | None]:
         try:
-            return daemon.target, PROBES[daemon.name](str(topology.node(daemon.node).address))
+            return daemon.target, PROBES[daemon.name](str(topology.node(daemon.node).address), daemon.port)
         except (NoAnswer, ValueError, KeyError, TypeError, AttributeError):
             # Half an answer is no answer: a daemon may be cut off, or killed, in the middle of a sentence.
             return daemon.target, None

@@ -16,6 +16,7 @@ from k8slab.kube.kubelet import naming
 from k8slab.kube.kubelet.engine import Engine, EngineUnavailable
 from k8slab.kube.kubelet.images import ImageError, Images
 from k8slab.kube.kubelet.kubelet import Kubelet
+from k8slab.kube.kubelet.probes import Result, Target, probe
 from tests.daemons.k8sm import images
 from tests.daemons.k8sm.cluster import Cluster, pod, running
 from tests.daemons.processes import eventually
@@ -118,6 +119,25 @@ async def test_containers_of_pods_that_are_no_more_are_collected(engine: Engine,
         assert await engine.inspect(foreign) is not None
     finally:
         docker("rm", "-f", wanted, foreign)
+
+
+async def test_a_probe_that_takes_too_long_leaves_no_process(engine: Engine) -> None:
+    container = docker("run", "-d", images.SHELL)
+    try:
+        target = Target(engine, container, {"name": "main"}, "")
+        command = ["/bin/sh", "-c", "sleep 601 & sleep 602; exit 0"]
+        result = await probe(target, {"exec": {"command": command}, "timeoutSeconds": 1})
+        assert result == Result(False, 'command "/bin/sh -c sleep 601 & sleep 602; exit 0" timed out')
+
+        async def alone() -> bool:
+            (_, *shown) = docker("top", container, "-o", "pid,args").splitlines()
+            return [line.split(None, 1)[1] for line in shown] == ["sleep 3600"]
+
+        await eventually(alone, what="nothing but the container's own process runs")
+        well = await probe(target, {"exec": {"command": ["/bin/sh", "-c", "echo yes"]}})
+        assert well == Result(True, "yes\n")
+    finally:
+        docker("rm", "-f", container)
 
 
 async def test_logs_can_be_followed_cut_and_looked_back_at(cluster: Cluster, client: KubeClient) -> None:

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from k8slab.kube.client import KubeClient
+from k8slab.kube.client import STRATEGIC_PATCH, KubeClient
+from k8slab.kube.kubelet.ending import Ending
 from k8slab.kube.kubelet.engine import Engine
 from k8slab.kube.kubelet.kubelet import Kubelet
+from k8slab.kube.kubelet.observation import RUNNING, Seen
 from tests.daemons.k8sm import images
 from tests.daemons.k8sm.cluster import Cluster, Pod, containers_of_node, pod, ready, running
 from tests.daemons.processes import eventually
@@ -56,7 +58,7 @@ async def test_a_readiness_gate_opens_and_shuts(cluster: Cluster, client: KubeCl
     await cluster.until(client, "gate", lambda one: _condition(one, "ContainersReady").get("status") == "True")
     for opened in ("True", "False"):
         patch = {"status": {"conditions": [{"type": kind, "status": opened}]}}
-        await client.patch("pods", "gate", patch, "default", subresource="status")
+        await client.patch("pods", "gate", patch, "default", subresource="status", content_type=STRATEGIC_PATCH)
         shown = await cluster.until(client, "gate", lambda one, wanted=opened: ready(one) is (wanted == "True"))
         assert _condition(shown, kind)["status"] == opened
     said = f'the status of pod readiness gate "{kind}" is not "True", but False'
@@ -95,6 +97,58 @@ async def test_what_ignores_the_signal_is_killed_after_its_grace(cluster: Cluste
     last = (await endings())[-1]
     assert last["status"]["phase"] == "Failed"
     assert last["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 137
+
+
+async def test_an_end_can_be_hurried_and_its_hook_runs_once(pod_images: None) -> None:
+    engine = Engine(f"unix://{SOCKET}")
+    container = await asyncio.to_thread(_docker, "run", "-d", images.SHELL)
+    try:
+        hook = {"exec": {"command": ["/bin/sh", "-c", "echo hook > /proc/1/fd/1; sleep 600"]}}
+        made = pod("hurried", container={"lifecycle": {"preStop": hook}})
+        said: list[tuple[str, ...]] = []
+        ending = Ending(engine, lambda *event: said.append(event))
+        seen = Seen(container, "main", 0, RUNNING, images.SHELL, "")
+        patient = asyncio.create_task(ending.end(made, seen, "", 600))
+
+        async def begun() -> bool:
+            return await asyncio.to_thread(_docker, "logs", container) == "hook"
+
+        await eventually(begun, what="the hook runs")
+        await ending.end(made, seen, "", 0)
+        await asyncio.wait_for(patient, 20)
+        assert await begun()
+        assert [reason for _, reason, _, _ in said] == ["Killing", "FailedPreStopHook"]
+    finally:
+        await asyncio.to_thread(_docker, "rm", "-f", container)
+        await engine.close()
+
+
+async def test_logs_by_their_time_and_their_end(cluster: Cluster, client: KubeClient) -> None:
+    init = {"name": "first", "image": images.SHELL, "command": ["/bin/sh", "-c", "echo from init"]}
+    command = "echo early; sleep 2; echo late; exec sleep 3600"
+    await client.create("pods", pod("speaks", command, initContainers=[init]))
+    await cluster.until(client, "speaks", running)
+
+    async def both() -> list[str]:
+        lines = cluster.kubectl("logs", "speaks", "--timestamps").splitlines()
+        return lines if len(lines) == 2 else []
+
+    early, late = await eventually(both, what="both lines")
+    assert (early.split(" ", 1)[1], late.split(" ", 1)[1]) == ("early", "late")
+    moment = late.split(".")[0] + "Z"
+    assert cluster.kubectl("logs", "speaks", f"--since-time={moment}") == "late\n"
+    assert cluster.kubectl("logs", "speaks", "--since=1h") == "early\nlate\n"
+    assert cluster.kubectl("logs", "speaks", "-c", "first") == "from init\n"
+    assert cluster.kubectl("logs", "speaks", "--all-containers") == "from init\nearly\nlate\n"
+    follower = await asyncio.create_subprocess_exec(
+        *("kubectl", f"--server={cluster.server}", "logs", "speaks", "--tail=1", "-f"), stdout=asyncio.subprocess.PIPE
+    )
+    assert follower.stdout is not None
+    assert await asyncio.wait_for(follower.stdout.readline(), 20) == b"late\n"
+    cluster.kubectl("exec", "speaks", "--", "/bin/sh", "-c", "echo later > /proc/1/fd/1")
+    assert await asyncio.wait_for(follower.stdout.readline(), 20) == b"later\n"
+    await client.delete("pods", "speaks", "default", grace_period_seconds=0)
+    assert await asyncio.wait_for(follower.wait(), 20) == 0
 
 
 @pytest.mark.parametrize(
@@ -178,8 +232,8 @@ async def test_another_executor_takes_over_what_it_finds(cluster: Cluster, clien
     assert set(cluster.containers(before)) == set(cluster.containers(before, alive_only=True))
 
 
-def _docker(*words: str) -> None:
-    subprocess.run(["docker", *words], check=True, capture_output=True)
+def _docker(*words: str) -> str:
+    return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _condition(one: Pod, kind: str) -> dict[str, Any]:

@@ -24,9 +24,9 @@ HOST_DIRECTORIES = ("/usr", "/lib", "/lib64", "/etc")
 Spec = dict[str, Any]
 
 
-def shell(command: str, *, name: str = "main", **fields: Any) -> Spec:
+def shell(script: str, *, name: str = "main", **fields: Any) -> Spec:
     small = {"limits": {"cpu": "20m", "memory": "64Mi"}}
-    return {"name": name, "image": images.SHELL, "command": ["/bin/sh", "-c", command], "resources": small, **fields}
+    return {"name": name, "image": images.SHELL, "command": ["/bin/sh", "-c", script], "resources": small, **fields}
 
 
 def executes(command: str, **fields: Any) -> Spec:
@@ -276,6 +276,14 @@ ROWS: dict[str, Row] = {
             and ended(pod)["exitCode"] == 3
         ),
         (r"Warning BackOff Back-off restarting failed container main in pod \S+_life\(\S+\)",),
+    ),
+    "a command that is not there": Row(
+        {**one(""), "containers": [shell("", command=["/nope"])]},
+        lambda pod: (
+            waiting(pod).get("reason") in ("RunContainerError", "CrashLoopBackOff")
+            and ended(pod)["reason"] == "ContainerCannotRun"
+        ),
+        (r'Warning Failed Error: failed to start container "main": .*"/nope"',),
     ),
     "last words from a file of the pod's choice": Row(
         one("echo why > /tmp/words; exit 1", policy="Never", terminationMessagePath="/tmp/words"),

@@ -120,6 +120,12 @@ def kubectl(request: pytest.FixtureRequest, api: Api, tmp_path: Path) -> Kubectl
 
 
 @pytest.fixture
+def newest_kubectl(api: Api, tmp_path: Path) -> Kubectl:
+    """For what no version of kubectl has a part in."""
+    return Kubectl(kubectls()[chosen_kubectls()[-1]], api.url, tmp_path)
+
+
+@pytest.fixture
 def apis(supervisor: Supervisor) -> Iterator[Callable[..., Api]]:
     """``apis(etcd, *flags)`` starts a server that belongs to this test alone."""
     yield lambda etcd, *flags: start_api(supervisor, etcd, *flags)

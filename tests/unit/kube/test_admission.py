@@ -15,6 +15,7 @@ from k8slab.kube.api.admission import Admission
 from k8slab.kube.api.admission.accounts import MOUNT_PATH
 from k8slab.kube.api.admission.amounts import written
 from k8slab.kube.api.admission.limits import pod_amounts
+from k8slab.kube.api.admission.pods import NOT_READY, UNREACHABLE, tolerate
 from k8slab.kube.api.allocation import Allocator
 from k8slab.kube.api.cache import Cache
 from k8slab.kube.api.errors import ApiFailure
@@ -38,7 +39,7 @@ async def registry() -> AsyncIterator[Registry]:
     storage = MemoryStorage()
     kinds = [kind for kind in KINDS if kind.stored and kind.hub is kind]
     cache = Cache(storage, kinds)
-    made = Registry(storage, cache, Allocator(storage, IPv4Network("10.0.0.0/24")), Admission(Known(storage, cache)))
+    made = Registry(storage, cache, Allocator(storage, IPv4Network("10.0.0.0/24")), Admission(Known(cache)))
     running = asyncio.create_task(cache.run())
     await cache.loaded.wait()
     await made.create(NAMESPACE, "", {"metadata": {"name": SPACE}})
@@ -299,3 +300,12 @@ async def test_a_quota_written_behind_the_servers_back_is_counted_again(registry
     await registry.storage.commit((), (Write(record.key, record.value),))
     await registry.create(CONFIG_MAP, SPACE, {"metadata": {"name": "b"}})
     assert await used(registry) == {"configmaps": "2"}
+
+
+def test_a_pod_stays_on_a_lost_node_for_as_long_as_it_says_or_else_the_cluster() -> None:
+    made = {"spec": {"tolerations": [{"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": 7}]}}
+    tolerate(made, {NOT_READY: 2, UNREACHABLE: 3})
+    assert [(one["key"], one["tolerationSeconds"]) for one in made["spec"]["tolerations"]] == [
+        (UNREACHABLE, 7),
+        (NOT_READY, 2),
+    ]

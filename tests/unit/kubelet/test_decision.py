@@ -190,3 +190,10 @@ def test_a_doomed_pod_ends() -> None:
 def test_a_doomed_pod_without_any_container_makes_none() -> None:
     decision = decide(a_pod(), observed(), no_delay, doomed=True)
     assert (decision.finished, decision.sandbox, decision.start) == (True, None, ())
+
+
+def test_an_engine_that_has_lost_everything_does_not_make_it_a_new_pod() -> None:
+    pod = a_pod()
+    pod["status"] = {"containerStatuses": [{"name": "web", "restartCount": 3, "containerID": "docker://gone"}]}
+    decision = decide(pod, observed(), no_delay)
+    assert (decision.sandbox, decision.start) == (0, (("web", 4),))

@@ -186,6 +186,13 @@ def test_what_to_do_next_names_another_lab_and_fits(render: Any) -> None:
     assert render(next_steps(demo, Look(80), manifest=manifest), 80)[2] == "  k8slab kill --lab demo etcd"
 
 
+def test_a_first_pod_in_the_words_of_the_first_version_is_created_by_curl(render: Any) -> None:
+    lines = render(next_steps(store.load("servicehost"), manifest="pod-nginx.json"))
+    assert lines[1].split("  #")[0].strip() == (
+        "curl -L http://10.132.189.241:8888/api/v1beta1/pods -XPOST -d @pod-nginx.json"
+    )
+
+
 def test_an_error_is_no_markup(render: Any) -> None:
     failure = DaemonFailed("etcd-0", "etcd", "it said [/b and [a-z]", "[/b]\n[a-z]")
     lines = render(error(failure))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from k8slab.kube.api import errors
 from k8slab.kube.api.admission import accounts, limits, pods
@@ -25,10 +25,13 @@ PLUGINS = (
 
 
 class Admission:
-    """``disabled``: those of PLUGINS that do not judge."""
+    """``disabled``: those of PLUGINS that do not judge; ``tolerated``: seconds, by the taint of a lost node."""
 
-    def __init__(self, known: Known, disabled: Collection[str] = ()) -> None:
+    def __init__(
+        self, known: Known, disabled: Collection[str] = (), tolerated: Mapping[str, int] = pods.TOLERATED
+    ) -> None:
         self.known = known
+        self._tolerated = tolerated
         self._disabled = frozenset(disabled)
 
     def has(self, plugin: str) -> bool:
@@ -49,7 +52,7 @@ class Admission:
         if self.has("Priority"):
             await pods.rank(obj, self.known)
         if self.has("DefaultTolerationSeconds"):
-            pods.tolerate(obj)
+            pods.tolerate(obj, self._tolerated)
 
     async def judge(self, kind: Kind, namespace: str, obj: Object) -> None:
         """Raises Forbidden for what the namespace does not allow."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from k8slab.kube.api import errors
@@ -9,8 +10,10 @@ from k8slab.kube.api.kinds.scheduling import PRIORITY_CLASS
 from k8slab.kube.api.known import Known
 from k8slab.kube.api.meta import Object
 
-TOLERATION_SECONDS: Final = 300
-EVICTING: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+NOT_READY: Final = "node.kubernetes.io/not-ready"
+UNREACHABLE: Final = "node.kubernetes.io/unreachable"
+# How long a pod stays on a node with such a taint when nobody says otherwise, in seconds.
+TOLERATED: Final[Mapping[str, int]] = {NOT_READY: 300, UNREACHABLE: 300}
 
 
 async def rank(pod: Object, known: Known) -> None:
@@ -40,14 +43,12 @@ async def rank(pod: Object, known: Known) -> None:
     spec["priority"], spec["preemptionPolicy"] = value, policy
 
 
-def tolerate(pod: Object) -> None:
-    """A pod stays for a while on a node that is not ready or out of reach, unless it says otherwise."""
+def tolerate(pod: Object, tolerated: Mapping[str, int]) -> None:
+    """A pod stays for so many seconds (by taint) on a node that is away, unless it says otherwise."""
     tolerations = list(pod["spec"].get("tolerations") or ())
-    for key in EVICTING:
+    for key, seconds in tolerated.items():
         if not any(_covers(one, key) for one in tolerations):
-            tolerations.append(
-                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": TOLERATION_SECONDS}
-            )
+            tolerations.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds})
     pod["spec"]["tolerations"] = tolerations
 
 

@@ -59,7 +59,7 @@ async def serve_apply(
         merged = applying.apply(kind, old, orjson.loads(encoded), writer, force=force)
         owners = merged["metadata"].pop("managedFields", [])
         new = registry.replacement(kind, old, merged, status_only=status_only, track=lambda *_: owners)
-        resources.access.judge_grant(user, kind, new, old)
+        resources.access.judge_grant(user, kind, asked.namespace, new, old)
         return new
 
     for attempt in range(TRIES):
@@ -73,7 +73,8 @@ async def serve_apply(
         if uid := obj["metadata"].get("uid"):
             why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise errors.conflict(kind.group, kind.plural, asked.name, why)
-        resources.access.judge_grant(user, kind, obj, None)
+        resources.access.judge_creation(user, kind, asked.namespace, asked.name)
+        resources.access.judge_grant(user, kind, asked.namespace, obj, None)
         track = applying.by_creation(kind, config, writer)
         try:
             done = await registry.create(kind, asked.namespace, obj, dry_run=dry_run, track=track)

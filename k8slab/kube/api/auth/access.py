@@ -9,7 +9,7 @@ from k8slab.kube.api import errors, validation
 from k8slab.kube.api.auth import rbac
 from k8slab.kube.api.auth.accounts import BOUND, CachedAccounts, CachedPolicies
 from k8slab.kube.api.auth.attributes import Attributes
-from k8slab.kube.api.auth.gate import Authorization, RoleBased
+from k8slab.kube.api.auth.gate import EVERYTHING, Authorization, RoleBased, judge
 from k8slab.kube.api.auth.reviews import Reviews
 from k8slab.kube.api.auth.tokens import LONGEST, SHORTEST, Bound, Tokens
 from k8slab.kube.api.auth.user import User
@@ -21,6 +21,7 @@ from k8slab.kube.api.meta import Object, now
 HOUR: Final = 3600
 ROLES: Final = (CLUSTER_ROLE, ROLE)
 BINDINGS: Final = (CLUSTER_ROLE_BINDING, ROLE_BINDING)
+COLLECTORS: Final = ("ownerReferences", "finalizers", "managedFields", "resourceVersion")
 
 
 class Access:
@@ -82,31 +83,35 @@ class Access:
             raise errors.conflict("", BOUND[kind].plural, name, why)
         return Bound(kind, name, uid)
 
-    def judge_grant(self, user: User, kind: Kind, new: Object, old: Object | None) -> None:
-        """Nobody gives what they do not have, unless they may escalate or bind. Raises Forbidden."""
+    def judge_creation(self, user: User, kind: Kind, namespace: str, name: str) -> None:
+        """For an update or an apply that finds nothing: it makes what only those may make who may create.
+
+        Raises Forbidden.
+        """
+        judge(
+            self._authorization, user, Attributes("create", kind.group, kind.version, kind.plural, "", namespace, name)
+        )
+
+    def judge_grant(self, user: User, kind: Kind, namespace: str, new: Object, old: Object | None) -> None:
+        """Nobody gives what they do not have, unless they may escalate or bind.
+
+        ``namespace`` is the request's: what a body says of it proves nothing. Raises Forbidden, and NotFound for a
+        binding to a role that is not there, for nobody can tell what it will once allow.
+        """
         if not isinstance(self._authorization, RoleBased) or kind not in (*ROLES, *BINDINGS):
             return
-        field = "rules" if kind in ROLES else "subjects"
-        if old is not None and new.get(field) == old.get(field):
+        if old is not None and _kept(new) == _kept(old):
             return
-        meta = new["metadata"]
-        namespace, name = meta.get("namespace") or "", meta.get("name") or ""
-        if kind in ROLES:
-            given, verb, role = list(new.get("rules") or ()), "escalate", name
-            resource = kind.plural
-        else:
-            reference = new.get("roleRef") or {}
-            role, verb = reference.get("name") or "", "bind"
+        name = new["metadata"].get("name") or ""
+        reference = new.get("roleRef") or {}
+        verb, resource, role = "escalate", kind.plural, name
+        if kind in BINDINGS:
             resource = "clusterroles" if reference.get("kind") == "ClusterRole" else "roles"
-            found = (
-                self._policies.cluster_role(role)
-                if resource == "clusterroles"
-                else self._policies.role(namespace, role)
-            )
-            given = list((found or {}).get("rules") or ())
+            verb, role = "bind", reference.get("name") or ""
         free = Attributes(verb, GROUP, "v1", resource, namespace=namespace, name=role)
         if self._authorization.decide(user, free).allowed:
             return
+        given = new.get("rules") or () if kind in ROLES else self._rules_of(resource, namespace, role)
         held, _ = self._authorization.rules(user, namespace)
         lacking = rbac.uncovered(held, given)
         if lacking:
@@ -116,6 +121,23 @@ class Access:
                 f"currently held:\n{shown}"
             )
             raise errors.forbidden(kind.group, kind.plural, name, why)
+        if any((one or {}).get("aggregationRule") for one in (new, old)) and rbac.uncovered(held, EVERYTHING):
+            why = "must have cluster-admin privileges to use an aggregationRule"
+            raise errors.forbidden(kind.group, kind.plural, name, why)
+
+    def _rules_of(self, resource: str, namespace: str, role: str) -> list[rbac.Rule]:
+        found = (
+            self._policies.cluster_role(role) if resource == "clusterroles" else self._policies.role(namespace, role)
+        )
+        if found is None:
+            raise errors.not_found(GROUP, resource, role)
+        return list(found.get("rules") or ())
+
+
+def _kept(obj: Object) -> Object:
+    """The object but for what the collecting of garbage changes."""
+    meta = {key: value for key, value in obj["metadata"].items() if key not in COLLECTORS}
+    return {**obj, "metadata": meta}
 
 
 def _shown(rule: rbac.Rule) -> str:

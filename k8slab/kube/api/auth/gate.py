@@ -82,21 +82,23 @@ class Gate:
         request["user"] = request["real_user"] = real
 
         async def allowed(user: User, attributes: Attributes) -> None:
-            self._judge(user, attributes)
+            judge(self.authorization, user, attributes)
 
         user = await impersonated(request, real, allowed)
         request["user"] = user
-        self._judge(user, wanted)
+        judge(self.authorization, user, wanted)
         return user
 
-    def _judge(self, user: User, wanted: Attributes) -> None:
-        decision = self.authorization.decide(user, wanted)
-        if decision.allowed:
-            return
-        why = wanted.refusal(user.name) + (f": {decision.reason}" if decision.reason else "")
-        if wanted.path:
-            raise errors.forbidden_path(wanted.path, why)
-        raise errors.forbidden(wanted.group, wanted.resource, wanted.name, why)
+
+def judge(authorization: Authorization, user: User, wanted: Attributes) -> None:
+    """Raises Forbidden."""
+    decision = authorization.decide(user, wanted)
+    if decision.allowed:
+        return
+    why = wanted.refusal(user.name) + (f": {decision.reason}" if decision.reason else "")
+    if wanted.path:
+        raise errors.forbidden_path(wanted.path, why)
+    raise errors.forbidden(wanted.group, wanted.resource, wanted.name, why)
 
 
 OPEN: Final = Gate(AsksNothing(), AlwaysAllow())

@@ -1,0 +1,1 @@
+"""The service proxy: services and their endpoints as rules of this node's packet filter."""
