@@ -57,7 +57,7 @@ async def test_the_pages_pod(kubecfg: Kubecfg, client: KubeClient, namespace: st
     assert rows(kubecfg("delete", "pods/nginx-id-01"))[-1] == ["Success"]
 
 
-def test_the_pages_controller(kubecfg: Kubecfg, tmp_path: Path) -> None:
+async def test_the_pages_controller(kubecfg: Kubecfg, client: KubeClient, namespace: str, tmp_path: Path) -> None:
     file = EXAMPLES / "controller-nginx.json"
     kubecfg("-c", str(file), "create", "replicationControllers")
     assert rows(kubecfg("list", "replicationControllers")) == [
@@ -73,7 +73,10 @@ def test_the_pages_controller(kubecfg: Kubecfg, tmp_path: Path) -> None:
     assert rows(kubecfg("get", "replicationControllers/nginxController"))[-1][-1] == "3"
     assert rows(kubecfg("stop", "nginxController"))[-1][-1] == "0"
     assert rows(kubecfg("rm", "nginxController"))[-1] == ["Success"]
-    assert "not found" in kubecfg("get", "replicationControllers/nginxController", code=1)
+    # It waits for the garbage collector, which lets its pods go on alone.
+    [left] = (await client.list("replicationcontrollers", namespace)).items
+    assert left["metadata"]["deletionTimestamp"]
+    assert "not found" in kubecfg("get", "replicationControllers/other", code=1)
 
 
 @pytest.mark.parametrize(
