@@ -9,8 +9,8 @@ from typing import Any, Final
 from k8slab.k8sm.resources import Pool, attributes
 
 LINGER: Final = 120.0
-# Within this time Mesos offers again what was left of an offer.
-RETURN: Final = 1.0
+# Within this time after it heard of a launch Mesos offers again what was left.
+RETURN: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,11 @@ class OfferRegistry:
         for offer in slot.offers:
             self.remove(offer)
         self._used[slot.host] = now
+
+    def heard(self, slot: Slot, now: float) -> None:
+        """Mesos has heard what was launched on these offers: only now they can come back."""
+        if slot.host in self._used:
+            self._used[slot.host] = now
 
     def expected(self, now: float) -> frozenset[str]:
         """The hosts whose offers were used a moment ago and have not come back yet."""

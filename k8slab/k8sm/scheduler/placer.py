@@ -18,7 +18,7 @@ from k8slab.k8sm import mapping
 from k8slab.k8sm.resources import pod_resources
 from k8slab.k8sm.scheduler import tasks as registry
 from k8slab.k8sm.scheduler.matching import Placement, Policy, Surroundings, match
-from k8slab.k8sm.scheduler.offers import OfferRegistry
+from k8slab.k8sm.scheduler.offers import OfferRegistry, Slot
 from k8slab.k8sm.scheduler.pods import PodStore
 from k8slab.k8sm.scheduler.queue import LONGEST_DELAY, PodQueue
 from k8slab.k8sm.scheduler.reconciliation import Reconciler
@@ -152,7 +152,7 @@ class Placer:
             slot = chosen[0].slot
             infos = [self._book(placement) for placement in chosen]
             self._offers.use(slot, _now())
-            calls.append(self._accept(slot.offers, infos))
+            calls.append(self._accept(slot, infos))
         if not calls:
             return
         # What is left of these offers is free again in a moment, and may be what the next pod needs.
@@ -165,9 +165,10 @@ class Placer:
             elif isinstance(outcome, BaseException):
                 raise outcome
 
-    async def _accept(self, offers: Sequence[str], infos: Sequence[Mapping[str, Any]]) -> None:
+    async def _accept(self, slot: Slot, infos: Sequence[Mapping[str, Any]]) -> None:
         async with self._calls:
-            await self._client.accept(offers, [launch(infos)], refuse_seconds=0)
+            await self._client.accept(slot.offers, [launch(infos)], refuse_seconds=0)
+        self._offers.heard(slot, _now())
 
     def _book(self, placement: Placement) -> dict[str, Any]:
         """Write a launch into the books; its TaskInfo."""
