@@ -200,7 +200,7 @@ class Placer:
 
     def _complain(self, uid: str, reason: str, now: float) -> None:
         entry = self._queue.failed(uid, reason, now)
-        if entry is None:
+        if entry is None or self._pods.by_uid(uid) is None:
             return
         self._wants_offers = True
         meta = entry.pod["metadata"]
