@@ -17,7 +17,7 @@ from typing import Any, Final
 from k8slab.k8sm import mapping
 from k8slab.k8sm.resources import pod_resources
 from k8slab.k8sm.scheduler import tasks as registry
-from k8slab.k8sm.scheduler.matching import Placement, Policy, Surroundings, match
+from k8slab.k8sm.scheduler.matching import Placement, Policy, Round, Surroundings, match
 from k8slab.k8sm.scheduler.offers import OfferRegistry, Slot
 from k8slab.k8sm.scheduler.pods import PodStore
 from k8slab.k8sm.scheduler.queue import LONGEST_DELAY, PodQueue
@@ -120,7 +120,7 @@ class Placer:
             if slots or self._queue.any_due(now):
                 matched = match(waiting, slots, self._surroundings(), self._policy, turn=self.rounds)
                 self._wants_offers = self._wants_offers or matched.deferred > 0
-                await self._launch(matched.placements)
+                await self._launch(matched)
                 for uid, reason in matched.reasons.items():
                     self._complain(uid, reason, now)
         if self._queue and self._wants_offers and now - self._revived_at >= REVIVE_SPACING:
@@ -143,15 +143,15 @@ class Placer:
             expected=self._offers.expected(_now()),
         )
 
-    async def _launch(self, placements: Sequence[Placement]) -> None:
+    async def _launch(self, matched: Round) -> None:
         by_agent: dict[str, list[Placement]] = defaultdict(list)
-        for placement in placements:
+        for placement in matched.placements:
             by_agent[placement.slot.agent].append(placement)
         calls = []
-        for chosen in by_agent.values():
+        for agent, chosen in by_agent.items():
             slot = chosen[0].slot
             infos = [self._book(placement) for placement in chosen]
-            self._offers.use(slot, _now())
+            self._offers.use(slot, matched.left[agent], _now())
             calls.append(self._accept(slot, infos))
         if not calls:
             return

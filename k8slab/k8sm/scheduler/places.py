@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -96,6 +96,10 @@ class Place:
         self._amounts.clear()
         self._pods += 1
         return Fitted(taken.resources, ports)
+
+    def left(self) -> Slot:
+        """What stays of the offers; its pods' executor is counted as running."""
+        return replace(self.slot, pool=self._pool, executors=self.slot.executors or ("",))
 
     def free_share(self) -> float:
         """What is left of the machine, from 0 to 1."""
