@@ -167,7 +167,9 @@ class _Matching:
         near = INDIFFERENT
         if not rules.node_name and (minds_neighbours(pod) or around.census.repelling):
             near = neighbours(pod, rules, around.census, around.nodes, around.namespaces)
-        shape = orjson.dumps([key.decode(), wanted.cpus, wanted.mem, [one.number for one in wanted.ports], roles])
+        shape = orjson.dumps(
+            [key.decode(), wanted.cpus, wanted.mem, [one.number for one in wanted.ports], wanted.extended, roles]
+        )
         return _Wish(pod, rules, key, wanted, roles, near, shape)
 
     def _try(self, wish: _Wish) -> str:

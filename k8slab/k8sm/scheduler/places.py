@@ -50,6 +50,7 @@ class Place:
         allocatable = ((node or {}).get("status") or {}).get("allocatable") or {}
         taints = ((node or {}).get("spec") or {}).get("taints") or ()
         self.is_disliked = any(one["effect"] == "PreferNoSchedule" for one in taints)
+        self._allocatable = allocatable
         self._most_pods = int(_amount(allocatable.get("pods", "110")))
         cpus, mem = self._usable(())
         self._whole = (
@@ -61,6 +62,9 @@ class Place:
         """Why the pod does not fit in, None when it does."""
         if self._pods >= self._most_pods:
             return Misfit(TOO_MANY)
+        for name, amount in wanted.extended:
+            if (has := _amount(self._allocatable.get(name, "0"))) < amount:
+                return Misfit(f"Insufficient {name}", f"has {has:g}")
         has_cpus, has_mem = self._usable(roles)
         more_cpus, more_mem, beside = (0.0, 0.0, "") if self._has_executor else (executor.cpus, executor.mem, "")
         if not self._has_executor:
@@ -143,4 +147,5 @@ def shortage(reason: str, wanted: PodResources) -> str:
             return f"needs {wanted.mem:g} MB"
         case _ if reason == NO_PORT:
             return f"needs {', '.join(str(one.number) if one.number else 'any' for one in wanted.ports)}"
-    return ""
+    amounts = {f"Insufficient {name}": f"needs {amount:g}" for name, amount in wanted.extended}
+    return amounts.get(reason, "")

@@ -270,6 +270,15 @@ def test_a_node_takes_no_more_pods_than_it_may_have() -> None:
     assert result.reasons["uid-p2"] == "0/1 nodes are available: 1 Too many pods (minion-0)."
 
 
+def test_what_no_node_has_is_not_promised() -> None:
+    among = nodes(2)
+    among["minion-1"]["status"]["allocatable"]["example.com/dongle"] = "2"
+    wanted = [a_pod(limits={"example.com/dongle": "1"})]
+    assert hosts(matched(wanted, an_offer(0, agent=0), an_offer(1, agent=1), among=among)) == ["minion-1"]
+    reason = matched(wanted, an_offer(0, agent=0), among=nodes(1)).reasons["uid-nginx"]
+    assert reason == "0/1 nodes are available: 1 Insufficient example.com/dongle (needs 1; minion-0 has 0)."
+
+
 def test_a_pod_with_gates_waits() -> None:
     result = matched([a_pod(schedulingGates=[{"name": "wait"}])], an_offer())
     assert "scheduling gates" in result.reasons["uid-nginx"]
