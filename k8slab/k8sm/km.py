@@ -27,6 +27,7 @@ PROGRAMS: Final = {
     "k8sm-controller-manager": "controller-manager",
     "k8sm-scheduler": "scheduler",
     "k8sm-executor": "executor",
+    "kube-proxy": "proxy",
 }
 
 USAGE: Final = "usage: km SERVER [FLAGS]   (km SERVER --help names the flags)"

@@ -53,15 +53,19 @@ _POLYNOMIAL: Final = 0xD800000000000000
 
 @dataclass(frozen=True)
 class Executor:
-    """How `km executor` is started on an agent; ``command``: argv, its first word the program's path."""
+    """How `km executor` is started on an agent; ``command``: argv, its first word the program's path.
+
+    ``data``: what it finds in its description.
+    """
 
     id: str
     command: tuple[str, ...]
     cpus: float
     mem: float
+    data: bytes = b""
 
     def info(self) -> dict[str, Any]:
-        return {
+        info = {
             "executor_id": {"value": self.id},
             "type": "CUSTOM",
             "name": EXECUTOR_NAME,
@@ -69,12 +73,13 @@ class Executor:
             "command": {"shell": False, "value": self.command[0], "arguments": list(self.command)},
             "resources": unreserved(self.cpus, self.mem),
         }
+        return {**info, "data": base64.b64encode(self.data).decode()} if self.data else info
 
 
-def executor(command: Sequence[str], cpus: float, mem: float) -> Executor:
+def executor(command: Sequence[str], cpus: float, mem: float, data: bytes = b"") -> Executor:
     described = [EXECUTOR_NAME, EXECUTOR_SOURCE, *command, f"{cpus:g}", f"{mem:g}"]
-    digest = crc64(b"\0".join(map(str.encode, described)))
-    return Executor(f"{digest:016x}_{EXECUTOR_SUFFIX}", tuple(command), cpus, mem)
+    digest = crc64(b"\0".join([*map(str.encode, described), *([data] if data else [])]))
+    return Executor(f"{digest:016x}_{EXECUTOR_SUFFIX}", tuple(command), cpus, mem, data)
 
 
 def new_task_id() -> str:

@@ -88,11 +88,15 @@ class WantedPort:
 
 @dataclass(frozen=True)
 class PodResources:
-    """What a pod's task takes: cores, MB, and ports of its node."""
+    """What a pod's task takes: cores, MB, and ports of its node.
+
+    ``extended``: what else it asks for, by name, that a node must say it has.
+    """
 
     cpus: float
     mem: float
     ports: tuple[WantedPort, ...] = ()
+    extended: tuple[tuple[str, float], ...] = ()
 
 
 def unreserved(cpus: float, mem: float) -> list[dict[str, Any]]:
@@ -112,7 +116,19 @@ def pod_resources(pod: Mapping[str, Any], defaults: Defaults, *, wildcard: bool 
     cpus, mem = (sum(amounts) for amounts in zip(*main, strict=True)) if main else (0.0, 0.0)
     for one in spec.get("initContainers") or ():
         cpus, mem = (max(both) for both in zip((cpus, mem), _container_resources(one, defaults), strict=True))
-    return PodResources(round(cpus, 3), round(mem, 3), _wanted_ports(pod, _maps_all(pod, wildcard)))
+    ports = _wanted_ports(pod, _maps_all(pod, wildcard))
+    return PodResources(round(cpus, 3), round(mem, 3), ports, _extended(spec["containers"]))
+
+
+def _extended(containers: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, float], ...]:
+    """Resources with a domain in their names, such as example.com/dongle, and huge pages."""
+    found: dict[str, float] = {}
+    for one in containers:
+        resources = one.get("resources") or {}
+        for name, amount in {**(resources.get("requests") or {}), **(resources.get("limits") or {})}.items():
+            if "/" in name or name.startswith("hugepages-"):
+                found[name] = found.get(name, 0.0) + float(quantity.parse(amount))
+    return tuple(sorted(found.items()))
 
 
 def _container_resources(container: Mapping[str, Any], defaults: Defaults) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 
@@ -17,6 +18,10 @@ log = logging.getLogger(__name__)
 
 NORMAL: Final = "Normal"
 WARNING: Final = "Warning"
+
+# How much one process says of one object: so many events at once, one more every so many seconds.
+BURST: Final = 25
+REFILL: Final = 300.0
 
 _REMEMBERED: Final = 1024
 _WAITING: Final = 1000
@@ -32,6 +37,22 @@ class _Said:
     component: str
 
 
+@dataclass
+class _Allowance:
+    """Events that may still be said of one object; one more every ``REFILL`` seconds."""
+
+    left: float
+    at: float
+
+    def take(self, now: float) -> bool:
+        self.left = min(BURST, self.left + (now - self.at) / REFILL)
+        self.at = now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
+
+
 class EventRecorder:
     """Says things about objects, never in its caller's way: events wait in a bounded queue, the oldest fall out."""
 
@@ -40,6 +61,7 @@ class EventRecorder:
         self._source = {"component": component, **({"host": host} if host else {})}
         self._queue: asyncio.Queue[_Said] = asyncio.Queue()
         self._seen: OrderedDict[_Said, tuple[str, int]] = OrderedDict()
+        self._allowances: OrderedDict[tuple[str, str], _Allowance] = OrderedDict()
 
     def say(
         self,
@@ -53,10 +75,22 @@ class EventRecorder:
     ) -> None:
         """``type``: "Normal" or "Warning"; ``reason``: a CamelCase word; ``container``: the pod's one it is about;
         ``component``: who says so, when it is a part of the recorder's own."""
+        involved = reference(obj, container)
+        if not self._allowed(involved):
+            return
         while self._queue.qsize() >= _WAITING:
             self._queue.get_nowait()
-        about = tuple(reference(obj, container).items())
+        about = tuple(involved.items())
         self._queue.put_nowait(_Said(about, type, reason, message, component or self._source["component"]))
+
+    def _allowed(self, involved: Mapping[str, str]) -> bool:
+        """Whether as much may be said of this object: a burst, then now and then, as the original's clients do."""
+        key = (involved["kind"], involved.get("uid") or f"{involved.get('namespace')}/{involved['name']}")
+        allowance = self._allowances.setdefault(key, _Allowance(BURST, monotonic()))
+        self._allowances.move_to_end(key)
+        if len(self._allowances) > _REMEMBERED:
+            self._allowances.popitem(last=False)
+        return allowance.take(monotonic())
 
     async def run(self) -> None:
         """Write what is said until cancelled."""
@@ -129,6 +163,11 @@ def reference(obj: Mapping[str, Any], container: str = "") -> dict[str, str]:
         "namespace": meta.get("namespace", ""),
         "name": meta["name"],
         "uid": meta.get("uid", ""),
-        "fieldPath": f"spec.containers{{{container}}}" if container else "",
+        "fieldPath": _path(obj, container) if container else "",
     }
     return {key: text for key, text in full.items() if text}
+
+
+def _path(pod: Mapping[str, Any], container: str) -> str:
+    initial = any(one["name"] == container for one in pod["spec"].get("initContainers") or ())
+    return f"spec.{'initContainers' if initial else 'containers'}{{{container}}}"

@@ -84,13 +84,14 @@ class Cluster:
             if name != "etcd":
                 daemon.start()
 
-    def used(self) -> dict[str, Json]:
-        """Processor seconds until now, and the largest resident size ever, in MB."""
+    def used(self, minions: int) -> dict[str, Json]:
+        """Processor seconds until now, and the largest resident size ever, in MB; the load's own processes too."""
         found = {}
-        for name, daemon in self.daemons.items():
-            fields = Path(f"/proc/{daemon.pid}/stat").read_text().rpartition(")")[2].split()
+        processes = {name: daemon.pid for name, daemon in self.daemons.items()}
+        for name, pid in {**processes, "(minions)": minions, "(this client)": os.getpid()}.items():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             seconds = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-            status = Path(f"/proc/{daemon.pid}/status").read_text().splitlines()
+            status = Path(f"/proc/{pid}/status").read_text().splitlines()
             peak = next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
             found[name] = {"cpu_s": round(seconds, 2), "peak_mb": round(peak)}
         return found
@@ -215,9 +216,9 @@ async def bench(given: argparse.Namespace) -> Json:
                     service = {"metadata": {"name": "hollow"}, "spec": {"selector": LABELS, "ports": [{"port": 80}]}}
                     await client.create("services", service, "default")
                     await client.create("serviceaccounts", {"metadata": {"name": "default"}}, "default")
-                idle = cluster.used()
+                idle = cluster.used(crowd.pid)
                 figures = await run_pods(client, given.pods, given.through)
-                used = cluster.used()
+                used = cluster.used(crowd.pid)
                 if not given.keep:
                     figures["deleted_s"] = await delete_pods(client, given.pods, given.through)
         finally:

@@ -95,8 +95,30 @@ def test_the_pages_pod_by_curl(servicehost: dict[str, Any], master: str) -> None
         (pause,) = [line for line in listed if line.startswith("k8s_POD_nginx-id-01_")]
         assert "0.0.0.0:31000->80/tcp" in pause
         assert any(line.startswith("k8s_nginx-01_nginx-id-01_") for line in listed)
+        assert_is_a_task_of_the_framework(host)
     finally:
         curl(f"{pods}/nginx-id-01", "-XDELETE")
+
+
+def assert_is_a_task_of_the_framework(host: str) -> None:
+    """Bound by the scheduler, a task of Mesos, run by the executor that the slave started."""
+    events = lab("kubectl", "get", "events", "-o", "json").json["items"]
+    (scheduled,) = [one for one in events if one["reason"] == "Scheduled"]
+    assert scheduled["source"]["component"] == "k8sm-scheduler"
+    assert host in scheduled["message"]
+    tasks = k8slab("mesos", "--lab", LAB, "tasks", "-o", "json").json["tasks"]
+    (task,) = [one for one in tasks if one["name"] == "nginx-id-01.default.pod"]
+    assert task["state"] == "TASK_RUNNING"
+    processes = {}
+    for line in lab("exec", host, "--", "ps", "-eo", "pid=,ppid=,args=").out.splitlines():
+        pid, parent, command = line.split(None, 2)
+        processes[pid] = (parent, command)
+    (executor,) = [pid for pid, (_, command) in processes.items() if "k8sm-executor" in command]
+    above = []
+    while executor in processes:
+        executor, command = processes[executor]
+        above.append(command)
+    assert any("mesos-slave --master=" in command for command in above), above
 
 
 def test_the_pages_controller_by_curl(master: str) -> None:

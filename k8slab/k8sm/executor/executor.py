@@ -24,6 +24,7 @@ from k8slab.kube.informer import Informer
 from k8slab.kube.kubelet.engine import EngineUnavailable
 from k8slab.kube.kubelet.kubelet import Kubelet
 from k8slab.kube.kubelet.machine import describe_node
+from k8slab.kube.kubelet.manifests import is_mirror
 from k8slab.kube.kubelet.naming import full_name
 from k8slab.kube.kubelet.static import StaticPods
 from k8slab.mesos.client import MesosError
@@ -309,9 +310,11 @@ class Executor:
             told.set_result(pod)
         task, worker = self._by_uid.get(uid), self._kubelet.workers.get(uid)
         if worker is None:
-            if kind != "DELETED" and task is None and _has_ended(pod):
+            if kind != "DELETED" and task is None and _has_ended(pod) and not is_mirror(pod):
                 # An earlier executor ran it. It never runs again, but what it said can still be asked for.
                 self._kubelet.add(pod)
+                if pod["metadata"].get("deletionTimestamp"):
+                    self._spawn(self._clear(pod))
             return
         if kind == "DELETED":
             # Forced out of the API: nobody waits for its grace any more.

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from k8slab.k8sm import mapping
 from k8slab.k8sm.scheduler import tasks as registry
-from k8slab.k8sm.scheduler.fate import Fate, fate
+from k8slab.k8sm.scheduler.fate import Fate, fate, may_leave_containers, sweeper
 from k8slab.k8sm.scheduler.handover import ASK_AGAIN, Replacer
 from k8slab.k8sm.scheduler.kills import Killer
 from k8slab.k8sm.scheduler.matching import Policy
@@ -29,6 +29,8 @@ from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.scheduler import SchedulerClient
 
 log = logging.getLogger(__name__)
+
+SWEEP_PATIENCE: Final = 300.0
 
 _NOT_YET_RUNNING: Final = frozenset({registry.LAUNCHING, "TASK_STAGING", "TASK_STARTING"})
 
@@ -200,6 +202,9 @@ class Framework:
     async def _on_unknown_task(self, status: Mapping[str, Any]) -> None:
         """A task that is not in the books: another life of this scheduler launched it. It is taken over, or killed."""
         if status["state"] in TERMINAL or status["state"] in ("TASK_UNKNOWN", "TASK_KILLING"):
+            agent = self._nodes.agents.get((status.get("agent_id") or {}).get("value", ""))
+            if agent is not None and may_leave_containers(status):
+                self._sweep(agent.host)
             return
         task_id = status["task_id"]["value"]
         for pod in await self._pods.fresh():
@@ -235,6 +240,8 @@ class Framework:
         log.info("task %s of pod %s is %s (%s): %s", task.id, task.pod, status["state"], why, outcome.name)
         if pod is None or not pod["spec"].get("nodeName"):
             self._pods.census.remove(task.uid)
+        if outcome is Fate.SWEEP:
+            self._sweep(task.host)
         if pod is None:
             return
         if task.state in _NOT_YET_RUNNING:
@@ -245,6 +252,13 @@ class Framework:
             if not registry.is_deleted(pod):
                 self._pods.say_warning(pod, "TaskLost", f"Mesos task ended as {status['state']}: {why}".rstrip(": "))
             self._consider(pod)
+
+    def _sweep(self, host: str) -> None:
+        """Have an executor look for containers of pods that are gone; one that does not come in time is let be."""
+        if self.queue.put(sweeper(host), _now()):
+            log.info("an executor is to look for what is left on %s", host)
+            self.placer.want_offers()
+            asyncio.get_running_loop().call_later(SWEEP_PATIENCE, self.queue.remove, sweeper(host)["metadata"]["uid"])
 
     def _pod_changed(self, pod: Pod, *, gone: bool) -> None:
         """The API has a new view of a pod."""

@@ -67,7 +67,7 @@ class Scheduler:
                 except BaseExceptionGroup as errors:
                     if (lost := errors.subgroup(LostLeadership)) is None:
                         raise
-                    log.error("this scheduler ends: %s", lost.exceptions[0])
+                    log.error("this scheduler ends: %s", _first(lost))
                     return 1
         return 0
 
@@ -126,6 +126,11 @@ class Scheduler:
         task = asyncio.create_task(keep(), name="framework id")
         self._storing.add(task)
         task.add_done_callback(self._storing.discard)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error inside of groups."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def framework_info(flags: Settings, framework_id: str | None) -> dict[str, Any]:

@@ -62,14 +62,15 @@ class Surroundings:
     """``nodes``: the API's nodes by name, an agent without one takes no pods; ``namespaces``: their labels by name.
 
     ``remembered``: by host, what agents last offered that offer nothing now; only reasons are made of it.
-    ``expected``: hosts whose offers were used and are on their way back; a pod waits for those with fewer of its kind.
+    ``expected``: by host, what is left of offers that were used a moment ago and is about to be offered again: a pod
+    that fits in nowhere else waits for it, and one that finds fewer of its kind there.
     """
 
     nodes: Nodes
     census: Census = field(default_factory=Census)
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     remembered: Mapping[str, Slot] = field(default_factory=dict)
-    expected: frozenset[str] = frozenset()
+    expected: Mapping[str, Slot] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,14 @@ class Placement:
 class Round:
     """``reasons``: for each pod that found no place (by uid), the sentence that says why.
 
-    ``deferred``: how many had better wait a moment for an offer that is on its way.
+    ``deferred``: how many had better wait a moment for an offer that is on its way; ``left``: what is left, by agent,
+    of the slots that pods were placed on.
     """
 
     placements: tuple[Placement, ...]
     reasons: Mapping[str, str]
     deferred: int = 0
+    left: Mapping[str, Slot] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def match(pods: Iterable[Pod], slots: Sequence[Slot], around: Surroundings, poli
     finally:
         for placement in matching.placements:
             around.census.remove(placement.pod["metadata"]["uid"])
-    return Round(tuple(matching.placements), matching.reasons, matching.deferred)
+    return Round(tuple(matching.placements), matching.reasons, matching.deferred, matching.left())
 
 
 class _Matching:
@@ -131,6 +134,7 @@ class _Matching:
         self._rules: dict[bytes, NodeRules] = {}
         self._verdicts: dict[bytes, dict[str, str]] = {}
         self._failed: dict[bytes, str] = {}
+        self._coming: dict[str, Place] = {}
         self._deferring: set[tuple[bytes, tuple[Group, ...]]] = set()
         self.deferred = 0
         self.placements: list[Placement] = []
@@ -163,13 +167,15 @@ class _Matching:
         near = INDIFFERENT
         if not rules.node_name and (minds_neighbours(pod) or around.census.repelling):
             near = neighbours(pod, rules, around.census, around.nodes, around.namespaces)
-        shape = orjson.dumps([key.decode(), wanted.cpus, wanted.mem, [one.number for one in wanted.ports], roles])
+        shape = orjson.dumps(
+            [key.decode(), wanted.cpus, wanted.mem, [one.number for one in wanted.ports], wanted.extended, roles]
+        )
         return _Wish(pod, rules, key, wanted, roles, near, shape)
 
     def _try(self, wish: _Wish) -> str:
         """Place it or have it wait; returns "" or why it has no place."""
         groups = self._around.census.groups(wish.pod) if self._spreads and not wish.rules.node_name else ()
-        if (wish.shape, groups) in self._deferring:
+        if wish.neighbours is INDIFFERENT and (wish.shape, groups) in self._deferring:
             self.deferred += 1
             return ""
         fitting = list(
@@ -178,9 +184,7 @@ class _Matching:
         while fitting:
             best = fitting[0] if len(fitting) == 1 else self._best(fitting, wish, groups)
             if groups and self._comes_better(best, wish, groups):
-                self._deferring.add((wish.shape, groups))
-                self.deferred += 1
-                return ""
+                return self._defer(wish, groups)
             fitted = best.take(wish.wanted, wish.roles, self._policy.executor)
             if fitted is not None:
                 self.placements.append(Placement(wish.pod, best.slot, fitted.resources, fitted.ports))
@@ -188,6 +192,8 @@ class _Matching:
                     self._around.census.place(wish.pod, best.slot.host)
                 return ""
             fitting.remove(best)
+        if any(self._will_fit(host, wish) for host in self._around.expected):
+            return self._defer(wish, groups)
         reason = summary(self._misfits(wish), wish.wanted)
         self._failed[wish.shape] = reason
         return reason
@@ -233,20 +239,33 @@ class _Matching:
                 found[name] = Misfit(SILENT if _is_ready(node) else "node(s) were not ready")
         return found
 
+    def left(self) -> dict[str, Slot]:
+        used = {placement.slot.agent for placement in self.placements}
+        return {place.slot.agent: place.left() for place in self._places if place.slot.agent in used}
+
+    def _defer(self, wish: _Wish, groups: tuple[Group, ...]) -> str:
+        self._deferring.add((wish.shape, groups))
+        self.deferred += 1
+        return ""
+
+    def _will_fit(self, host: str, wish: _Wish) -> bool:
+        place = self._coming.get(host)
+        if place is None:
+            slot, census = self._around.expected[host], self._around.census
+            place = self._coming[host] = Place(slot, self._around.nodes.get(host), len(list(census.on(host))))
+        return self._misfit(place, wish) is None
+
     @property
     def _spreads(self) -> bool:
         return self._policy.strategy == SPREAD
 
     def _comes_better(self, place: Place, wish: _Wish, groups: Sequence[Group]) -> bool:
         """Whether an agent is about to offer again that has fewer pods of a group than this one."""
-        nodes = self._around.nodes
         for group in groups:
             counts = self._around.census.counts(group)
             here = counts.get(place.slot.host, 0)
-            if here and any(
-                counts.get(host, 0) < here and host in nodes and not self._why_not(nodes[host], wish)
-                for host in self._around.expected
-            ):
+            fewer = (host for host in self._around.expected if counts.get(host, 0) < here)
+            if here and any(self._will_fit(host, wish) for host in fewer):
                 return True
         return False
 

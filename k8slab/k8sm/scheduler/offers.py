@@ -9,8 +9,8 @@ from typing import Any, Final
 from k8slab.k8sm.resources import Pool, attributes
 
 LINGER: Final = 120.0
-# Within this time Mesos offers again what was left of an offer.
-RETURN: Final = 1.0
+# Within this time after it heard of a launch Mesos offers again what was left.
+RETURN: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class OfferRegistry:
         self._offers: dict[str, Offer] = {}
         self._by_agent: dict[str, dict[str, Offer]] = {}
         self._sent_back: dict[str, tuple[float, Slot]] = {}
-        self._used: dict[str, float] = {}
+        self._used: dict[str, tuple[float, Slot]] = {}
 
     def __len__(self) -> int:
         return len(self._offers)
@@ -96,16 +96,21 @@ class OfferRegistry:
         self._sent_back.clear()
         self._used.clear()
 
-    def use(self, slot: Slot, now: float) -> None:
-        """Take out a slot's offers to launch on them; what stays of them is soon offered again."""
+    def use(self, slot: Slot, left: Slot, now: float) -> None:
+        """Take out a slot's offers to launch on them; what is ``left`` of them is soon offered again."""
         for offer in slot.offers:
             self.remove(offer)
-        self._used[slot.host] = now
+        self._used[slot.host] = (now, left)
 
-    def expected(self, now: float) -> frozenset[str]:
-        """The hosts whose offers were used a moment ago and have not come back yet."""
-        self._used = {host: at for host, at in self._used.items() if now - at < RETURN}
-        return frozenset(self._used)
+    def heard(self, slot: Slot, now: float) -> None:
+        """Mesos has heard what was launched on these offers: only now they can come back."""
+        if (used := self._used.get(slot.host)) is not None:
+            self._used[slot.host] = (now, used[1])
+
+    def expected(self, now: float) -> dict[str, Slot]:
+        """By host, what is left of offers that were used a moment ago and has not come back yet."""
+        self._used = {host: used for host, used in self._used.items() if now - used[0] < RETURN}
+        return {host: left for host, (_, left) in self._used.items()}
 
     def expire(self, arrived_before: float, now: float) -> list[str]:
         """Take out those that came before then, to be sent back; returns their ids."""

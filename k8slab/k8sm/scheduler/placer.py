@@ -17,8 +17,8 @@ from typing import Any, Final
 from k8slab.k8sm import mapping
 from k8slab.k8sm.resources import pod_resources
 from k8slab.k8sm.scheduler import tasks as registry
-from k8slab.k8sm.scheduler.matching import Placement, Policy, Surroundings, match
-from k8slab.k8sm.scheduler.offers import OfferRegistry
+from k8slab.k8sm.scheduler.matching import Placement, Policy, Round, Surroundings, match
+from k8slab.k8sm.scheduler.offers import OfferRegistry, Slot
 from k8slab.k8sm.scheduler.pods import PodStore
 from k8slab.k8sm.scheduler.queue import LONGEST_DELAY, PodQueue
 from k8slab.k8sm.scheduler.reconciliation import Reconciler
@@ -120,7 +120,7 @@ class Placer:
             if slots or self._queue.any_due(now):
                 matched = match(waiting, slots, self._surroundings(), self._policy, turn=self.rounds)
                 self._wants_offers = self._wants_offers or matched.deferred > 0
-                await self._launch(matched.placements)
+                await self._launch(matched)
                 for uid, reason in matched.reasons.items():
                     self._complain(uid, reason, now)
         if self._queue and self._wants_offers and now - self._revived_at >= REVIVE_SPACING:
@@ -143,16 +143,16 @@ class Placer:
             expected=self._offers.expected(_now()),
         )
 
-    async def _launch(self, placements: Sequence[Placement]) -> None:
+    async def _launch(self, matched: Round) -> None:
         by_agent: dict[str, list[Placement]] = defaultdict(list)
-        for placement in placements:
+        for placement in matched.placements:
             by_agent[placement.slot.agent].append(placement)
         calls = []
-        for chosen in by_agent.values():
+        for agent, chosen in by_agent.items():
             slot = chosen[0].slot
             infos = [self._book(placement) for placement in chosen]
-            self._offers.use(slot, _now())
-            calls.append(self._accept(slot.offers, infos))
+            self._offers.use(slot, matched.left[agent], _now())
+            calls.append(self._accept(slot, infos))
         if not calls:
             return
         # What is left of these offers is free again in a moment, and may be what the next pod needs.
@@ -165,9 +165,10 @@ class Placer:
             elif isinstance(outcome, BaseException):
                 raise outcome
 
-    async def _accept(self, offers: Sequence[str], infos: Sequence[Mapping[str, Any]]) -> None:
+    async def _accept(self, slot: Slot, infos: Sequence[Mapping[str, Any]]) -> None:
         async with self._calls:
-            await self._client.accept(offers, [launch(infos)], refuse_seconds=0)
+            await self._client.accept(slot.offers, [launch(infos)], refuse_seconds=0)
+        self._offers.heard(slot, _now())
 
     def _book(self, placement: Placement) -> dict[str, Any]:
         """Write a launch into the books; its TaskInfo."""
@@ -199,7 +200,7 @@ class Placer:
 
     def _complain(self, uid: str, reason: str, now: float) -> None:
         entry = self._queue.failed(uid, reason, now)
-        if entry is None:
+        if entry is None or self._pods.by_uid(uid) is None:
             return
         self._wants_offers = True
         meta = entry.pod["metadata"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -50,6 +50,7 @@ class Place:
         allocatable = ((node or {}).get("status") or {}).get("allocatable") or {}
         taints = ((node or {}).get("spec") or {}).get("taints") or ()
         self.is_disliked = any(one["effect"] == "PreferNoSchedule" for one in taints)
+        self._allocatable = allocatable
         self._most_pods = int(_amount(allocatable.get("pods", "110")))
         cpus, mem = self._usable(())
         self._whole = (
@@ -61,6 +62,9 @@ class Place:
         """Why the pod does not fit in, None when it does."""
         if self._pods >= self._most_pods:
             return Misfit(TOO_MANY)
+        for name, amount in wanted.extended:
+            if (has := _amount(self._allocatable.get(name, "0"))) < amount:
+                return Misfit(f"Insufficient {name}", f"has {has:g}")
         has_cpus, has_mem = self._usable(roles)
         more_cpus, more_mem, beside = (0.0, 0.0, "") if self._has_executor else (executor.cpus, executor.mem, "")
         if not self._has_executor:
@@ -96,6 +100,10 @@ class Place:
         self._amounts.clear()
         self._pods += 1
         return Fitted(taken.resources, ports)
+
+    def left(self) -> Slot:
+        """What stays of the offers; its pods' executor is counted as running."""
+        return replace(self.slot, pool=self._pool, executors=self.slot.executors or ("",))
 
     def free_share(self) -> float:
         """What is left of the machine, from 0 to 1."""
@@ -139,4 +147,5 @@ def shortage(reason: str, wanted: PodResources) -> str:
             return f"needs {wanted.mem:g} MB"
         case _ if reason == NO_PORT:
             return f"needs {', '.join(str(one.number) if one.number else 'any' for one in wanted.ports)}"
-    return ""
+    amounts = {f"Insufficient {name}": f"needs {amount:g}" for name, amount in wanted.extended}
+    return amounts.get(reason, "")

@@ -98,7 +98,9 @@ class PodStore:
 
     def unschedulable(self, pod: Pod, reason: str) -> None:
         """Say why a pod waits: as an event, and as its condition."""
-        self._recorder.say(pod, WARNING, "FailedScheduling", reason)
+        is_gated = bool(pod["spec"].get("schedulingGates"))
+        if not is_gated:
+            self._recorder.say(pod, WARNING, "FailedScheduling", reason)
         if pod["spec"].get("nodeName"):
             return
         conditions = (pod.get("status") or {}).get("conditions") or []
@@ -108,7 +110,7 @@ class PodStore:
         condition = {
             "type": "PodScheduled",
             "status": "False",
-            "reason": "Unschedulable",
+            "reason": "SchedulingGated" if is_gated else "Unschedulable",
             "message": reason,
             "lastProbeTime": None,
             "lastTransitionTime": old.get("lastTransitionTime") or rfc3339(),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from k8slab.daemon import FlagParser
-from k8slab.k8sm import mapping
+from k8slab.k8sm import mapping, static_pods
 from k8slab.k8sm.resources import Defaults
 from k8slab.k8sm.scheduler.flags import Timing, credentials, declare, etcd_servers, timing
 from k8slab.k8sm.scheduler.matching import BINPACK, SPREAD
@@ -78,6 +78,12 @@ def settings(argv: Sequence[str]) -> Settings:
         etcd = etcd_servers(flags.framework_store_uri, flags.etcd_servers)
         if flags.ha and not etcd:
             raise ValueError("--ha needs --etcd-servers, where schedulers find out which of them leads")
+        defaults = Defaults(
+            quantity.cores(flags.default_container_cpu_limit), _megabytes(flags.default_container_mem_limit)
+        )
+        static = static_pods.NONE
+        if flags.static_pods_config:
+            static = static_pods.read(Path(flags.static_pods_config), defaults)
         return Settings(
             address=flags.address,
             port=int(flags.port),
@@ -90,11 +96,12 @@ def settings(argv: Sequence[str]) -> Settings:
             checkpoint=flags.checkpoint,
             role=roles[0] if roles else "*",
             hostname=flags.hostname_override or socket.gethostname(),
-            defaults=Defaults(
-                quantity.cores(flags.default_container_cpu_limit), _megabytes(flags.default_container_mem_limit)
-            ),
+            defaults=defaults,
             executor=mapping.executor(
-                _executor_command(flags), float(flags.executor_cpus or flags.mesos_executor_cpus), _executor_mem(flags)
+                _executor_command(flags),
+                round(float(flags.executor_cpus or flags.mesos_executor_cpus) + static.cpus, 3),
+                round(_executor_mem(flags) + static.mem, 3),
+                static.data,
             ),
             node_monitor_period=duration(flags.node_monitor_period),
             reconcile_interval=duration(flags.reconcile_interval),

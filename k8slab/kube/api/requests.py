@@ -47,7 +47,13 @@ class Asked:
 
 
 def parse(request: web.BaseRequest) -> Asked | None:
-    """None for a path that is no resource's, such as a group's own."""
+    """None for a path that is no resource's of the served groups, such as a group's own."""
+    asked = parse_any(request)
+    return asked if asked is not None and (asked.group, asked.version) in GROUPS else None
+
+
+def parse_any(request: web.BaseRequest) -> Asked | None:
+    """The same of groups that are not served: who may not ask for a resource is not told whether there is one."""
     parts = request.path.strip("/").split("/")
     if parts[0] == "api":
         group, version, parts = "", parts[1] if len(parts) > 1 else "", parts[2:]
@@ -55,7 +61,7 @@ def parse(request: web.BaseRequest) -> Asked | None:
         if len(parts) < 3:
             return None
         group, version, parts = parts[1], parts[2], parts[3:]
-    if not parts or (group, version) not in GROUPS:
+    if not parts:
         return None
     watching = parts[0] == "watch" and len(parts) > 1
     if watching:

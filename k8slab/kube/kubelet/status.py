@@ -84,9 +84,10 @@ def pod_status(
     initials = [of_all[container["name"]] for container in init_containers(pod)]
     phase = FAILED if doom else _phase(pod, observed, ending=ending)
     done = phase in ENDED
+    standing = observed.sandbox is not None and observed.sandbox.running
     containers_ready = _containers_ready(pod, of_all, phase)
     conditions = {
-        "PodReadyToStartContainers": (bool(pod_ip) and not done, "", ""),
+        "PodReadyToStartContainers": (standing and bool(pod_ip) and not done, "", ""),
         "Initialized": _initialized(pod, observed, of_all, phase),
         "Ready": _ready(pod, containers_ready),
         "ContainersReady": containers_ready,

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from k8slab.kube.client import ApiError, KubeClient
+from k8slab.kube.kubelet import mounts
 from tests.daemons.k8sm import images
 from tests.daemons.processes import Daemon, Etcd, Supervisor, ZooKeeper, eventually, free_port, start_etcd
 
@@ -221,6 +222,8 @@ def finish(cluster: Cluster) -> None:
     for host in cluster.hosts:
         if left := containers_of_node(host):
             subprocess.run(["docker", "rm", "-f", *left], check=True, capture_output=True)
+    for path in mounts.below(cluster.directory / "kubelet"):
+        mounts.unmount(path)
 
 
 def containers_of_node(host: str) -> list[str]:

@@ -81,6 +81,16 @@ async def test_pods_of_a_service_are_spread_and_a_cordoned_node_gets_none(cluste
     await cluster.until(client, "cordoned", running)
 
 
+async def test_a_gated_pod_goes_as_soon_as_its_last_gate_is_taken_away(cluster: Cluster, client: KubeClient) -> None:
+    gated = pod("gated", container=SMALL, schedulingGates=[{"name": "wait"}], terminationGracePeriodSeconds=0)
+    await client.create("pods", gated)
+    await cluster.until(
+        client, "gated", lambda one: says(one, "Scheduling is blocked due to non-empty scheduling gates")
+    )
+    await client.patch("pods", "gated", {"spec": {"schedulingGates": None}}, "default")
+    await cluster.until(client, "gated", running)
+
+
 async def test_wildcard_ports_are_taken_from_the_agent_and_said(cluster: Cluster, client: KubeClient) -> None:
     made = pod("wild", container={"ports": [{"containerPort": 80, "name": "http"}]}, terminationGracePeriodSeconds=0)
     made["metadata"]["labels"]["k8s.mesosphere.io/portMapping"] = "wildcard"

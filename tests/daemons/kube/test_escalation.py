@@ -289,3 +289,15 @@ async def test_the_token_of_a_browser(
     async with guarded.session.get(path, headers=headers) as answer:
         assert answer.status == code
         assert own[:1] != (answer.headers.get("Sec-WebSocket-Protocol"),)
+
+
+async def test_resources_of_groups_that_are_not_served_are_judged_like_others(guarded: Guarded, namespace: str) -> None:
+    path = f"/apis/example.org/v1/namespaces/{namespace}/things"
+    code, said = await guarded.ask("jane", "GET", path)
+    why = f'User "jane" cannot list resource "things" in API group "example.org" in the namespace "{namespace}"'
+    assert (code, said["message"]) == (403, f"things.example.org is forbidden: {why}")
+    headers = {"Authorization": "Bearer t-root"}
+    async with guarded.session.get(guarded.url + path, headers=headers) as answer:
+        assert (answer.status, await answer.text()) == (404, "404 page not found\n")
+    async with guarded.session.get(f"{guarded.url}/apis/example.org/v1", headers=headers) as answer:
+        assert (answer.status, await answer.text()) == (404, "404 page not found\n")

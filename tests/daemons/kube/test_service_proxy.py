@@ -80,6 +80,7 @@ def start_proxy(network: Network, env: dict[str, str], *more: str) -> Daemon:
         "--master=http://127.0.0.1:8080",
         "--hostname-override=node",
         f"--cluster-cidr={PODS}",
+        "--pod-bridge-interface=pods0",
         "--iptables-sync-period=1s",
         "--iptables-min-sync-period=0s",
         "--v=2",

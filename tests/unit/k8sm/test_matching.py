@@ -64,15 +64,27 @@ def test_a_pod_waits_for_an_offer_on_its_way_from_where_fewer_of_its_kind_are() 
     census = Census()
     census.place(owned(a_pod("old"), "web"), "minion-0")
     pods = [owned(a_pod(f"p{number}"), "web") for number in range(3)]
-    around = Surroundings(nodes(2), census, expected=frozenset({"minion-1"}))
+    (coming,) = slots(an_offer(1, agent=1, executors=(EXECUTOR.id,)))
+    around = Surroundings(nodes(2), census, expected={"minion-1": coming})
     result = match(pods, slots(an_offer(0, agent=0)), around, SPREADING)
     assert (result.placements, result.reasons, result.deferred) == ((), {}, 3)
     assert len(match(pods, slots(an_offer(0, agent=0)), around, PACKING).placements) == 3
-    assert (
-        len(match(pods, slots(an_offer(0, agent=0)), replace(around, expected=frozenset()), SPREADING).placements) == 3
-    )
+    assert len(match(pods, slots(an_offer(0, agent=0)), replace(around, expected={}), SPREADING).placements) == 3
     elsewhere = [owned(a_pod("bound", nodeSelector={"rack": "r0"}), "web")]
     assert len(match(elsewhere, slots(an_offer(0, agent=0)), around, SPREADING).placements) == 1
+
+
+def test_a_pod_that_fits_nowhere_waits_for_what_is_about_to_be_offered_again() -> None:
+    first = matched([a_pod("first", limits={"cpu": "1"})], an_offer(0, agent=0), among=nodes(1))
+    left = first.left["S0"]
+    around = Surroundings(nodes(1), expected={"minion-0": left})
+
+    def outcome(cpu: str) -> tuple[int, list[str]]:
+        result = match([a_pod(limits={"cpu": cpu})], [], around, SPREADING)
+        return result.deferred, list(result.reasons)
+
+    assert outcome("2750m") == (1, [])
+    assert outcome("2800m") == (0, ["uid-nginx"])
 
 
 def test_pods_of_one_service_are_spread_whoever_made_them() -> None:
@@ -256,6 +268,15 @@ def test_a_node_takes_no_more_pods_than_it_may_have() -> None:
     result = matched(pods, an_offer(), among=among)
     assert len(result.placements) == 2
     assert result.reasons["uid-p2"] == "0/1 nodes are available: 1 Too many pods (minion-0)."
+
+
+def test_what_no_node_has_is_not_promised() -> None:
+    among = nodes(2)
+    among["minion-1"]["status"]["allocatable"]["example.com/dongle"] = "2"
+    wanted = [a_pod(limits={"example.com/dongle": "1"})]
+    assert hosts(matched(wanted, an_offer(0, agent=0), an_offer(1, agent=1), among=among)) == ["minion-1"]
+    reason = matched(wanted, an_offer(0, agent=0), among=nodes(1)).reasons["uid-nginx"]
+    assert reason == "0/1 nodes are available: 1 Insufficient example.com/dongle (needs 1; minion-0 has 0)."
 
 
 def test_a_pod_with_gates_waits() -> None:

@@ -18,7 +18,8 @@ def test_first_come_first_served() -> None:
 def test_the_newer_form_of_a_pod_is_taken_over_in_place() -> None:
     queue = PodQueue()
     queue.put(a_pod("a"), 0)
-    queue.put(a_pod("a", nodeName="minion-0"), 1)
+    assert queue.put(a_pod("a", nodeName="minion-0"), 1)
+    assert not queue.put(a_pod("a", nodeName="minion-0"), 1)
     assert queue.pods(1)[0]["spec"]["nodeName"] == "minion-0"
 
 

@@ -245,6 +245,33 @@ async def test_whether_the_token_is_mounted_is_the_pods_choice_then_its_accounts
     assert bool(made.get("volumes")) is mounted
 
 
+@pytest.mark.parametrize(
+    ("spec", "what"),
+    [
+        ({}, ""),
+        ({"serviceAccountName": "default"}, "reference service accounts"),
+        ({"volumes": [{"name": "v", "secret": {"secretName": "s"}}]}, "reference secrets"),
+        (
+            {"volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]},
+            "use service account token volume projections",
+        ),
+    ],
+)
+async def test_mirrors_of_static_pods_lean_on_nothing(registry: Registry, spec: Object, what: str) -> None:
+    mirror = pod("web-node")
+    mirror["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    mirror["spec"] |= {"nodeName": "node", **spec}
+    if what:
+        with pytest.raises(ApiFailure) as refused:
+            await registry.create(POD, SPACE, mirror)
+        assert refused.value.message == f'pods "web-node" is forbidden: a mirror pod may not {what}'
+    else:
+        await registry.create(POD, SPACE, mirror)
+        made = (await stored(registry, POD, "web-node"))["spec"]
+        assert "volumes" not in made
+        assert "serviceAccountName" not in made
+
+
 async def test_a_new_namespaces_account_is_waited_for(registry: Registry) -> None:
     await registry.create(NAMESPACE, "", {"metadata": {"name": "new"}})
     creating = asyncio.create_task(registry.create(POD, "new", pod("early")))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from k8slab.kube.kubelet.observation import CREATED, Health, Seen, seen
+from k8slab.kube.kubelet.observation import CREATED, EXITED, Health, Seen, seen
 from k8slab.kube.kubelet.status import (
     Doom,
     Waiting,
@@ -278,3 +278,8 @@ def test_an_engine_that_has_lost_everything_has_not_the_last_word() -> None:
     (shown,) = status_of(pod)["containerStatuses"]
     assert (shown["restartCount"], shown["lastState"]["terminated"]["exitCode"]) == (2, 3)
     assert shown["state"] == {"waiting": {"reason": "ContainerCreating"}}
+
+
+def test_without_its_sandbox_a_pod_cannot_start_containers() -> None:
+    assert conditions(status_of(a_pod(), sandbox(), dead(code=1)))["PodReadyToStartContainers"] == "True"
+    assert conditions(status_of(a_pod(), sandbox(state=EXITED), dead()))["PodReadyToStartContainers"] == "False"
