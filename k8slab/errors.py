@@ -2,7 +2,7 @@
 
     LabError                  1   a step failed
     ├── StepFailed            1   ├─ DaemonFailed, NodeFailed, BuildFailed, ForeignName, NoLeadingMaster
-    ├── UsageError            2   ├─ UnknownTopology, UnknownTarget, InvalidTopology, NoSuchLab, BadName
+    ├── UsageError            2   ├─ UnknownTopology, UnknownTarget, UnknownPackage, InvalidTopology, InvalidOptions, …
     ├── PreconditionMissing   3   ├─ EngineUnreachable, EngineForbidden, ImageMissing, SubnetTaken, AddressTaken, …
     ├── TimedOut              4
     └── Interrupted         130
@@ -224,6 +224,13 @@ class UnknownTopology(UsageError):
         super().__init__(f"There is no topology {name!r}.", remedy=_did_you_mean(name, known, "`k8slab topology list`"))
 
 
+class UnknownPackage(UsageError):
+    id = "unknown-package"
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"There is no package {name!r}.", remedy=_did_you_mean(name, known, "`k8slab package list`"))
+
+
 class UnknownTarget(UsageError):
     id = "unknown-target"
 
@@ -290,6 +297,19 @@ class InvalidTopology(UsageError):
         super().__init__(
             f"The topology {topology} has {count} problem{'s' * (count != 1)}.",
             remedy=f"Mend {what}; `k8slab topology validate {topology}` checks it without starting anything.",
+            output="\n".join(map(str, self.problems)),
+        )
+
+
+class InvalidOptions(UsageError):
+    id = "invalid-options"
+
+    def __init__(self, package: str, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        super().__init__(
+            f"The options for {package} have {count} problem{'s' * (count != 1)}.",
+            remedy=f"`k8slab package describe {package}` names every option.",
             output="\n".join(map(str, self.problems)),
         )
 

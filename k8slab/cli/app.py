@@ -24,6 +24,7 @@ from k8slab.cli import (
     manual,
     mesos,
     node,
+    package,
     rm,
     run,
     start,
@@ -87,6 +88,7 @@ _add(CLIENTS, clients.etcdctl, "etcdctl", context_settings=clients.CONTEXT)
 app.add_typer(mesos.app, name="mesos", rich_help_panel=CLIENTS)
 _add(CLIENTS, env.env, "env")
 app.add_typer(topology.app, name="topology", rich_help_panel=TOPOLOGIES)
+app.add_typer(package.app, name="package", rich_help_panel=TOPOLOGIES)
 _add(MACHINE, doctor.doctor, "doctor")
 
 

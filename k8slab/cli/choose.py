@@ -13,6 +13,7 @@ from k8slab.cli.session import Session
 from k8slab.errors import NoSuchLab, PreconditionMissing, UsageError
 from k8slab.lab.lab import Lab, existing, open_lab
 from k8slab.topology import store
+from k8slab.topology.packages.places import carried_over
 from k8slab.topology.resolve import resolve
 from k8slab.topology.resolved import Topology
 from k8slab.topology.source import Source
@@ -26,7 +27,10 @@ def lab_to_run(session: Session, topology: str, lab: str, settings: Sequence[str
     chosen = [*store.environment_settings(os.environ), *settings]
     if topology:
         wanted = store.load(topology, lab=lab, settings=chosen)
-        _demand_same(wanted, existing(session.engine).get(wanted.lab, ""))
+        labs = existing(session.engine)
+        _demand_same(wanted, labs.get(wanted.lab, ""))
+        if wanted.packages and wanted.lab in labs and not any("packages." in one for one in chosen):
+            wanted = carried_over(wanted, open_lab(session.engine, wanted.lab).topology)
         return Lab(session.engine, wanted)
     try:
         there = open_lab(session.engine, lab or store.DEFAULT)
@@ -57,7 +61,9 @@ def changed(topology: Topology, settings: Sequence[str]) -> Topology:
 
 
 def _differs_from_file(topology: Topology) -> bool:
-    return topology.name in store.known() and store.load(topology.name, lab=topology.lab).source != topology.source
+    if topology.name not in store.known():
+        return False
+    return carried_over(store.load(topology.name, lab=topology.lab), topology).source != topology.source
 
 
 def lab_or_default(session: Session, name: str) -> Lab:

@@ -52,10 +52,24 @@ def targets(context: typer.Context) -> Words:
 
 
 @_silently
+def logs(context: typer.Context) -> Words:
+    from k8slab.topology.targets import log_names
+
+    return log_names(_topology(context))
+
+
+@_silently
 def nodes(context: typer.Context) -> Words:
     from k8slab.topology.targets import node_names
 
     return node_names(_topology(context))
+
+
+@_silently
+def packages(context: typer.Context) -> Words:
+    from k8slab.topology.packages.universe import UNIVERSE
+
+    return sorted(UNIVERSE)
 
 
 @_silently

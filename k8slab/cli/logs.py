@@ -26,7 +26,7 @@ def logs(
         typer.Argument(
             metavar="TARGET",
             help="node/daemon, a node, or an alias that only one node has.",
-            autocompletion=completion.targets,
+            autocompletion=completion.logs,
             show_default=False,
         ),
     ],
@@ -34,7 +34,7 @@ def logs(
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as more is written, until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many of the last lines.")] = 100,
 ) -> None:
-    """Print the log of a daemon."""
+    """Print the log of a daemon, or of what the framework runs on a minion (its executor, its proxy)."""
     from k8slab.cli.machines import machine
     from k8slab.cli.shorthand import spelled_out
     from k8slab.topology import targets
@@ -43,7 +43,7 @@ def logs(
     lab = session.lab(lab_name)
     (word,) = spelled_out(lab.topology, [target])
     _, command = lab.log_command(word, follow=follow, lines=lines)
-    node = targets.daemons(lab.topology, [word])[0].node
+    node = targets.logs(lab.topology, word)[0][0]
     found = machine(session, lab, node)
     if found.state == "running":
         wrapped = command if follow else ("sh", "-c", UNLESS_NO_FILE, "logs", *command)

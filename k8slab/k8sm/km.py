@@ -15,7 +15,10 @@ SERVERS: Final = {
     "controller-manager": ("k8slab.kube.controllers.main", "runs the controllers that keep the declared state"),
     "scheduler": ("k8slab.k8sm.scheduler.main", "the Mesos framework: places pods on offers"),
     "proxy": ("k8slab.kube.proxy.main", "makes a node forward what is sent to services"),
+    "minion": ("k8slab.k8sm.minion.main", "runs a minion's executor and its service proxy"),
     "executor": ("k8slab.k8sm.executor.main", "the Mesos executor: runs a minion's pods"),
+    "monitor": ("k8slab.k8sm.monitor", "tells a webhook how an installed package fares"),
+    "teardown": ("k8slab.k8sm.teardown", "ends frameworks in Mesos that nobody will come back for"),
 }
 
 # The names under which the first versions built each of them as a program of its own.
@@ -24,6 +27,7 @@ PROGRAMS: Final = {
     "k8sm-controller-manager": "controller-manager",
     "k8sm-scheduler": "scheduler",
     "k8sm-executor": "executor",
+    "kube-proxy": "proxy",
 }
 
 USAGE: Final = "usage: km SERVER [FLAGS]   (km SERVER --help names the flags)"

@@ -10,6 +10,7 @@ from k8slab.kube import quantity
 
 MINIMUM_CPUS: Final = 0.01
 MINIMUM_MEM: Final = 32.0
+PORT_MAPPING: Final = "k8s.mesosphere.io/portMapping"
 
 _MIB: Final = 1024 * 1024
 # Mesos counts scalars in thousandths.
@@ -40,6 +41,10 @@ class Pool:
     def __add__(self, other: Pool) -> Pool:
         return Pool(self.resources + other.resources)
 
+    def of_roles(self, roles: Sequence[str]) -> Pool:
+        """What is left when only resources of these roles may be used; all of them when none is named."""
+        return Pool(tuple(one for one in self.resources if role_of(one) in roles)) if roles else self
+
     def scalar(self, name: str) -> float:
         """Cores of "cpus", MB of "mem" and "disk"."""
         amounts = (float(one["scalar"]["value"]) for one in self.resources if one["name"] == name and "scalar" in one)
@@ -52,17 +57,18 @@ class Pool:
     def has_port(self, port: int) -> bool:
         return any(begin <= port <= end for begin, end in self.ports)
 
-    def take(self, cpus: float, mem: float, ports: Sequence[int] = (), *, unreserved: bool = False) -> Taken | None:
-        """Take so much, reserved resources first; None when it is not all there."""
-        left = list(self.resources)
+    def take(self, cpus: float, mem: float, ports: Sequence[int] = (), *, roles: Sequence[str] = ()) -> Taken | None:
+        """Take so much, of ``roles`` in their order, or reserved resources first; None when it is not all there."""
+        usable = [one for one in self.resources if not roles or role_of(one) in roles]
+        kept = tuple(one for one in self.resources if roles and role_of(one) not in roles)
         taken: list[dict[str, Any]] = []
         for name, amount in (("cpus", cpus), ("mem", mem)):
-            if not _take_scalar(left, taken, name, amount, unreserved=unreserved):
+            if not _take_scalar(usable, taken, name, amount, roles):
                 return None
         for port in ports:
-            if not _take_port(left, taken, port):
+            if not _take_port(usable, taken, port, roles):
                 return None
-        return Taken(tuple(taken), Pool(tuple(left)))
+        return Taken(tuple(taken), Pool((*kept, *usable)))
 
 
 @dataclass(frozen=True)
@@ -72,12 +78,25 @@ class Taken:
 
 
 @dataclass(frozen=True)
+class WantedPort:
+    """A host port for the container's port at these places in the spec; ``number`` 0 takes any that is offered."""
+
+    container: int
+    port: int
+    number: int
+
+
+@dataclass(frozen=True)
 class PodResources:
-    """What a pod's task takes: cores, MB, and the ports of its node that it asks for by number."""
+    """What a pod's task takes: cores, MB, and ports of its node.
+
+    ``extended``: what else it asks for, by name, that a node must say it has.
+    """
 
     cpus: float
     mem: float
-    ports: tuple[int, ...] = ()
+    ports: tuple[WantedPort, ...] = ()
+    extended: tuple[tuple[str, float], ...] = ()
 
 
 def unreserved(cpus: float, mem: float) -> list[dict[str, Any]]:
@@ -87,19 +106,58 @@ def unreserved(cpus: float, mem: float) -> list[dict[str, Any]]:
     ]
 
 
-def pod_resources(pod: Mapping[str, Any], defaults: Defaults) -> PodResources:
-    """The sum of the containers' limits, after filling in what is not said."""
-    cpus = mem = 0.0
-    ports: list[int] = []
-    for container in pod["spec"]["containers"]:
-        resources = container.get("resources") or {}
-        limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-        cpu = limits.get("cpu", requests.get("cpu"))
-        memory = limits.get("memory", requests.get("memory"))
-        cpus += max(MINIMUM_CPUS, defaults.cpus if cpu is None else quantity.cores(cpu))
-        mem += max(MINIMUM_MEM, defaults.mem if memory is None else quantity.whole(memory) / _MIB)
-        ports += [int(port["hostPort"]) for port in container.get("ports") or () if port.get("hostPort")]
-    return PodResources(round(cpus, 3), round(mem, 3), tuple(ports))
+def pod_resources(pod: Mapping[str, Any], defaults: Defaults, *, wildcard: bool = False) -> PodResources:
+    """The sum of the containers' limits after filling in what is not said, or what an init container takes if more.
+
+    ``wildcard``: whether container ports without a host port get one, where the pod does not say it itself.
+    """
+    spec = pod["spec"]
+    main = [_container_resources(one, defaults) for one in spec["containers"]]
+    cpus, mem = (sum(amounts) for amounts in zip(*main, strict=True)) if main else (0.0, 0.0)
+    for one in spec.get("initContainers") or ():
+        cpus, mem = (max(both) for both in zip((cpus, mem), _container_resources(one, defaults), strict=True))
+    ports = _wanted_ports(pod, _maps_all(pod, wildcard))
+    return PodResources(round(cpus, 3), round(mem, 3), ports, _extended(spec["containers"]))
+
+
+def _extended(containers: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, float], ...]:
+    """Resources with a domain in their names, such as example.com/dongle, and huge pages."""
+    found: dict[str, float] = {}
+    for one in containers:
+        resources = one.get("resources") or {}
+        for name, amount in {**(resources.get("requests") or {}), **(resources.get("limits") or {})}.items():
+            if "/" in name or name.startswith("hugepages-"):
+                found[name] = found.get(name, 0.0) + float(quantity.parse(amount))
+    return tuple(sorted(found.items()))
+
+
+def _container_resources(container: Mapping[str, Any], defaults: Defaults) -> tuple[float, float]:
+    resources = container.get("resources") or {}
+    limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
+    cpu = limits.get("cpu", requests.get("cpu"))
+    memory = limits.get("memory", requests.get("memory"))
+    return (
+        max(MINIMUM_CPUS, defaults.cpus if cpu is None else quantity.cores(cpu)),
+        max(MINIMUM_MEM, defaults.mem if memory is None else quantity.whole(memory) / _MIB),
+    )
+
+
+def _wanted_ports(pod: Mapping[str, Any], wildcard: bool) -> tuple[WantedPort, ...]:
+    return tuple(
+        WantedPort(container, index, int(port.get("hostPort") or 0))
+        for container, one in enumerate(pod["spec"]["containers"])
+        for index, port in enumerate(one.get("ports") or ())
+        if port.get("hostPort") or wildcard
+    )
+
+
+def _maps_all(pod: Mapping[str, Any], default: bool) -> bool:
+    """The pod's own word, as a label or an annotation; one that is not known counts for nothing."""
+    meta = pod["metadata"]
+    for said in (meta.get("labels") or {}, meta.get("annotations") or {}):
+        if (word := said.get(PORT_MAPPING)) in ("wildcard", "fixed"):
+            return bool(word == "wildcard")
+    return default
 
 
 def attributes(raw: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -113,15 +171,20 @@ def attributes(raw: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return result
 
 
+def role_of(resource: Mapping[str, Any]) -> str:
+    """The role that a resource is reserved for, "*" for none."""
+    if reservations := resource.get("reservations"):
+        return str(reservations[-1].get("role", "*"))
+    return str(resource.get("role", "*"))
+
+
 def _take_scalar(
-    left: list[Mapping[str, Any]], taken: list[dict[str, Any]], name: str, amount: float, *, unreserved: bool
+    left: list[Mapping[str, Any]], taken: list[dict[str, Any]], name: str, amount: float, roles: Sequence[str]
 ) -> bool:
     wanted = amount
-    for resource in _by_role(left, name):
+    for resource in _in_turn(left, name, roles):
         if wanted < _STEP:
             break
-        if unreserved and _is_reserved(resource):
-            continue
         has = float(resource["scalar"]["value"])
         piece = min(has, wanted)
         taken.append({**resource, "scalar": {"value": round(piece, 3)}})
@@ -132,8 +195,8 @@ def _take_scalar(
     return wanted < _STEP
 
 
-def _take_port(left: list[Mapping[str, Any]], taken: list[dict[str, Any]], port: int) -> bool:
-    for resource in _by_role(left, "ports"):
+def _take_port(left: list[Mapping[str, Any]], taken: list[dict[str, Any]], port: int, roles: Sequence[str]) -> bool:
+    for resource in _in_turn(left, "ports", roles):
         ranges = _ranges(resource)
         if not any(begin <= port <= end for begin, end in ranges):
             continue
@@ -145,12 +208,13 @@ def _take_port(left: list[Mapping[str, Any]], taken: list[dict[str, Any]], port:
     return False
 
 
-def _by_role(resources: Iterable[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
-    return sorted((one for one in resources if one["name"] == name), key=lambda one: not _is_reserved(one))
-
-
-def _is_reserved(resource: Mapping[str, Any]) -> bool:
-    return bool(resource.get("reservations")) or resource.get("role", "*") != "*"
+def _in_turn(resources: Iterable[Mapping[str, Any]], name: str, roles: Sequence[str]) -> list[Mapping[str, Any]]:
+    found = [one for one in resources if one["name"] == name]
+    if len(found) < 2:
+        return found
+    if roles:
+        return sorted(found, key=lambda one: roles.index(role_of(one)))
+    return sorted(found, key=lambda one: role_of(one) == "*")
 
 
 def _ranges(resource: Mapping[str, Any]) -> list[Range]:

@@ -134,13 +134,17 @@ class WatchEvent:
 
 
 class KubeClient:
-    """``server``: "http://172.17.1.7:8080", or several with commas between them."""
+    """``server``: "http://172.17.1.7:8080", or several with commas between them.
 
-    def __init__(self, server: str) -> None:
+    ``name``: whom the server is to know this client as, in managed fields and in its log.
+    """
+
+    def __init__(self, server: str, *, name: str = "k8slab") -> None:
         self._servers = [url.strip().rstrip("/") for url in server.split(",") if url.strip()]
         if not self._servers:
             raise ValueError("a client needs the address of a server")
         self._current = 0
+        self._name = name
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -199,24 +203,34 @@ class KubeClient:
         *,
         grace_period_seconds: int | None = None,
         uid: str | None = None,
+        version: str = "",
         propagation: str = "",
     ) -> Object:
-        """Ask for deletion; ``uid`` makes it fail with a conflict when another object has taken the name.
+        """Ask for deletion; ``uid`` makes it fail with a conflict when another object has taken the name, ``version``
+        when it has changed.
 
         ``propagation`` says what becomes of its dependents: Background, Foreground or Orphan.
         """
         options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
         if grace_period_seconds is not None:
             options["gracePeriodSeconds"] = grace_period_seconds
-        if uid is not None:
-            options["preconditions"] = {"uid": uid}
+        conditions = {"uid": uid, "resourceVersion": version}
+        if uid is not None or version:
+            options["preconditions"] = {key: value for key, value in conditions.items() if value}
         if propagation:
             options["propagationPolicy"] = propagation
         return await self._call("DELETE", _path(resource, namespace, name), body=options)
 
-    async def bind(self, namespace: str, pod: str, node: str, annotations: Mapping[str, str] | None = None) -> Object:
-        """Assign a pod to a node; the annotations go onto the pod in the same write. Conflict when it has a node."""
+    async def bind(
+        self, namespace: str, pod: str, node: str, annotations: Mapping[str, str] | None = None, *, uid: str = ""
+    ) -> Object:
+        """Assign a pod to a node; the annotations go onto the pod in the same write.
+
+        Conflict when it has a node, or is another than ``uid``.
+        """
         metadata: Object = {"name": pod, "namespace": namespace}
+        if uid:
+            metadata["uid"] = uid
         if annotations:
             metadata["annotations"] = dict(annotations)
         binding = {
@@ -323,7 +337,8 @@ class KubeClient:
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=0, socket_factory=_socket)
-            self._session = aiohttp.ClientSession(connector=connector, headers={"Accept": JSON}, auto_decompress=True)
+            headers = {"Accept": JSON, "User-Agent": self._name}
+            self._session = aiohttp.ClientSession(connector=connector, headers=headers, auto_decompress=True)
         return self._session
 
 

@@ -7,6 +7,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any, Final
 from uuid import uuid4
 
@@ -17,6 +18,10 @@ log = logging.getLogger(__name__)
 
 NORMAL: Final = "Normal"
 WARNING: Final = "Warning"
+
+# How much one process says of one object: so many events at once, one more every so many seconds.
+BURST: Final = 25
+REFILL: Final = 300.0
 
 _REMEMBERED: Final = 1024
 _WAITING: Final = 1000
@@ -29,6 +34,23 @@ class _Said:
     type: str
     reason: str
     message: str
+    component: str
+
+
+@dataclass
+class _Allowance:
+    """Events that may still be said of one object; one more every ``REFILL`` seconds."""
+
+    left: float
+    at: float
+
+    def take(self, now: float) -> bool:
+        self.left = min(BURST, self.left + (now - self.at) / REFILL)
+        self.at = now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
 
 
 class EventRecorder:
@@ -39,12 +61,36 @@ class EventRecorder:
         self._source = {"component": component, **({"host": host} if host else {})}
         self._queue: asyncio.Queue[_Said] = asyncio.Queue()
         self._seen: OrderedDict[_Said, tuple[str, int]] = OrderedDict()
+        self._allowances: OrderedDict[tuple[str, str], _Allowance] = OrderedDict()
 
-    def say(self, obj: Mapping[str, Any], type: str, reason: str, message: str, *, container: str = "") -> None:
-        """``type``: "Normal" or "Warning"; ``reason``: a CamelCase word; ``container``: the pod's one it is about."""
+    def say(
+        self,
+        obj: Mapping[str, Any],
+        type: str,
+        reason: str,
+        message: str,
+        *,
+        container: str = "",
+        component: str = "",
+    ) -> None:
+        """``type``: "Normal" or "Warning"; ``reason``: a CamelCase word; ``container``: the pod's one it is about;
+        ``component``: who says so, when it is a part of the recorder's own."""
+        involved = reference(obj, container)
+        if not self._allowed(involved):
+            return
         while self._queue.qsize() >= _WAITING:
             self._queue.get_nowait()
-        self._queue.put_nowait(_Said(tuple(reference(obj, container).items()), type, reason, message))
+        about = tuple(involved.items())
+        self._queue.put_nowait(_Said(about, type, reason, message, component or self._source["component"]))
+
+    def _allowed(self, involved: Mapping[str, str]) -> bool:
+        """Whether as much may be said of this object: a burst, then now and then, as the original's clients do."""
+        key = (involved["kind"], involved.get("uid") or f"{involved.get('namespace')}/{involved['name']}")
+        allowance = self._allowances.setdefault(key, _Allowance(BURST, monotonic()))
+        self._allowances.move_to_end(key)
+        if len(self._allowances) > _REMEMBERED:
+            self._allowances.popitem(last=False)
+        return allowance.take(monotonic())
 
     async def run(self) -> None:
         """Write what is said until cancelled."""
@@ -99,8 +145,8 @@ class EventRecorder:
             "type": said.type,
             "reason": said.reason,
             "message": said.message,
-            "source": self._source,
-            "reportingComponent": self._source["component"],
+            "source": {**self._source, "component": said.component},
+            "reportingComponent": said.component,
             "reportingInstance": self._source.get("host", ""),
             "firstTimestamp": moment,
             "lastTimestamp": moment,

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # event type (ADDED, MODIFIED, DELETED), the object, the object before (None for ADDED)
 Callback = Callable[[str, Object, Object | None], None]
+Trim = Callable[[Object], Object]
 
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 3.0
@@ -31,6 +32,12 @@ def key_of(obj: Object) -> str:
     return f"{namespace}/{meta['name']}" if namespace else str(meta["name"])
 
 
+def without_managed_fields(obj: Object) -> Object:
+    """What nobody asks for who only reads, and is half of an object."""
+    obj["metadata"].pop("managedFields", None)
+    return obj
+
+
 class Informer:
     def __init__(
         self,
@@ -40,7 +47,10 @@ class Informer:
         namespace: str | None = None,
         label_selector: str = "",
         field_selector: str = "",
+        trim: Trim | None = None,
     ) -> None:
+        """``trim``: what is kept of each object, and told; for copies that would be large."""
+        self._trim = trim
         self._client = client
         self._resource = resource
         self._namespace = namespace
@@ -135,6 +145,8 @@ class Informer:
 
     def _change(self, kind: str, obj: Object) -> None:
         key = key_of(obj)
+        if self._trim is not None:
+            obj = self._trim(obj)
         old = self._objects.get(key)
         if kind == "DELETED":
             if old is None:

@@ -19,7 +19,7 @@ from k8slab.lab.plan import Observed, plan, plan_kill, plan_power, plan_start
 from k8slab.lab.probes.truths import truths
 from k8slab.lab.requirements import requirements
 from k8slab.lab.runtime.base import Runtime
-from k8slab.lab.steps import Step
+from k8slab.lab.steps import RemoveMachine, StartSwitch, Step
 from k8slab.snapshot import Change, NodeState, NodeStatus, Phase, Snapshot, Timings
 from k8slab.topology import store, targets
 from k8slab.topology.resolved import Daemon, Node, Topology
@@ -152,6 +152,18 @@ class Lab:
             self._demand_there(observed, nodes)
             return self._carry_out(plan_power(self.topology, verb, nodes, observed), listener).changes
 
+    def shed(self, node: str, *, listener: Listener) -> tuple[Change, ...]:
+        """Remove a machine that the lab's topology has no more; nothing else of the lab is touched."""
+        with self._locked(listener):
+            gone = (node, "switch")
+            steps = [
+                step
+                for step in self.plan(daemons=False)
+                if isinstance(step, StartSwitch) or (isinstance(step, RemoveMachine) and step.subject in gone)
+            ]
+            perform.write_lab_folder(self.directory, self.topology)
+            return self._carry_out(steps, listener).changes
+
     def manual(self, wanted: Sequence[str]) -> tuple[tuple[Daemon, str], ...]:
         chosen = targets.daemons(self.topology, wanted or [targets.ALL])
         return tuple((daemon, specs.manual_lines(daemon)) for daemon in chosen)
@@ -182,16 +194,16 @@ class Lab:
 
     def log_command(self, target: str, *, follow: bool, lines: int) -> tuple[str, tuple[str, ...]]:
         """The container, and the command in it, that print the logs of what ``target`` means on one node."""
-        chosen = targets.daemons(self.topology, [target])
-        nodes = dict.fromkeys(daemon.node for daemon in chosen)
+        chosen = targets.logs(self.topology, target)
+        nodes = dict.fromkeys(node for node, _ in chosen)
         if len(nodes) > 1:
             raise UsageError(
                 f"{target!r} runs on {len(nodes)} nodes; whose log?",
-                remedy=f"For example: `k8slab logs {chosen[0].target}`.",
+                remedy=f"For example: `k8slab logs {'/'.join(chosen[0])}`.",
             )
-        files = [f"/var/log/{daemon.name}/current" for daemon in chosen]
+        files = [f"/var/log/{name}/current" for _, name in chosen]
         # By name, so that a rotated log is followed into its new file.
-        return self.topology.node(chosen[0].node).container, ("tail", "-n", str(lines), *(["-F"] * follow), *files)
+        return self.topology.node(chosen[0][0]).container, ("tail", "-n", str(lines), *(["-F"] * follow), *files)
 
     def read_log(self, target: str, *, lines: int) -> str:
         """The end of a log of a node that need not run."""

@@ -31,6 +31,8 @@ from k8slab.topology.resolved import Daemon, Node, Topology
 
 TOPOLOGY_FILE = "topology.json"
 KUBECONFIG_FILE = "kubeconfig"
+# For those who only want to know addresses.
+NOWHERE = Path()
 DAEMONCTL = "/usr/lib/k8slab/daemonctl"
 RECHECK = ("k8slab-switch", "recheck")
 DIED, NOT_READY = 3, 4
@@ -180,7 +182,8 @@ def client_environment(directory: Path, topology: Topology) -> dict[str, str]:
     if apiservers:
         found["KUBECONFIG"] = str(directory / KUBECONFIG_FILE)
         found["KUBERNETES_MASTER"] = f"http://{apiservers[0]}"
-    members = topology.addresses("etcd")
+    # Where a package brings an etcd of its own, that is the one with Kubernetes' objects.
+    members = topology.addresses("etcd-server") or topology.addresses("etcd")
     if members:
         found["ETCDCTL_API"] = "3"
         found["ETCDCTL_ENDPOINTS"] = ",".join(f"http://{member}" for member in members)

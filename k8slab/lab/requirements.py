@@ -40,6 +40,11 @@ def _etcd(count: int, truths: Truths, topology: Topology) -> Requirement:
     )
 
 
+def _etcd_server(count: int, truths: Truths, topology: Topology) -> Requirement:
+    met = _etcd(count, truths, topology)
+    return Requirement("the package's etcd, healthy", met.holds, met.seen)
+
+
 def _zookeeper(count: int, truths: Truths, topology: Topology) -> Requirement:
     modes = [truth.get("mode") for truth in truths if truth.get("mode")]
     leaders = modes.count("leader") + modes.count("standalone")
@@ -71,6 +76,7 @@ def _apiserver(count: int, truths: Truths, topology: Topology) -> Requirement:
 
 RULES: Mapping[str, Callable[[int, Truths, Topology], Requirement]] = {
     "etcd": _etcd,
+    "etcd-server": _etcd_server,
     "zookeeper": _zookeeper,
     "mesos-master": _mesos_master,
     "mesos-slave": _mesos_slave,

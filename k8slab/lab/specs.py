@@ -44,7 +44,7 @@ def node_spec(topology: Topology, node: Node) -> MachineSpec:
         "address": str(node.address),
         "prefix": node.prefix,
         "mac": node.mac,
-        "routes": [{"to": str(route.to), "via": str(route.via)} for route in node.routes],
+        "routes": [{"to": str(route.to), "via": str(route.via or "")} for route in node.routes],
     }
     marks = {labels.LAB: topology.lab, labels.NODE: node.name}
     files = node_files(topology, node)
@@ -147,7 +147,7 @@ def node_files(topology: Topology, node: Node) -> dict[str, FileContent]:
 def hosts_file(topology: Topology) -> str:
     """The same on every node: where the engine has no part in the network it writes no names either."""
     known = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
-    return "\n".join([*known, *(f"{node.address} {node.name}" for node in topology.nodes), ""])
+    return "\n".join([*known, *(f"{address} {name}" for name, address in topology.hosts), ""])
 
 
 def service_files(daemon: Daemon) -> dict[str, FileContent]:

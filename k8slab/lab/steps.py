@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 from k8slab.lab import specs
 from k8slab.lab.runtime.base import MachineSpec, Mount
-from k8slab.topology.resolved import Daemon, Network, Node
+from k8slab.topology.resolved import Daemon, Network, Node, Route
 
 PhaseName = Literal["nodes", "wires", "daemons"]
 Button = Literal["kill", "pause", "unpause"]
@@ -138,10 +138,14 @@ class PlugWire(Step):
             f"type veth peer name eth0 mtu {self.network.mtu} address {node.mac} netns $PID",
             f"{enter} ip address add {node.address}/{node.prefix} dev eth0",
             f"{enter} ip link set eth0 up",
-            *(f"{enter} ip route add {route.to} via {route.via}" for route in node.routes),
+            *(f"{enter} ip route add {_way(route)}" for route in node.routes),
             *outwards,
             f"{enter} arping -c 1 -A -I eth0 {node.address}",
         )
+
+
+def _way(route: Route) -> str:
+    return f"{route.to} via {route.via}" if route.via else f"{route.to} dev eth0"
 
 
 @dataclass(frozen=True, kw_only=True)

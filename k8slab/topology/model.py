@@ -59,6 +59,9 @@ class RoleFile(_Strict):
     sysctls: dict[Sysctl, str] = Field(default_factory=dict)
     volumes: tuple[VolumePath, ...] = Field((), description="Absolute paths whose data outlives the container.")
     pods: bool = Field(False, description="Whether it gets a /24 of the pods' range.")
+    logs: tuple[DaemonName, ...] = Field(
+        (), description="Programs that others than the lab start, whose logs are /var/log/NAME/current."
+    )
 
 
 class NodesFile(_Strict):
@@ -76,6 +79,14 @@ class NodesFile(_Strict):
         return self
 
 
+class PlaceFile(_Strict):
+    """Where a package can be installed, and whether it is; `k8slab package` changes the latter in a lab."""
+
+    address: IPv4Address = Field(description="The address of the package's machine, which is called as the package.")
+    installed: bool = Field(False, description="Whether it is there from the lab's beginning.")
+    options: dict[str, Any] = Field(default_factory=dict, description="The package's options, by their names.")
+
+
 class TopologyFile(_Strict):
     name: Annotated[str, Field(pattern=HOST_NAME, max_length=40)]
     description: str = ""
@@ -83,6 +94,7 @@ class TopologyFile(_Strict):
     nodes: dict[str, NodesFile] = Field(min_length=1)
     roles: dict[str, RoleFile] = Field(default_factory=dict, description="Roles of its own, beside the built-in ones.")
     daemons: dict[DaemonName, DaemonFile] = Field(default_factory=dict, description="Daemons of its own.")
+    packages: dict[str, PlaceFile] = Field(default_factory=dict, description="Packages that can be installed into it.")
 
 
 class CatalogueFile(_Strict):

@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from k8slab.errors import Problem
 from k8slab.topology import graph
 from k8slab.topology.model import HOST_NAME, HOST_NAME_LENGTH, MOST_NODES, NetworkFile, NodesFile
+from k8slab.topology.packages.universe import UNIVERSE
 from k8slab.topology.parts import Parts, members
 from k8slab.topology.targets import ALL
 
@@ -24,7 +25,7 @@ def container_name(node: str, *, topology: str, lab: str) -> str:
 
 def layout_problems(parts: Parts, lab: str) -> list[Problem]:
     """What keeps the machines and what runs on them from being known. ``lab`` is the lab's name."""
-    return [*_network_problems(parts), *_role_names(parts), *_node_problems(parts, lab)]
+    return [*_network_problems(parts), *_role_names(parts), *_package_problems(parts), *_node_problems(parts, lab)]
 
 
 def daemon_problems(parts: Parts) -> list[Problem]:
@@ -71,6 +72,27 @@ def _role_names(parts: Parts) -> Iterator[Problem]:
         if nodes.role not in known:
             what = f"node {group}: there is no role {nodes.role!r}."
             yield parts.source.problem(("nodes", group, "role"), what, f"Known: {', '.join(sorted(known))}.")
+
+
+def _package_problems(parts: Parts) -> Iterator[Problem]:
+    problem = parts.source.problem
+    for name, place in parts.places.items():
+        package = UNIVERSE.get(name)
+        if package is None:
+            known = ", ".join(sorted(UNIVERSE))
+            yield problem(("packages", name), f"there is no package {name!r}.", f"Known: {known}.")
+            continue
+        if (
+            name in parts.nodes
+            and name not in parts.options
+            and place.installed
+            and not package.judged(place.options)[1]
+        ):
+            what = f"package {name}: its machine is called as it, and a node is called {name} already."
+            yield problem(("packages", name), what, "Give the node another name.")
+        for option, what in package.judged(place.options)[1]:
+            at = ("packages", name, "options", *option.split("."))
+            yield problem(at, f"package {name}: {option or 'its options'}: {what}")
 
 
 def _role_problems(parts: Parts) -> Iterator[Problem]:
@@ -145,8 +167,13 @@ def _node_problems(parts: Parts, lab: str) -> Iterator[Problem]:
     names: dict[str, str] = {}
     problem = parts.source.problem
     total = 0
-    for group, nodes in parts.nodes.items():
-        place = ("nodes", group)
+    places = {
+        name: NodesFile(role="", count=None, first=None, address=place.address)
+        for name, place in parts.places.items()
+        if name not in parts.nodes
+    }
+    for group, nodes in {**parts.nodes, **places}.items():
+        place = parts.location(group)
         if not _is_count(nodes):
             what = f"node {group}: count is {nodes.count}; a lab has 1 to {MOST_NODES} nodes."
             yield problem((*place, "count"), what)

@@ -16,7 +16,7 @@ from k8slab.topology.mac import mac_of
 from k8slab.topology.model import HOST_NAME, DaemonFile, RoleFile, TopologyFile
 from k8slab.topology.parts import Parts, members, parts_of
 from k8slab.topology.problems import POD_PREFIX, container_name, daemon_problems, free_host, layout_problems
-from k8slab.topology.resolved import Daemon, Network, Node, Route, Topology
+from k8slab.topology.resolved import Daemon, Network, Node, Place, Route, Topology
 from k8slab.topology.source import Source
 from k8slab.topology.templates import Templates, UnfilledTemplate
 
@@ -32,6 +32,7 @@ class Machine:
     ordinal: int
     address: IPv4Address
     pods: IPv4Network | None
+    daemons: tuple[str, ...]
 
 
 def resolve(source: Source, *, lab: str = "") -> Topology:
@@ -52,11 +53,18 @@ def resolve(source: Source, *, lab: str = "") -> Topology:
         problems += resolver.problems
         if file is not None and not problems:
             text = file.model_dump_json(exclude_unset=True)
-            return Topology(file.name, lab_name, text, resolver.network, nodes)
+            return Topology(file.name, lab_name, text, resolver.network, nodes, resolver.hosts(), _packages(parts))
     else:
         problems += _syntax_problems(parts)
     name = file.name if file else source.file
     raise InvalidTopology(name, sorted(problems, key=lambda problem: problem.line))
+
+
+def _packages(parts: Parts) -> tuple[Place, ...]:
+    return tuple(
+        Place(name, place.address, name in parts.options, parts.options.get(name, {}))
+        for name, place in parts.places.items()
+    )
 
 
 def checked_lab_name(name: str) -> str:
@@ -138,19 +146,26 @@ class _Resolver:
     def nodes(self) -> tuple[Node, ...]:
         return tuple(map(self._node, self.machines))
 
+    def hosts(self) -> tuple[tuple[str, IPv4Address], ...]:
+        """The same whatever is installed: the names that a node knows are a part of what it was made as."""
+        own = [(one.name, one.address) for one in self.machines if self.group[one.name] not in self.parts.places]
+        return (*own, *((name, place.address) for name, place in self.parts.places.items()))
+
     def _machines(self) -> tuple[Machine, ...]:
         free_pods = self.given.pods.subnets(new_prefix=POD_PREFIX)
         machines = []
         for group, nodes in self.parts.nodes.items():
-            has_pods = self.parts.roles[nodes.role].pods
+            role = self.parts.roles[nodes.role]
             for ordinal, (name, address) in enumerate(members(group, nodes)):
-                machines.append(Machine(name, ordinal, address, next(free_pods) if has_pods else None))
+                pods = next(free_pods) if role.pods else None
+                machines.append(Machine(name, ordinal, address, pods, role.daemons))
                 self.group[name] = group
         return tuple(machines)
 
     def _network(self) -> Network:
         given = self.given
-        gateway = given.gateway or free_host(given.subnet, {machine.address for machine in self.machines})
+        taken = {machine.address for machine in self.machines} | {one.address for one in self.parts.places.values()}
+        gateway = given.gateway or free_host(given.subnet, taken)
         assert gateway is not None
         return Network(given.subnet, gateway, given.services, given.pods, given.mtu, given.egress)
 
@@ -160,7 +175,6 @@ class _Resolver:
 
     def _node(self, machine: Machine) -> Node:
         role_name, role = self._role_of(machine)
-        others = [other for other in self.machines if other.pods is not None and other is not machine]
         daemons = [(name, self.parts.daemons[name]) for name in role.daemons if name in self.parts.daemons]
         files = {
             path: self._render(name, f"files.{path}", text, machine)
@@ -176,14 +190,22 @@ class _Resolver:
             prefix=self.network.subnet.prefixlen,
             mac=mac_of(self.lab, machine.address),
             pods=machine.pods,
-            routes=tuple(Route(other.pods, other.address) for other in others if other.pods is not None),
+            routes=self._routes(machine),
             capabilities=role.capabilities,
             unconfined=role.unconfined,
             sysctls=tuple(sorted(role.sysctls.items())),
             volumes=role.volumes,
             files=tuple(sorted(files.items())),
             daemons=tuple(self._daemon(name, daemon, machine) for name, daemon in daemons),
+            logs=role.logs,
         )
+
+    def _routes(self, machine: Machine) -> tuple[Route, ...]:
+        others = [other for other in self.machines if other is not machine]
+        routes = [Route(other.pods, other.address) for other in others if other.pods is not None]
+        # The node's own service proxy answers for these, but only packets that have a route ever get to it.
+        services = [Route(self.network.services, None)] if machine.pods is not None else []
+        return (*routes, *services)
 
     def _daemon(self, name: str, described: DaemonFile, machine: Machine) -> Daemon:
         present = {daemon for nodes in self.parts.nodes.values() for daemon in self.parts.roles[nodes.role].daemons}
@@ -244,6 +266,8 @@ class _Resolver:
             return ",".join(f"http://{address}" for address in addresses(name).split(","))
 
         context: dict[str, Any] = {"node": machine, "network": self.network, "lab": self.lab}
+        if self.group[machine.name] in self.parts.options:
+            context["options"] = self.parts.options[self.group[machine.name]]
         if field != "port":
             context["port"] = self._port(daemon)
         if (daemon, field) in self.found:
@@ -257,7 +281,11 @@ class _Resolver:
     def _keep(self, daemon: str, field: str, machine: Machine, what: str) -> None:
         own = daemon in self.parts.own_daemons
         # A built-in daemon has no line in the file; the node that runs it without what it needs has.
-        place = ("daemons", daemon, *field.split(".", 1)) if own else ("nodes", self.group[machine.name], "role")
+        place = (
+            ("daemons", daemon, *field.split(".", 1))
+            if own
+            else (*self.parts.location(self.group[machine.name]), "role")
+        )
         self.found[daemon, field] = self.parts.source.problem(place, f"daemon {daemon}: its {field} {what}.")
 
     def _problems_of_unused(self) -> list[Problem]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,10 @@ class Network:
 
 @dataclass(frozen=True)
 class Route:
+    """``via`` is None for what is reached on the node's own wire."""
+
     to: IPv4Network
-    via: IPv4Address
+    via: IPv4Address | None
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,17 @@ class Node:
     volumes: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
     daemons: tuple[Daemon, ...]
+    logs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a package can be installed; ``options`` are those it is installed with, defaults included."""
+
+    name: str
+    address: IPv4Address
+    installed: bool
+    options: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -78,6 +92,7 @@ class Topology:
     """A lab as it should be. ``lab`` is the name everything it owns carries; ``name`` is the topology's own.
 
     ``source`` is the file it was resolved from, settings included, as JSON: enough to resolve it again anywhere.
+    ``hosts`` are the names that every node knows: all nodes, and the machines of packages, installed or not.
     """
 
     name: str
@@ -85,6 +100,8 @@ class Topology:
     source: str
     network: Network
     nodes: tuple[Node, ...]
+    hosts: tuple[tuple[str, IPv4Address], ...]
+    packages: tuple[Place, ...]
 
     @property
     def daemons(self) -> Iterator[Daemon]:

@@ -32,6 +32,25 @@ def nodes(topology: Topology, targets: Sequence[str]) -> tuple[str, ...]:
     return tuple(node.name for node in topology.nodes if node.name in chosen)
 
 
+def logs(topology: Topology, target: str) -> tuple[tuple[str, str], ...]:
+    """(node, program) for every log that ``target`` means, daemons' first. Raises UnknownTarget."""
+    others = [(node.name, name) for node in topology.nodes for name in node.logs]
+    found = [(node, name) for node, name in others if target in (name, f"{node}/{name}")]
+    try:
+        found = [*((daemon.node, daemon.name) for daemon in daemons(topology, [target])), *found]
+    except UnknownTarget:
+        if not found:
+            raise UnknownTarget(target, log_names(topology)) from None
+    return tuple(found)
+
+
+def log_names(topology: Topology) -> list[str]:
+    """Everything that can be the target of a log."""
+    programs = {name for node in topology.nodes for name in node.logs}
+    own = [*sorted(programs), *(f"{node.name}/{name}" for node in topology.nodes for name in node.logs)]
+    return [*names(topology), *own]
+
+
 def node_names(topology: Topology) -> list[str]:
     return [node.name for node in topology.nodes]
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from k8slab.snapshot import SCHEMA
-from k8slab.topology.resolved import Topology
+from k8slab.topology.resolved import Place, Topology
 from k8slab.view.look import BAD, GOOD, LOUD, PLAIN, QUIET, Look
 from k8slab.view.table import plain_table
 from k8slab.view.words import count
@@ -72,6 +72,7 @@ def shown(topology: Topology, look: Look = PLAIN) -> RenderableType:
         ("services", str(network.services)),
         ("pods", str(network.pods)),
         ("egress", "out through the host" if network.egress else "none: the lab is hermetic"),
+        *(("package", _placed(place)) for place in topology.packages),
     ):
         facts.add_row(name, value)
     table = plain_table("NODE", "ROLE", "ADDRESS", "MAC", "PODS")
@@ -84,6 +85,10 @@ def shown(topology: Topology, look: Look = PLAIN) -> RenderableType:
         cells = (node.name, node.role, str(node.address), node.mac, pods, daemons)
         table.add_row(*(Text(cell) for cell in cells))
     return Group(Text(topology.name, LOUD), facts, Text(), table)
+
+
+def _placed(place: Place) -> str:
+    return f"{place.name} {'is' if place.installed else 'can be'} installed at {place.address}"
 
 
 def shown_json(topology: Topology) -> dict[str, Any]:
@@ -114,6 +119,15 @@ def shown_json(topology: Topology) -> dict[str, Any]:
                 ],
             }
             for node in topology.nodes
+        ],
+        "packages": [
+            {
+                "name": place.name,
+                "address": str(place.address),
+                "installed": place.installed,
+                "options": {**place.options},
+            }
+            for place in topology.packages
         ],
     }
 

@@ -96,14 +96,14 @@ def report(figures: dict[str, list[float]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
-    parser.add_argument("what", choices=["run", "wiring", "mesos", "api", "all"])
+    parser.add_argument("what", choices=["run", "wiring", "mesos", "api", "pods", "lab-pods", "all"])
     parser.add_argument("--runs", type=int, default=5)
     given, others_own = parser.parse_known_args()
-    if others_own and given.what not in ("mesos", "api"):
+    if others_own and given.what not in ("mesos", "api", "pods", "lab-pods"):
         parser.error(f"not known: {' '.join(others_own)}")
-    for daemons in ("mesos", "api"):
+    for daemons in ("mesos", "api", "pods", "lab-pods"):
         if given.what in (daemons, "all"):
-            subprocess.run([sys.executable, str(HERE / f"{daemons}.py"), *others_own], check=True)
+            subprocess.run([sys.executable, str(HERE / f"{daemons.replace('-', '_')}.py"), *others_own], check=True)
     if given.what in ("wiring", "all"):
         subprocess.run([sys.executable, str(HERE / "wiring.py")], check=True)
     if given.what in ("run", "all"):

@@ -179,7 +179,7 @@ def test_zookeeper_starts_from_its_class_archive(client: docker.DockerClient, bu
 def test_a_minion_carries_its_pods_images(client: docker.DockerClient, built: dict[str, Built]) -> None:
     folder = "/usr/share/k8slab/images"
     index = json.loads(inside(client, "k8slab/minion", f"cat {folder}/index.json"))
-    assert set(index) == {"k8slab/pause:1", "k8slab/nginx:1.22"}
+    assert set(index) == {"k8slab/pause:1", "k8slab/nginx:1.22", "k8slab/redis:7", "k8slab/guestbook:1"}
     for name, entry in index.items():
         config = inside(
             client, "k8slab/minion", f"tar -xOf {folder}/{entry['file']} {entry['id'][7:]}.json | sha256sum"

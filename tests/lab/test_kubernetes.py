@@ -24,7 +24,7 @@ spec:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: nginx, image: "k8slab/nginx:1.22"}]}
 """
-# As the first pages of the framework have it, with an image that is at hand and without a probe (refused as yet).
+# As the first pages of the framework have it, with an image that is at hand and a probe of the port that it serves.
 POD_NGINX = {
     "id": "nginx-id-01",
     "kind": "Pod",
@@ -38,6 +38,11 @@ POD_NGINX = {
                     "name": "nginx-01",
                     "image": "k8slab/nginx:1.22",
                     "ports": [{"containerPort": 80, "hostPort": 31000}],
+                    "livenessProbe": {
+                        "type": "http",
+                        "httpGet": {"path": "/index.html", "port": "80"},
+                        "initialDelaySeconds": 1,
+                    },
                 }
             ],
         }

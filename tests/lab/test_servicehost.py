@@ -95,24 +95,57 @@ def test_the_pages_pod_by_curl(servicehost: dict[str, Any], master: str) -> None
         (pause,) = [line for line in listed if line.startswith("k8s_POD_nginx-id-01_")]
         assert "0.0.0.0:31000->80/tcp" in pause
         assert any(line.startswith("k8s_nginx-01_nginx-id-01_") for line in listed)
+        assert_is_a_task_of_the_framework(host)
     finally:
         curl(f"{pods}/nginx-id-01", "-XDELETE")
+
+
+def assert_is_a_task_of_the_framework(host: str) -> None:
+    """Bound by the scheduler, a task of Mesos, run by the executor that the slave started."""
+    events = lab("kubectl", "get", "events", "-o", "json").json["items"]
+    (scheduled,) = [one for one in events if one["reason"] == "Scheduled"]
+    assert scheduled["source"]["component"] == "k8sm-scheduler"
+    assert host in scheduled["message"]
+    tasks = k8slab("mesos", "--lab", LAB, "tasks", "-o", "json").json["tasks"]
+    (task,) = [one for one in tasks if one["name"] == "nginx-id-01.default.pod"]
+    assert task["state"] == "TASK_RUNNING"
+    processes = {}
+    for line in lab("exec", host, "--", "ps", "-eo", "pid=,ppid=,args=").out.splitlines():
+        pid, parent, command = line.split(None, 2)
+        processes[pid] = (parent, command)
+    (executor,) = [pid for pid, (_, command) in processes.items() if "k8sm-executor" in command]
+    above = []
+    while executor in processes:
+        executor, command = processes[executor]
+        above.append(command)
+    assert any("mesos-slave --master=" in command for command in above), above
 
 
 def test_the_pages_controller_by_curl(master: str) -> None:
     controllers = f"{master}/api/v1beta1/replicationControllers"
     curl(controllers, "-XPOST", "-d", f"@{EXAMPLES / 'controller-nginx.json'}")
+
+    def hosts() -> list[str] | None:
+        pods = [one for one in curl(f"{master}/api/v1beta1/pods")["items"] if one["labels"] == {"name": "nginx"}]
+        running = [one["currentState"]["host"] for one in pods if one["currentState"]["status"] == "Running"]
+        return sorted(running) if len(pods) == len(running) == 2 else None
+
     try:
+        # Both want port 31001 of a slave: there is one for each.
+        assert until("both pods run", hosts, within=40) == ["slave-0", "slave-1"]
         listed = curl(controllers)
         assert listed["kind"] == "ReplicationControllerList"
         (shown,) = listed["items"]
         assert (shown["id"], shown["labels"]) == ("nginxController", {"name": "nginx"})
         wanted = shown["desiredState"]
         assert (wanted["replicas"], wanted["replicaSelector"]) == (2, {"name": "nginx"})
+        assert shown["currentState"]["replicas"] == 2
         (container,) = wanted["podTemplate"]["desiredState"]["manifest"]["containers"]
         assert container["ports"] == [{"containerPort": 80, "hostPort": 31001, "protocol": "TCP"}]
     finally:
         curl(f"{controllers}/nginxController", "-XDELETE")
+        for pod in curl(f"{master}/api/v1beta1/pods")["items"]:
+            curl(f"{master}/api/v1beta1/pods/{pod['id']}", "-XDELETE")
 
 
 def test_daemons_die_and_return_by_name(master: str, tmp_path: Path) -> None:

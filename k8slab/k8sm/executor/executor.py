@@ -32,10 +32,10 @@ from k8slab.mesos.client.executor import ExecutorClient
 
 log = logging.getLogger(__name__)
 
-# As long as the original waits for a launched pod to be bound before it gives the task up.
-LAUNCH_GRACE: Final = 300.0
 RETRY: Final = 0.5
 LONGEST_RETRY: Final = 4.0
+# A pod that was bound is told by the watch at once, or somebody has to ask.
+TOLD_WITHIN: Final = 1.0
 COLLECT_PERIOD: Final = 60.0
 DEFAULT_GRACE: Final = 30
 _NO_DELAY: Final = 2.0
@@ -59,7 +59,7 @@ class _PodTask:
 
 class Executor:
     """``node``: this node's name; ``suicide_timeout``: seconds without pods after which run() returns, 0 for never;
-    ``manifests``: the directory of static pods, None for none."""
+    ``launch_grace``: seconds within which a launched pod must be bound; ``manifests``: the directory of static pods."""
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Executor:
         *,
         node: str,
         suicide_timeout: float,
+        launch_grace: float,
         manifests: Path | None = None,
     ) -> None:
         self._agent = agent
@@ -76,8 +77,10 @@ class Executor:
         self._kubelet = kubelet
         self._node = node
         self._suicide_timeout = suicide_timeout
+        self._launch_grace = launch_grace
         self._tasks: dict[str, _PodTask] = {}
         self._by_uid: dict[str, _PodTask] = {}
+        self._binding: dict[str, asyncio.Future[Object]] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._pods = Informer(client, "pods", field_selector=f"spec.nodeName={node}")
         self._changed = asyncio.Event()
@@ -101,7 +104,7 @@ class Executor:
             done, _ = await asyncio.wait([following, *helpers], return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
-            if following in done:
+            if following in done and following.result():
                 await self._shut_down()
         finally:
             for task in (following, *helpers, *self._jobs):
@@ -120,7 +123,8 @@ class Executor:
             task.ending = True
             self._spawn(self._finish(task, phase, str(status.get("message") or status.get("reason") or "")))
 
-    async def _follow(self, events: AsyncIterator[Event]) -> None:
+    async def _follow(self, events: AsyncIterator[Event]) -> bool:
+        """Until this executor is to end; whether its pods are to end with it."""
         async for event in events:
             match event["type"]:
                 case "SUBSCRIBED":
@@ -136,9 +140,15 @@ class Executor:
                     self._spawn(self._kill(event["kill"]))
                 case "ERROR":
                     log.error("the agent says: %s", event["error"]["message"])
+                case "MESSAGE":
+                    message = base64.b64decode(event["message"]["data"])
+                    log.warning("the framework says: %s", message.decode(errors="replace"))
+                    if message == mapping.HAND_OVER:
+                        return False
                 case "SHUTDOWN":
                     log.warning("the agent shuts this executor down")
-                    return
+                    return True
+        return True
 
     async def _launch(self, info: Event) -> None:
         task_id = info["task_id"]["value"]
@@ -157,7 +167,7 @@ class Executor:
             self._tasks.pop(before.id, None)
             await self._update(before.id, "TASK_KILLED", mapping.SUPERSEDED)
         try:
-            async with asyncio.timeout(LAUNCH_GRACE):
+            async with asyncio.timeout(self._launch_grace):
                 bound = await self._bind(pod)
         except (_NotBound, TimeoutError) as trouble:
             log.warning("task %s: %s", task_id, trouble or "the API did not answer in time")
@@ -185,12 +195,12 @@ class Executor:
         while True:
             try:
                 try:
-                    await self._client.bind(namespace, name, self._node, annotations)
+                    await self._client.bind(namespace, name, self._node, annotations, uid=meta["uid"])
                 except ApiError as error:
                     if not error.is_conflict:
                         raise
                     return await self._take_over(pod, annotations, error)
-                bound = await self._client.get("pods", name, namespace)
+                bound = await self._told_bound(meta) or await self._client.get("pods", name, namespace)
                 if bound["metadata"]["uid"] != meta["uid"]:
                     raise _NotBound("another pod has taken its name")
                 return bound
@@ -201,6 +211,22 @@ class Executor:
                     raise _NotBound(str(error)) from error
                 log.info("binding of pod %s/%s waits: %s", namespace, name, error)
             await asyncio.sleep(RETRY)
+
+    async def _told_bound(self, meta: Mapping[str, Any]) -> Object | None:
+        """The pod as the watch has told it, or soon does, for it is this node's now; None when it does not."""
+        uid = meta["uid"]
+        present = self._pods.cache.get(f"{meta['namespace']}/{meta['name']}")
+        if present is not None and present["metadata"]["uid"] == uid:
+            return present
+        told: asyncio.Future[Object] = asyncio.get_running_loop().create_future()
+        self._binding[uid] = told
+        try:
+            async with asyncio.timeout(TOLD_WITHIN):
+                return await told
+        except TimeoutError:
+            return None
+        finally:
+            del self._binding[uid]
 
     async def _take_over(self, pod: Pod, annotations: Mapping[str, str], refusal: ApiError) -> Object:
         """A pod that is bound already: fine when it is to this node, whose earlier executor did it."""
@@ -280,6 +306,8 @@ class Executor:
 
     def _pod_event(self, kind: str, pod: Object, old: Object | None) -> None:
         uid = pod["metadata"]["uid"]
+        if kind != "DELETED" and (told := self._binding.get(uid)) is not None and not told.done():
+            told.set_result(pod)
         task, worker = self._by_uid.get(uid), self._kubelet.workers.get(uid)
         if worker is None:
             if kind != "DELETED" and task is None and _has_ended(pod) and not is_mirror(pod):

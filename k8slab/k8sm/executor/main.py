@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Settings:
-    """Empty ``address`` and ``hostname``: those of the agent. ``suicide_timeout``: seconds, 0 for never."""
+    """Empty ``address`` and ``hostname``: those of the agent. ``suicide_timeout``: seconds, 0 for never;
+    ``launch_grace``: seconds."""
 
     api_servers: str
     address: str
@@ -33,6 +34,7 @@ class Settings:
     root: Path
     infra_image: str
     suicide_timeout: float
+    launch_grace: float
     verbosity: int
 
 
@@ -66,6 +68,7 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("root-dir", "where the pods' files are", default="/var/lib/kubelet")
     parser.flag("pod-infra-container-image", "the image of the pause container", default="k8slab/pause:1")
     parser.flag("suicide-timeout", "end after so long without pods; 0 never", default="20m0s")
+    parser.flag("launch-grace-period", "a launched pod must be bound within this time", default="5m0s")
     parser.flag("v", "how much to log", default="0")
     flags = parser.parse_args(list(argv))
     try:
@@ -83,6 +86,7 @@ def settings(argv: Sequence[str]) -> Settings:
             root=Path(flags.root_dir),
             infra_image=flags.pod_infra_container_image,
             suicide_timeout=duration(flags.suicide_timeout),
+            launch_grace=duration(flags.launch_grace_period),
             verbosity=int(flags.v),
         )
     except ValueError as error:

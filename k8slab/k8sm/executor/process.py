@@ -62,6 +62,7 @@ async def serve(flags: Settings, environ: Mapping[str, str], stop: asyncio.Event
                 kubelet,
                 node=node,
                 suicide_timeout=flags.suicide_timeout,
+                launch_grace=flags.launch_grace,
                 manifests=flags.manifests,
             )
             runner = web.AppRunner(application(kubelet), access_log=None, shutdown_timeout=1.0)

@@ -11,9 +11,14 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any, Final
 
+from k8slab.k8sm.resources import MINIMUM_CPUS, MINIMUM_MEM
 from k8slab.k8sm.scheduler.tasks import is_deleted, is_finished
 
 _NODE_GONE: Final = frozenset({"REASON_AGENT_REMOVED_BY_OPERATOR", "REASON_AGENT_DRAINING"})
+
+_EXECUTOR_GONE: Final = frozenset(
+    {"REASON_EXECUTOR_TERMINATED", "REASON_EXECUTOR_UNREGISTERED", "REASON_EXECUTOR_REREGISTRATION_TIMEOUT"}
+)
 
 
 class Fate(Enum):
@@ -21,6 +26,8 @@ class Fate(Enum):
     """Nothing is left to do for it."""
     LAUNCH = auto()
     """It needs a task again; a bound pod on its own node."""
+    SWEEP = auto()
+    """The pod is gone, and nobody has said that its containers are: an executor has to come and look."""
     DELETE = auto()
     """Its object goes, at once: nothing of it runs any more."""
 
@@ -28,7 +35,7 @@ class Fate(Enum):
 def fate(pod: Mapping[str, Any] | None, status: Mapping[str, Any]) -> Fate:
     """``pod``: as the API has it, None when it is gone; ``status``: the terminal TaskStatus."""
     if pod is None:
-        return Fate.FORGET
+        return Fate.SWEEP if may_leave_containers(status) else Fate.FORGET
     bound = bool(pod["spec"].get("nodeName"))
     if is_finished(pod):
         return Fate.DELETE if is_deleted(pod) else Fate.FORGET
@@ -39,3 +46,20 @@ def fate(pod: Mapping[str, Any] | None, status: Mapping[str, Any]) -> Fate:
     # One that is to be deleted is launched again too when its executor died, whatever the agent calls that: somebody
     # must end its containers.
     return Fate.LAUNCH
+
+
+def may_leave_containers(status: Mapping[str, Any]) -> bool:
+    """Whether a task ended with its executor instead of by it."""
+    return status.get("reason") in _EXECUTOR_GONE
+
+
+def sweeper(host: str) -> dict[str, Any]:
+    """A pod that the API does not have: the executor that is started for it on its node refuses it, and removes the
+    containers of all pods that are gone."""
+    needs = {"cpu": str(MINIMUM_CPUS), "memory": f"{MINIMUM_MEM:g}Mi"}
+    return {
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "metadata": {"name": "sweeper", "namespace": "default", "uid": f"sweeper/{host}"},
+        "spec": {"nodeName": host, "containers": [{"name": "none", "resources": {"limits": needs}}]},
+    }

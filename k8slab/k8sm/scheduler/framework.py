@@ -8,32 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from k8slab.k8sm import mapping
 from k8slab.k8sm.scheduler import tasks as registry
-from k8slab.k8sm.scheduler.fate import Fate, fate
-from k8slab.k8sm.scheduler.matching import Placement, match, unsupported
+from k8slab.k8sm.scheduler.fate import Fate, fate, may_leave_containers, sweeper
+from k8slab.k8sm.scheduler.handover import ASK_AGAIN, Replacer
+from k8slab.k8sm.scheduler.kills import Killer
+from k8slab.k8sm.scheduler.matching import Policy
 from k8slab.k8sm.scheduler.nodes import NodeKeeper
 from k8slab.k8sm.scheduler.offers import OfferRegistry, parse
+from k8slab.k8sm.scheduler.placer import Placer
 from k8slab.k8sm.scheduler.pods import PodStore
 from k8slab.k8sm.scheduler.queue import PodQueue
 from k8slab.k8sm.scheduler.reconciliation import Reconciler
 from k8slab.k8sm.scheduler.settings import Settings
 from k8slab.k8sm.scheduler.tasks import TERMINAL, Task, TaskRegistry
 from k8slab.mesos.client import MesosError
-from k8slab.mesos.client.scheduler import SchedulerClient, launch
+from k8slab.mesos.client.scheduler import SchedulerClient
 
 log = logging.getLogger(__name__)
 
-OFFER_TTL: Final = 5.0
-# With nobody waiting, an offer that was sent back need not return by itself: a pod that comes revives all offers.
-IDLE_REFUSAL: Final = 600.0
-BUSY_REFUSAL: Final = 2.0
-REVIVE_SPACING: Final = 1.0
-KILL_AGAIN: Final = 15.0
+SWEEP_PATIENCE: Final = 300.0
 
 _NOT_YET_RUNNING: Final = frozenset({registry.LAUNCHING, "TASK_STAGING", "TASK_STARTING"})
 
@@ -59,15 +56,38 @@ class Framework:
         self._nodes = nodes
         self._told = on_subscribed
         self._known_id = client.framework_id
-        self._wake = asyncio.Event()
-        self._revived_at = float("-inf")
-        self._wants_offers = False
-        self.offers = OfferRegistry()
-        self.queue = PodQueue()
+        timing = settings.timing
+        self.offers = OfferRegistry(linger=timing.offer_linger_ttl)
+        self.queue = PodQueue(first=timing.initial_pod_backoff, longest=timing.max_pod_backoff)
         self.tasks = TaskRegistry()
-        self.launches = 0
-        self.reconciler = Reconciler(client, self.tasks, interval=settings.reconcile_interval)
-        pods.subscribe(self._pod_changed, self._wake.set)
+        self.reconciler = Reconciler(
+            client,
+            self.tasks,
+            interval=settings.reconcile_interval,
+            implicit_delay=timing.initial_implicit_reconciliation_delay,
+            cooldown=timing.reconcile_cooldown,
+            longest_delay=timing.explicit_reconciliation_max_backoff,
+        )
+        self.placer = Placer(
+            client,
+            pods,
+            Policy(
+                settings.executor,
+                settings.defaults,
+                strategy=settings.strategy,
+                roles=settings.pod_roles,
+                wildcard=settings.wildcard_ports,
+                discovery=settings.task_discovery,
+            ),
+            queue=self.queue,
+            offers=self.offers,
+            tasks=self.tasks,
+            reconciler=self.reconciler,
+            offer_ttl=timing.offer_ttl,
+        )
+        self._killer = Killer(client, pods, self.tasks)
+        self._replacer = Replacer(client, self.tasks)
+        pods.subscribe(self._pod_changed, self.placer.want_offers)
 
     @property
     def subscribed(self) -> bool:
@@ -80,7 +100,8 @@ class Framework:
     async def run(self) -> None:
         """Follow Mesos and place pods until cancelled, or until the master ends this framework (MesosError)."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._place_forever(), name="placement")
+            group.create_task(self.placer.run(), name="placement")
+            group.create_task(self._killer.run(), name="kills")
             group.create_task(self.reconciler.run(), name="reconciliation")
             group.create_task(self._follow_mesos(), name="mesos events")
 
@@ -132,9 +153,8 @@ class Framework:
         self._told(framework_id)
         self._nodes.subscribed(master)
         self.reconciler.subscribed()
-        self.queue.expect_offers(_now())
-        self._wants_offers = bool(self.queue)
-        self._wake.set()
+        self.placer.subscribed()
+        self._killer.subscribed()
 
     async def _on_offers(self, offers: list[Event]) -> None:
         now = _now()
@@ -143,13 +163,27 @@ class Framework:
             self._nodes.noticed(offer.agent)
             foreign = [one for one in offer.executors if one != self._settings.executor.id]
             if foreign:
-                log.warning("declining offer of %s: another executor runs there: %s", offer.host, ", ".join(foreign))
                 unfit.append(offer.id)
+                for one in foreign:
+                    await self._replacer.replace(offer.agent, offer.host, one)
             else:
                 self.offers.add(offer)
         if unfit:
-            await self._client.decline(unfit, refuse_seconds=IDLE_REFUSAL)
-        self._wake.set()
+            # With a filter for as long as the old executor may take to leave: then the agent offers more than now.
+            await self._client.decline(unfit, refuse_seconds=ASK_AGAIN)
+        self.placer.wake()
+
+    async def end_executors(self) -> list[str]:
+        """Ask all executors that have tasks to end, and to leave the pods to the next ones; the agents they are on."""
+        places = {(task.agent, task.executor) for task in self.tasks if task.agent and task.executor}
+        for agent, executor in places:
+            await self._client.message(agent, executor, mapping.HAND_OVER)
+        return sorted(agent for agent, _ in places)
+
+    @property
+    def pods(self) -> Mapping[str, Pod]:
+        """All pods that are this scheduler's, by uid."""
+        return self._pods.all
 
     async def _on_update(self, status: Mapping[str, Any]) -> None:
         task_id, state = status["task_id"]["value"], status["state"]
@@ -163,11 +197,14 @@ class Framework:
             self.tasks.change(task_id, state, _now())
             if state == "TASK_RUNNING":
                 self.queue.launched(task.uid)
-            self._wake.set()
+            self._killer.changed(task.uid)
 
     async def _on_unknown_task(self, status: Mapping[str, Any]) -> None:
         """A task that is not in the books: another life of this scheduler launched it. It is taken over, or killed."""
         if status["state"] in TERMINAL or status["state"] in ("TASK_UNKNOWN", "TASK_KILLING"):
+            agent = self._nodes.agents.get((status.get("agent_id") or {}).get("value", ""))
+            if agent is not None and may_leave_containers(status):
+                self._sweep(agent.host)
             return
         task_id = status["task_id"]["value"]
         for pod in await self._pods.fresh():
@@ -177,6 +214,7 @@ class Framework:
                     self.queue.remove(task.uid)
                     self.tasks.add(task)
                     self.tasks.change(task.id, status["state"], _now())
+                    self._killer.consider(task.uid)
                     return
         log.warning("killing task %s, which is no pod's", task_id)
         await self._client.kill(task_id, (status.get("agent_id") or {}).get("value"))
@@ -200,6 +238,10 @@ class Framework:
         outcome = fate(pod, status)
         why = " ".join(str(status[key]) for key in ("reason", "message") if status.get(key))
         log.info("task %s of pod %s is %s (%s): %s", task.id, task.pod, status["state"], why, outcome.name)
+        if pod is None or not pod["spec"].get("nodeName"):
+            self._pods.census.remove(task.uid)
+        if outcome is Fate.SWEEP:
+            self._sweep(task.host)
         if pod is None:
             return
         if task.state in _NOT_YET_RUNNING:
@@ -211,6 +253,13 @@ class Framework:
                 self._pods.say_warning(pod, "TaskLost", f"Mesos task ended as {status['state']}: {why}".rstrip(": "))
             self._consider(pod)
 
+    def _sweep(self, host: str) -> None:
+        """Have an executor look for containers of pods that are gone; one that does not come in time is let be."""
+        if self.queue.put(sweeper(host), _now()):
+            log.info("an executor is to look for what is left on %s", host)
+            self.placer.want_offers()
+            asyncio.get_running_loop().call_later(SWEEP_PATIENCE, self.queue.remove, sweeper(host)["metadata"]["uid"])
+
     def _pod_changed(self, pod: Pod, *, gone: bool) -> None:
         """The API has a new view of a pod."""
         task = self.tasks.of_pod(pod["metadata"]["uid"])
@@ -220,7 +269,7 @@ class Framework:
         elif task is None:
             self._consider(pod)
         if task is not None and (gone or registry.is_deleted(pod)) and task.killed_at is None:
-            self._wake.set()
+            self._killer.consider(task.uid)
 
     def _consider(self, pod: Pod) -> None:
         """Queue a pod that needs a task; take one over that has one already."""
@@ -235,133 +284,16 @@ class Framework:
         if task is not None and not self.tasks.has_ended(task.id):
             self.queue.remove(uid)
             self.tasks.add(task)
+            self._killer.consider(uid)
             self.reconciler.soon()
             return
         if registry.is_deleted(pod) and not bound:
             self.queue.remove(uid)
             return
+        if registry.is_deleted(pod):
+            self._killer.consider(uid)
         if self.queue.put(pod, _now()):
-            self._wants_offers = True
-            self._wake.set()
-
-    async def _place_forever(self) -> None:
-        while True:
-            self._wake.clear()
-            if self._client.subscribed:
-                try:
-                    await self._round()
-                except MesosError as error:
-                    log.warning("round not finished: %s", error)
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._pause())
-            except TimeoutError:
-                continue
-
-    async def _round(self) -> None:
-        now = _now()
-        await self._kill_deleted(now)
-        if self.queue:
-            matched = match(
-                (pod for pod in self.queue.pods(now) if not unsupported(pod)),
-                self.offers.slots(),
-                self._pods.nodes,
-                self._settings.executor,
-                self._settings.defaults,
-            )
-            await self._launch(matched.placements)
-            for pod in self.queue.pods(now):
-                uid = pod["metadata"]["uid"]
-                self._complain(pod, matched.reasons.get(uid) or unsupported(pod), now)
-        if self.queue and self._wants_offers and now - self._revived_at >= REVIVE_SPACING:
-            self._wants_offers = False
-            self._revived_at = now
-            await self._client.revive()
-        if expired := self.offers.expire(now - OFFER_TTL):
-            await self._client.decline(expired, refuse_seconds=BUSY_REFUSAL if self.queue else IDLE_REFUSAL)
-
-    async def _launch(self, placements: tuple[Placement, ...]) -> None:
-        by_agent: dict[str, list[Placement]] = defaultdict(list)
-        for placement in placements:
-            by_agent[placement.slot.agent].append(placement)
-        for agent, chosen in by_agent.items():
-            slot = chosen[0].slot
-            infos: list[Event] = []
-            for placement in chosen:
-                pod, meta = placement.pod, placement.pod["metadata"]
-                annotations = mapping.binding_annotations(
-                    task_id=mapping.new_task_id(),
-                    host=slot.host,
-                    agent=agent,
-                    offer=slot.offers[0],
-                    executor=self._settings.executor.id,
-                )
-                infos.append(mapping.task_info(pod, annotations, placement.resources, self._settings.executor))
-                self.queue.remove(meta["uid"])
-                self.tasks.add(
-                    Task(
-                        id=annotations[mapping.TASK_ID],
-                        uid=meta["uid"],
-                        pod=f"{meta['namespace']}/{meta['name']}",
-                        agent=agent,
-                        host=slot.host,
-                        executor=self._settings.executor.id,
-                        state=registry.LAUNCHING,
-                        changed=_now(),
-                    )
-                )
-                log.info(
-                    "pod %s/%s goes to %s as task %s",
-                    meta["namespace"],
-                    meta["name"],
-                    slot.host,
-                    annotations[mapping.TASK_ID],
-                )
-                self._pods.scheduled(pod, slot.host)
-                self.launches += 1
-            for offer in slot.offers:
-                self.offers.remove(offer)
-            # Whether a call that broke off has arrived is unknown: the reconciliation of what is launching tells.
-            self.reconciler.soon()
-            await self._client.accept(
-                slot.offers, [launch(infos)], refuse_seconds=BUSY_REFUSAL if self.queue else IDLE_REFUSAL
-            )
-
-    def _complain(self, pod: Pod, reason: str, now: float) -> None:
-        entry = self.queue.failed(pod["metadata"]["uid"], reason, now)
-        if entry is None:
-            return
-        self._wants_offers = True
-        log.info("pod %s/%s waits: %s", pod["metadata"]["namespace"], pod["metadata"]["name"], reason)
-        self._pods.unschedulable(pod, reason)
-
-    async def _kill_deleted(self, now: float) -> None:
-        for task in self.tasks:
-            if task.killed_at is not None and now - task.killed_at < KILL_AGAIN:
-                continue
-            pod = self._pods.by_uid(task.uid)
-            if pod is not None and not registry.is_deleted(pod):
-                continue
-            if pod is None and not self._pods.is_complete:
-                continue
-            if pod is not None and task.state == registry.LAUNCHING:
-                # Launched for the sake of its end: a kill that overtakes the launch would leave its containers alone.
-                continue
-            grace = 0.0 if pod is None else float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
-            self.tasks.killing(task.id, now)
-            log.info("pod %s is deleted: killing task %s", task.pod, task.id)
-            await self._client.kill(task.id, task.agent or None, grace_seconds=grace)
-
-    def _pause(self) -> float | None:
-        """Seconds until something is due by itself."""
-        now = _now()
-        times = [task.killed_at + KILL_AGAIN for task in self.tasks if task.killed_at is not None]
-        if (oldest := self.offers.oldest()) is not None:
-            times.append(oldest + OFFER_TTL)
-        if (due := self.queue.next_due(now)) is not None:
-            times.append(due)
-        if self.queue and self._wants_offers:
-            times.append(self._revived_at + REVIVE_SPACING)
-        return max(0.05, min(times) - now) if times else None
+            self.placer.want_offers()
 
 
 def _now() -> float:

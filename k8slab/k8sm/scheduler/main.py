@@ -11,11 +11,13 @@ from aiohttp import web
 
 from k8slab import daemon
 from k8slab.k8sm.scheduler.framework import Framework
-from k8slab.k8sm.scheduler.http import application
+from k8slab.k8sm.scheduler.http import Head, application
 from k8slab.k8sm.scheduler.nodes import NodeKeeper
 from k8slab.k8sm.scheduler.pods import PodStore
-from k8slab.k8sm.scheduler.service import SchedulerService
+from k8slab.k8sm.scheduler.service import SchedulerService, ServiceAnnotation
 from k8slab.k8sm.scheduler.settings import Settings, settings
+from k8slab.k8sm.scheduler.store import FrameworkStore, IdStore, LostLeadership
+from k8slab.kube.api.storage.etcd import EtcdStorage
 from k8slab.kube.client import KubeClient
 from k8slab.kube.events import EventRecorder
 from k8slab.mesos.client.scheduler import SchedulerClient
@@ -26,7 +28,8 @@ log = logging.getLogger(__name__)
 def run(argv: Sequence[str]) -> int:
     flags = settings(argv)
     daemon.configure_logging(flags.verbosity - 1)
-    logging.getLogger("kazoo").setLevel(logging.WARNING)
+    for library in ("kazoo", "grpc"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     return daemon.run(lambda stop: Scheduler(flags).serve(stop))
 
 
@@ -39,13 +42,16 @@ class Scheduler:
         """Run until ``stop``. Leaves Mesos without a teardown: pods go on, and the next scheduler takes them over."""
         flags = self._flags
         host, _, port = flags.advertised_address.rpartition(":")
+        store = None
+        if flags.etcd_servers:
+            store = FrameworkStore(EtcdStorage(flags.etcd_servers), flags.framework_name, flags.executor.id)
         async with KubeClient(flags.api_servers) as client:
             recorder = EventRecorder(client, "k8sm-scheduler", host=flags.hostname)
-            service = SchedulerService(client, address=host, port=int(port), framework=flags.framework_name)
+            service = SchedulerService(client, address=host, port=int(port), cluster_ip=flags.service_address)
             pods = PodStore(client, recorder)
-            nodes = NodeKeeper(client, period=flags.node_monitor_period)
+            nodes = NodeKeeper(client, lambda: pods.nodes, period=flags.node_monitor_period)
             work = [
-                asyncio.create_task(self._framework(service, pods, nodes), name="framework"),
+                asyncio.create_task(self._framework(client, store, service, pods, nodes), name="framework"),
                 asyncio.create_task(recorder.run(), name="events"),
             ]
             stopped = asyncio.create_task(stop.wait())
@@ -53,46 +59,78 @@ class Scheduler:
             for task in (stopped, *work):
                 task.cancel()
             await asyncio.gather(stopped, *work, return_exceptions=True)
+            if store is not None:
+                await store.close()
             for task in done - {stopped}:
-                task.result()
+                try:
+                    task.result()
+                except BaseExceptionGroup as errors:
+                    if (lost := errors.subgroup(LostLeadership)) is None:
+                        raise
+                    log.error("this scheduler ends: %s", _first(lost))
+                    return 1
         return 0
 
-    async def _framework(self, service: SchedulerService, pods: PodStore, nodes: NodeKeeper) -> None:
+    async def _framework(
+        self,
+        client: KubeClient,
+        store: FrameworkStore | None,
+        service: SchedulerService,
+        pods: PodStore,
+        nodes: NodeKeeper,
+    ) -> None:
+        """Follow the API, stand by until this scheduler leads, and be the framework then."""
+        head = Head()
+        ids = store or ServiceAnnotation(client, self._flags.framework_name)
+        contest = store if self._flags.ha else None
+        runner = await self._listen(head)
         following = asyncio.create_task(pods.run(), name="api")
         try:
-            kept, _ = await asyncio.gather(service.claim(), pods.synced())
-            info = framework_info(self._flags, kept)
-            mesos = SchedulerClient(self._flags.master, info)
-            framework = Framework(
-                self._flags, mesos, pods, nodes, on_subscribed=lambda found: self._subscribed(service, found)
+            await pods.synced()
+            if contest is not None:
+                daemon.notify_ready()
+                await contest.lead()
+            mesos = SchedulerClient(
+                self._flags.master,
+                framework_info(self._flags, await ids.framework_id()),
+                credentials=self._flags.credentials,
             )
-            runner = await self._listen(framework)
+            head.framework = framework = Framework(
+                self._flags, mesos, pods, nodes, on_subscribed=lambda found: self._subscribed(ids, found)
+            )
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(framework.run(), name="framework")
                     group.create_task(nodes.run(), name="nodes")
                     group.create_task(service.run(), name="service")
+                    if contest is not None:
+                        group.create_task(contest.hold(), name="leadership")
             finally:
                 await mesos.close()
-                await runner.cleanup()
         finally:
             following.cancel()
+            await runner.cleanup()
 
-    async def _listen(self, framework: Framework) -> web.AppRunner:
-        runner = web.AppRunner(application(framework), access_log=None)
+    async def _listen(self, head: Head) -> web.AppRunner:
+        runner = web.AppRunner(application(head), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, self._flags.address, self._flags.port, reuse_address=True).start()
         return runner
 
-    def _subscribed(self, service: SchedulerService, framework_id: str) -> None:
-        async def store() -> None:
-            await service.keep_id(framework_id)
+    def _subscribed(self, ids: IdStore, framework_id: str) -> None:
+        async def keep() -> None:
+            await ids.keep_id(framework_id)
             daemon.notify_ready()
 
         # Ready only when the id is stored: a scheduler killed right then must come back as the same framework.
-        task = asyncio.create_task(store(), name="framework id")
+        task = asyncio.create_task(keep(), name="framework id")
         self._storing.add(task)
         task.add_done_callback(self._storing.discard)
+
+
+def _first(error: BaseException) -> BaseException:
+    """The error inside of groups."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def framework_info(flags: Settings, framework_id: str | None) -> dict[str, Any]:
@@ -102,7 +140,7 @@ def framework_info(flags: Settings, framework_id: str | None) -> dict[str, Any]:
         "failover_timeout": flags.failover_timeout,
         "checkpoint": flags.checkpoint,
         "hostname": flags.hostname,
-        "webui_url": f"http://{flags.advertised_address}",
+        "webui_url": flags.web_uri or f"http://{flags.advertised_address}",
         # Partition-aware: an agent out of sight may come back, and its pods with it.
         "capabilities": [{"type": "PARTITION_AWARE"}],
     }

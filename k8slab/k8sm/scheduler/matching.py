@@ -1,173 +1,300 @@
-"""First come, first served: each waiting pod goes to the first agent that has what it needs. Pure.
+"""First come, first served: each waiting pod goes to the agent that suits it best of those that have what it needs.
 
-Whatever keeps a pod from an agent is kept as a short reason; the reasons of all agents together are what the pod's
-FailedScheduling event says.
+Pure, but for the census, which is as before when it is done. What keeps a pod from each agent is kept as a reason; the
+reasons of all agents together are what the pod's FailedScheduling event says.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Final
 
+import orjson
+
+from k8slab.k8sm import mapping
 from k8slab.k8sm.mapping import Executor
-from k8slab.k8sm.resources import Defaults, PodResources, Pool, pod_resources
+from k8slab.k8sm.resources import Defaults, PodResources, pod_resources
+from k8slab.k8sm.scheduler import places
 from k8slab.k8sm.scheduler.offers import Slot
+from k8slab.k8sm.scheduler.places import Misfit, Place
+from k8slab.k8sm.scheduler.reasons import SILENT, summary
+from k8slab.kube.scheduler import node_rules
+from k8slab.kube.scheduler.census import Census, Group
+from k8slab.kube.scheduler.neighbours import INDIFFERENT, Neighbours, minds_neighbours, neighbours
+from k8slab.kube.scheduler.node_rules import NodeRules
+
+SPREAD: Final = "spread"
+BINPACK: Final = "binpack"
+# So many agents that fit are compared; with more of them than that it does not matter which.
+COMPARED: Final = 100
+
+# How much each wish counts, once its values are brought to 0–100.
+_PREFERENCE: Final = 2
+_DISLIKE: Final = 3
+_NEIGHBOURS: Final = 2
+_SPREADING: Final = 2
+_BALANCE: Final = 1
 
 Pod = Mapping[str, Any]
+Nodes = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """``roles``: those whose resources a pod takes that names none, in this order; () for all, reserved ones first.
+
+    ``wildcard``: whether ports that ask for no host port get one, unless the pod's portMapping says otherwise.
+    ``discovery``: whether tasks tell Mesos how they are to be found.
+    """
+
+    executor: Executor
+    defaults: Defaults
+    strategy: str = SPREAD
+    roles: tuple[str, ...] = ()
+    wildcard: bool = False
+    discovery: bool = False
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """``nodes``: the API's nodes by name, an agent without one takes no pods; ``namespaces``: their labels by name.
+
+    ``remembered``: by host, what agents last offered that offer nothing now; only reasons are made of it.
+    ``expected``: by host, what is left of offers that were used a moment ago and is about to be offered again: a pod
+    that fits in nowhere else waits for it, and one that finds fewer of its kind there.
+    """
+
+    nodes: Nodes
+    census: Census = field(default_factory=Census)
+    namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    remembered: Mapping[str, Slot] = field(default_factory=dict)
+    expected: Mapping[str, Slot] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """``resources``: the pieces of the slot's offers that the task takes."""
+    """``resources``: the pieces of the slot's offers that the task takes; ``ports``: host ports in the pod's order."""
 
     pod: Pod
     slot: Slot
     resources: tuple[Mapping[str, Any], ...]
+    ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Round:
-    """``reasons``: for each pod that found no place (by uid), the sentence that says why."""
+    """``reasons``: for each pod that found no place (by uid), the sentence that says why.
+
+    ``deferred``: how many had better wait a moment for an offer that is on its way; ``left``: what is left, by agent,
+    of the slots that pods were placed on.
+    """
 
     placements: tuple[Placement, ...]
     reasons: Mapping[str, str]
+    deferred: int = 0
+    left: Mapping[str, Slot] = field(default_factory=dict)
 
 
-def match(
-    pods: Iterable[Pod],
-    slots: Sequence[Slot],
-    nodes: Mapping[str, Mapping[str, Any]],
-    executor: Executor,
-    defaults: Defaults,
-) -> Round:
-    """``nodes``: the API's nodes by name; an agent without one takes no pods."""
-    free = {slot.agent: slot for slot in slots}
-    placements: list[Placement] = []
-    reasons: dict[str, str] = {}
-    for pod in pods:
+@dataclass(frozen=True)
+class _Wish:
+    """All that is asked for one pod; ``shape``: the same for pods that ask the same."""
+
+    pod: Pod
+    rules: NodeRules
+    rules_key: bytes
+    wanted: PodResources
+    roles: tuple[str, ...]
+    neighbours: Neighbours
+    shape: bytes
+
+
+def match(pods: Iterable[Pod], slots: Sequence[Slot], around: Surroundings, policy: Policy, *, turn: int = 0) -> Round:
+    """``turn``: of many agents, rounds with other numbers look at others first."""
+    matching = _Matching(slots, around, policy, turn)
+    try:
+        for pod in pods:
+            matching.place(pod)
+    finally:
+        for placement in matching.placements:
+            around.census.remove(placement.pod["metadata"]["uid"])
+    return Round(tuple(matching.placements), matching.reasons, matching.deferred, matching.left())
+
+
+class _Matching:
+    """One round."""
+
+    def __init__(self, slots: Sequence[Slot], around: Surroundings, policy: Policy, turn: int) -> None:
+        self._around = around
+        self._policy = policy
+        census, nodes = around.census, around.nodes
+        self._places = [Place(slot, nodes.get(slot.host), len(list(census.on(slot.host)))) for slot in slots]
+        self._start = turn * COMPARED
+        self._rules: dict[bytes, NodeRules] = {}
+        self._verdicts: dict[bytes, dict[str, str]] = {}
+        self._failed: dict[bytes, str] = {}
+        self._coming: dict[str, Place] = {}
+        self._deferring: set[tuple[bytes, tuple[Group, ...]]] = set()
+        self.deferred = 0
+        self.placements: list[Placement] = []
+        self.reasons: dict[str, str] = {}
+
+    def place(self, pod: Pod) -> None:
+        uid = pod["metadata"]["uid"]
         try:
-            placement, rest, reason = _place(pod, free.values(), nodes, executor, defaults)
+            if pod["spec"].get("schedulingGates"):
+                self.reasons[uid] = "Scheduling is blocked due to non-empty scheduling gates"
+                return
+            wish = self._wish(pod)
+            # What found no place a moment ago finds none now: others only take away. Neighbours may be wished for.
+            known = self._failed.get(wish.shape) if wish.neighbours is INDIFFERENT else None
+            reason = known or self._try(wish)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             # One pod that cannot be read must not keep all the others from their places.
-            placement, reason = None, f"the pod cannot be read: {error or type(error).__name__}"
-        if placement is None:
-            reasons[pod["metadata"]["uid"]] = reason
-            continue
-        placements.append(placement)
-        slot = placement.slot
-        executors = slot.executors or (executor.id,)
-        free[slot.agent] = dataclasses.replace(slot, pool=rest, executors=executors)
-    return Round(tuple(placements), reasons)
+            reason = f"the pod cannot be read: {error or type(error).__name__}"
+        if reason:
+            self.reasons[uid] = reason
 
+    def _wish(self, pod: Pod) -> _Wish:
+        policy, around = self._policy, self._around
+        key = node_rules.key_of(pod)
+        rules = self._rules.get(key)
+        if rules is None:
+            rules = self._rules[key] = node_rules.node_rules(pod)
+        wanted = pod_resources(pod, policy.defaults, wildcard=policy.wildcard)
+        roles = mapping.pod_roles(pod) or policy.roles
+        near = INDIFFERENT
+        if not rules.node_name and (minds_neighbours(pod) or around.census.repelling):
+            near = neighbours(pod, rules, around.census, around.nodes, around.namespaces)
+        shape = orjson.dumps(
+            [key.decode(), wanted.cpus, wanted.mem, [one.number for one in wanted.ports], wanted.extended, roles]
+        )
+        return _Wish(pod, rules, key, wanted, roles, near, shape)
 
-def _place(
-    pod: Pod,
-    slots: Iterable[Slot],
-    nodes: Mapping[str, Mapping[str, Any]],
-    executor: Executor,
-    defaults: Defaults,
-) -> tuple[Placement | None, Pool, str]:
-    """Where the pod goes and what stays there, or why it goes nowhere."""
-    wanted = pod_resources(pod, defaults)
-    misfits: dict[str, str] = {}
-    for slot in slots:
-        fitted = _fit(pod, wanted, slot, nodes.get(slot.host), executor)
-        if not isinstance(fitted, str):
-            resources, rest = fitted
-            return Placement(pod, slot, resources), rest, ""
-        misfits[slot.host] = fitted
-    return None, Pool(), summary(pod, misfits, nodes)
-
-
-def summary(pod: Pod, misfits: Mapping[str, str], nodes: Mapping[str, Mapping[str, Any]]) -> str:
-    """ "0/4 nodes are available: 3 …, 1 …" """
-    reasons = dict(misfits)
-    for name, node in nodes.items():
-        if name not in reasons:
-            reasons[name] = _why_not(pod, node) or _silence(node)
-    if not reasons:
-        return "no suitable offers for pod/task: no Mesos agent has registered"
-    parts = [f"{count} {text}" for text, count in sorted(Counter(reasons.values()).items())]
-    return f"0/{len(reasons)} nodes are available: {', '.join(parts)}"
-
-
-def _fit(
-    pod: Pod, wanted: PodResources, slot: Slot, node: Mapping[str, Any] | None, executor: Executor
-) -> tuple[tuple[Mapping[str, Any], ...], Pool] | str:
-    """The pieces taken and what stays, or the reason why it does not fit."""
-    if node is None:
-        return "has no node object yet"
-    if reason := _why_not(pod, node):
+    def _try(self, wish: _Wish) -> str:
+        """Place it or have it wait; returns "" or why it has no place."""
+        groups = self._around.census.groups(wish.pod) if self._spreads and not wish.rules.node_name else ()
+        if wish.neighbours is INDIFFERENT and (wish.shape, groups) in self._deferring:
+            self.deferred += 1
+            return ""
+        fitting = list(
+            itertools.islice(filter(lambda place: self._misfit(place, wish) is None, self._turn()), COMPARED)
+        )
+        while fitting:
+            best = fitting[0] if len(fitting) == 1 else self._best(fitting, wish, groups)
+            if groups and self._comes_better(best, wish, groups):
+                return self._defer(wish, groups)
+            fitted = best.take(wish.wanted, wish.roles, self._policy.executor)
+            if fitted is not None:
+                self.placements.append(Placement(wish.pod, best.slot, fitted.resources, fitted.ports))
+                if not wish.rules.node_name:
+                    self._around.census.place(wish.pod, best.slot.host)
+                return ""
+            fitting.remove(best)
+        if any(self._will_fit(host, wish) for host in self._around.expected):
+            return self._defer(wish, groups)
+        reason = summary(self._misfits(wish), wish.wanted)
+        self._failed[wish.shape] = reason
         return reason
-    pool = slot.pool
-    needs = ""
-    if not slot.executors:
-        taken = pool.take(executor.cpus, executor.mem, unreserved=True)
-        if taken is None:
-            return f"has no room for its executor (needs {executor.cpus:g} cpus, {executor.mem:g} MB)"
-        pool, needs = taken.rest, " beside its executor"
-    if pool.scalar("cpus") < wanted.cpus:
-        return f"insufficient cpus (needs {wanted.cpus:g}{needs}, {pool.scalar('cpus'):g} offered)"
-    if pool.scalar("mem") < wanted.mem:
-        return f"insufficient memory (needs {wanted.mem:g} MB{needs}, {pool.scalar('mem'):g} MB offered)"
-    for index, port in enumerate(wanted.ports):
-        if port in wanted.ports[:index] or not pool.has_port(port):
-            return f"does not offer host port {port}"
-    taken = pool.take(wanted.cpus, wanted.mem, wanted.ports)
-    if taken is None:
-        return "insufficient resources"
-    return taken.resources, taken.rest
+
+    def _turn(self) -> Iterable[Place]:
+        """All places, beginning where the last pod's search did not look, so that all get their turn."""
+        if len(self._places) <= COMPARED:
+            return self._places
+        self._start = (self._start + COMPARED) % len(self._places)
+        return itertools.chain(self._places[self._start :], self._places[: self._start])
+
+    def _misfit(self, place: Place, wish: _Wish) -> Misfit | None:
+        if place.node is None:
+            return Misfit(places.NO_NODE)
+        if reason := self._why_not(place.node, wish):
+            return Misfit(reason)
+        return place.misfit(wish.wanted, wish.roles, self._policy.executor)
+
+    def _why_not(self, node: Mapping[str, Any], wish: _Wish) -> str:
+        verdicts = self._verdicts.setdefault(wish.rules_key, {})
+        name = node["metadata"]["name"]
+        verdict = verdicts.get(name)
+        if verdict is None:
+            verdict = verdicts[name] = wish.rules.why_not(node)
+        if verdict or wish.neighbours is INDIFFERENT:
+            return verdict
+        return wish.neighbours.why_not(node)
+
+    def _misfits(self, wish: _Wish) -> dict[str, Misfit]:
+        """For every agent and every node the reason why it is none for this pod."""
+        found: dict[str, Misfit] = {}
+        for place in self._places:
+            found[place.slot.host] = self._misfit(place, wish) or Misfit(SILENT)
+        for name, node in self._around.nodes.items():
+            if name in found:
+                continue
+            if reason := self._why_not(node, wish):
+                found[name] = Misfit(reason)
+            elif (slot := self._around.remembered.get(name)) is not None:
+                place = Place(slot, node, len(list(self._around.census.on(name))))
+                found[name] = self._misfit(place, wish) or Misfit(SILENT)
+            else:
+                found[name] = Misfit(SILENT if _is_ready(node) else "node(s) were not ready")
+        return found
+
+    def left(self) -> dict[str, Slot]:
+        used = {placement.slot.agent for placement in self.placements}
+        return {place.slot.agent: place.left() for place in self._places if place.slot.agent in used}
+
+    def _defer(self, wish: _Wish, groups: tuple[Group, ...]) -> str:
+        self._deferring.add((wish.shape, groups))
+        self.deferred += 1
+        return ""
+
+    def _will_fit(self, host: str, wish: _Wish) -> bool:
+        place = self._coming.get(host)
+        if place is None:
+            slot, census = self._around.expected[host], self._around.census
+            place = self._coming[host] = Place(slot, self._around.nodes.get(host), len(list(census.on(host))))
+        return self._misfit(place, wish) is None
+
+    @property
+    def _spreads(self) -> bool:
+        return self._policy.strategy == SPREAD
+
+    def _comes_better(self, place: Place, wish: _Wish, groups: Sequence[Group]) -> bool:
+        """Whether an agent is about to offer again that has fewer pods of a group than this one."""
+        for group in groups:
+            counts = self._around.census.counts(group)
+            here = counts.get(place.slot.host, 0)
+            fewer = (host for host in self._around.expected if counts.get(host, 0) < here)
+            if here and any(self._will_fit(host, wish) for host in fewer):
+                return True
+        return False
+
+    def _best(self, fitting: Sequence[Place], wish: _Wish, groups: Sequence[Group]) -> Place:
+        scores = [0.0] * len(fitting)
+
+        def add(weight: int, values: Sequence[float]) -> None:
+            """The largest value counts 100 times ``weight``, the smallest nothing."""
+            low, high = min(values), max(values)
+            if high > low:
+                for index, value in enumerate(values):
+                    scores[index] += weight * 100 * (value - low) / (high - low)
+
+        nodes = [place.node or {} for place in fitting]
+        if wish.rules.preferred:
+            add(_PREFERENCE, [wish.rules.preference(node) for node in nodes])
+        if any(place.is_disliked for place in fitting):
+            add(_DISLIKE, [-wish.rules.dislike(node) for node in nodes])
+        if wish.neighbours.has_preferences:
+            add(_NEIGHBOURS, [wish.neighbours.preference(node) for node in nodes])
+        for group in groups:
+            counts = self._around.census.counts(group)
+            add(_SPREADING, [-counts.get(place.slot.host, 0) for place in fitting])
+        for index, place in enumerate(fitting):
+            share = place.free_share()
+            scores[index] += _BALANCE * 100 * (share if self._spreads else 1 - share)
+        return fitting[scores.index(max(scores))]
 
 
-def _why_not(pod: Pod, node: Mapping[str, Any]) -> str:
-    spec, node_spec = pod["spec"], node.get("spec") or {}
-    meta = node["metadata"]
-    if spec.get("nodeName"):
-        return "" if spec["nodeName"] == meta["name"] else "not the node the pod is bound to"
-    labels = meta.get("labels") or {}
-    for key, value in (spec.get("nodeSelector") or {}).items():
-        if labels.get(key) != value:
-            return f"without label {key}={value}"
-    if node_spec.get("unschedulable"):
-        return "cordoned"
-    for taint in node_spec.get("taints") or ():
-        if taint["effect"] in ("NoSchedule", "NoExecute") and not _tolerated(taint, spec.get("tolerations") or ()):
-            return f"with untolerated taint {taint['key']}={taint.get('value') or ''}:{taint['effect']}"
-    return ""
-
-
-def _silence(node: Mapping[str, Any]) -> str:
+def _is_ready(node: Mapping[str, Any]) -> bool:
     conditions = (node.get("status") or {}).get("conditions") or ()
-    if any(one["type"] == "Ready" and one["status"] != "True" for one in conditions):
-        return "not ready"
-    return "offering nothing: all its resources are taken"
-
-
-def _tolerated(taint: Mapping[str, Any], tolerations: Iterable[Mapping[str, Any]]) -> bool:
-    for toleration in tolerations:
-        if (toleration.get("effect") or taint["effect"]) != taint["effect"]:
-            continue
-        exists = toleration.get("operator") == "Exists"
-        if exists and toleration.get("key") in (None, "", taint["key"]):
-            return True
-        if toleration.get("key") == taint["key"] and (toleration.get("value") or "") == (taint.get("value") or ""):
-            return True
-    return False
-
-
-def unsupported(pod: Pod) -> str:
-    """What the pod asks of its place that this scheduler cannot judge; empty when there is nothing."""
-    affinity = pod["spec"].get("affinity") or {}
-    required = "requiredDuringSchedulingIgnoredDuringExecution"
-    for kind in ("nodeAffinity", "podAffinity", "podAntiAffinity"):
-        if (affinity.get(kind) or {}).get(required):
-            return f"this scheduler does not support spec.affinity.{kind}.{required}"
-    for constraint in pod["spec"].get("topologySpreadConstraints") or ():
-        if constraint.get("whenUnsatisfiable") != "ScheduleAnyway":
-            return "this scheduler does not support spec.topologySpreadConstraints with DoNotSchedule"
-    if pod["spec"].get("schedulingGates"):
-        return "the pod has scheduling gates"
-    return ""
+    return all(one["status"] == "True" for one in conditions if one["type"] == "Ready")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 KUBELET_PORT: Final = 10250
 PODS_PER_NODE: Final = 110
+# With no offers flowing nobody tells of a new agent: the master is asked, in big clusters not all the time.
+LOOK: Final = 1.0
+LOOK_SHARE: Final = 50
+WRITES_AT_ONCE: Final = 16
 POD_CIDR_ATTRIBUTE: Final = "podCIDR"
 
 _LABEL_VALUE: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
@@ -127,11 +131,13 @@ _NODE_INFO: Final = {
 
 
 class NodeKeeper:
-    """``period``: seconds between two looks at the master's agents."""
+    """``nodes``: the API's, by name, as far as they are known; ``period``: seconds between two looks at the agents."""
 
-    def __init__(self, client: KubeClient, *, period: float) -> None:
+    def __init__(self, client: KubeClient, nodes: Callable[[], Mapping[str, Object]], *, period: float) -> None:
         self._client = client
+        self._nodes = nodes
         self._period = period
+        self._writers = asyncio.Semaphore(WRITES_AT_ONCE)
         self._agents: dict[str, Agent] = {}
         self._lost: set[str] = set()
         self._master = ""
@@ -161,19 +167,22 @@ class NodeKeeper:
         self._wake.set()
 
     async def run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        refreshed = float("-inf")
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
             while True:
                 self._wake.clear()
-                pause = self._period
-                if self._master and not await self._look(session):
-                    pause = 1.0
+                began = clock()
+                due = began - refreshed >= self._period
+                if self._master and await self._look(session, all_of_them=due) and due:
+                    refreshed = began
                 try:
-                    await asyncio.wait_for(self._wake.wait(), pause)
+                    await asyncio.wait_for(self._wake.wait(), max(LOOK, LOOK_SHARE * (clock() - began)))
                 except TimeoutError:
                     continue
 
-    async def _look(self, session: aiohttp.ClientSession) -> bool:
-        """One round over all agents; whether it went well."""
+    async def _look(self, session: aiohttp.ClientSession, *, all_of_them: bool) -> bool:
+        """One look at the master's agents: new and lost ones get their nodes, or all of them. Whether it went well."""
         try:
             async with session.get(f"http://{self._master}/slaves") as response:
                 response.raise_for_status()
@@ -184,40 +193,48 @@ class NodeKeeper:
         known = {**self._agents, **{agent.id: agent for agent in listed}}
         present = {agent.id for agent in listed}
         hosts = {agent.host for agent in listed if agent.active}
-        went_well = True
+        keeping: list[tuple[Agent, bool]] = []
         for agent in known.values():
             alive = agent.id in present and agent.active
             # A lost agent's machine may be back under a new agent id: then that one speaks for the node.
             lost = agent.id in self._lost and agent.host not in hosts
-            if alive or lost:
-                went_well &= await self._keep(agent, lost=lost)
+            if lost or (alive and (all_of_them or agent != self._agents.get(agent.id))):
+                keeping.append((agent, lost))
+        kept = await asyncio.gather(*(self._keep(agent, lost=lost) for agent, lost in keeping))
+        # What could not be written is as good as not seen: it is new again at the next look.
+        failed = {agent.id for (agent, _), well in zip(keeping, kept, strict=True) if not well}
         self._lost -= {agent for agent in self._lost if agent not in known or known[agent].host in hosts}
-        self._agents = {agent.id: agent for agent in listed} | {
+        self._agents = {agent.id: agent for agent in listed if agent.id not in failed} | {
             agent: known[agent] for agent in self._lost if agent in known
         }
-        return went_well
+        return not failed
 
     async def _keep(self, agent: Agent, *, lost: bool) -> bool:
-        try:
-            node = await self._ensure(agent)
-            status = node_status(agent, node.get("status") or {}, lost=lost)
-            if lost and not _is_ready(node):
-                return True
-            await self._client.patch("nodes", agent.host, {"status": status}, subresource="status")
-        except (ApiError, ApiUnavailable) as error:
-            log.warning("node %s not refreshed: %s", agent.host, error)
-            return False
-        return True
+        async with self._writers:
+            try:
+                node = await self._ensure(agent)
+                status = node_status(agent, node.get("status") or {}, lost=lost)
+                if lost and not _is_ready(node):
+                    return True
+                await self._client.patch("nodes", agent.host, {"status": status}, subresource="status")
+            except (ApiError, ApiUnavailable) as error:
+                log.warning("node %s not refreshed: %s", agent.host, error)
+                return False
+            return True
 
     async def _ensure(self, agent: Agent) -> Object:
         wanted = node_object(agent)
-        try:
-            node = await self._client.get("nodes", agent.host)
-        except ApiError as error:
-            if not error.is_not_found:
-                raise
-            log.info("agent %s is node %s", agent.id, agent.host)
-            return await self._client.create("nodes", {**wanted, "status": new_status(agent)})
+        node = self._nodes().get(agent.host)
+        if node is None:
+            try:
+                made = await self._client.create("nodes", {**wanted, "status": new_status(agent)})
+            except ApiError as error:
+                if not error.is_already_exists:
+                    raise
+                node = await self._client.get("nodes", agent.host)
+            else:
+                log.info("agent %s is node %s", agent.id, agent.host)
+                return made
         patch: Object = {}
         for section in ("labels", "annotations"):
             own = {

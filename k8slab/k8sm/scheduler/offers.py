@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from k8slab.k8sm.resources import Pool, attributes
+
+LINGER: Final = 120.0
+# Within this time after it heard of a launch Mesos offers again what was left.
+RETURN: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -49,48 +53,97 @@ class Slot:
 
 
 class OfferRegistry:
-    def __init__(self) -> None:
+    """``linger``: seconds for which an offer that was sent back is remembered."""
+
+    def __init__(self, *, linger: float = LINGER) -> None:
+        self._linger = linger
         self._offers: dict[str, Offer] = {}
+        self._by_agent: dict[str, dict[str, Offer]] = {}
+        self._sent_back: dict[str, tuple[float, Slot]] = {}
+        self._used: dict[str, tuple[float, Slot]] = {}
 
     def __len__(self) -> int:
         return len(self._offers)
 
+    def __iter__(self) -> Iterator[Offer]:
+        return iter(self._offers.values())
+
     def add(self, offer: Offer) -> None:
         self._offers[offer.id] = offer
+        self._by_agent.setdefault(offer.agent, {})[offer.id] = offer
+        self._sent_back.pop(offer.host, None)
+        self._used.pop(offer.host, None)
 
     def remove(self, offer: str) -> None:
-        self._offers.pop(offer, None)
+        gone = self._offers.pop(offer, None)
+        if gone is not None:
+            held = self._by_agent[gone.agent]
+            del held[offer]
+            if not held:
+                del self._by_agent[gone.agent]
 
     def drop_agent(self, agent: str) -> list[str]:
-        """Take out all offers of an agent; returns their ids."""
-        held = [one.id for one in self._offers.values() if one.agent == agent]
+        """Take out all offers of an agent and forget what it had; returns their ids."""
+        held = list(self._by_agent.get(agent, ()))
         for offer in held:
-            del self._offers[offer]
+            self.remove(offer)
+        self._sent_back = {host: kept for host, kept in self._sent_back.items() if kept[1].agent != agent}
         return held
 
     def clear(self) -> None:
         self._offers.clear()
+        self._by_agent.clear()
+        self._sent_back.clear()
+        self._used.clear()
 
-    def expire(self, arrived_before: float) -> list[str]:
-        """Take out those that came before then; returns their ids."""
-        old = [one.id for one in self._offers.values() if one.arrived <= arrived_before]
+    def use(self, slot: Slot, left: Slot, now: float) -> None:
+        """Take out a slot's offers to launch on them; what is ``left`` of them is soon offered again."""
+        for offer in slot.offers:
+            self.remove(offer)
+        self._used[slot.host] = (now, left)
+
+    def heard(self, slot: Slot, now: float) -> None:
+        """Mesos has heard what was launched on these offers: only now they can come back."""
+        if (used := self._used.get(slot.host)) is not None:
+            self._used[slot.host] = (now, used[1])
+
+    def expected(self, now: float) -> dict[str, Slot]:
+        """By host, what is left of offers that were used a moment ago and has not come back yet."""
+        self._used = {host: used for host, used in self._used.items() if now - used[0] < RETURN}
+        return {host: left for host, (_, left) in self._used.items()}
+
+    def expire(self, arrived_before: float, now: float) -> list[str]:
+        """Take out those that came before then, to be sent back; returns their ids."""
+        old = [one for one in self._offers.values() if one.arrived <= arrived_before]
+        for slot in _slots(old):
+            self._sent_back[slot.host] = (now, slot)
         for offer in old:
-            del self._offers[offer]
-        return old
+            self.remove(offer.id)
+        return [one.id for one in old]
+
+    def remembered(self, now: float) -> dict[str, Slot]:
+        """By host, what was sent back not long ago and has not been offered again."""
+        self._sent_back = {host: kept for host, kept in self._sent_back.items() if now - kept[0] < self._linger}
+        return {host: slot for host, (_, slot) in self._sent_back.items()}
 
     def oldest(self) -> float | None:
-        return min((offer.arrived for offer in self._offers.values()), default=None)
+        # The order is that of arrival.
+        return next((offer.arrived for offer in self._offers.values()), None)
 
     def slots(self) -> list[Slot]:
         """In the order in which the agents' first offers came."""
-        result: dict[str, Slot] = {}
-        for offer in self._offers.values():
-            known = result.get(offer.agent)
-            result[offer.agent] = Slot(
-                agent=offer.agent,
-                host=offer.host,
-                offers=(*known.offers, offer.id) if known else (offer.id,),
-                pool=known.pool + offer.pool if known else offer.pool,
-                executors=offer.executors or (known.executors if known else ()),
-            )
-        return list(result.values())
+        return _slots(self._offers.values())
+
+
+def _slots(offers: Iterable[Offer]) -> list[Slot]:
+    result: dict[str, Slot] = {}
+    for offer in offers:
+        known = result.get(offer.agent)
+        result[offer.agent] = Slot(
+            agent=offer.agent,
+            host=offer.host,
+            offers=(*known.offers, offer.id) if known else (offer.id,),
+            pool=known.pool + offer.pool if known else offer.pool,
+            executors=offer.executors or (known.executors if known else ()),
+        )
+    return list(result.values())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
+from k8slab.k8sm.scheduler.tasks import is_finished
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.clock import rfc3339
 from k8slab.kube.events import NORMAL, WARNING, EventRecorder
-from k8slab.kube.informer import Informer
+from k8slab.kube.informer import Informer, without_managed_fields
+from k8slab.kube.scheduler.census import Census
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,12 @@ class PodStore:
     def __init__(self, client: KubeClient, recorder: EventRecorder) -> None:
         self._client = client
         self._recorder = recorder
-        self._pods = Informer(client, "pods")
-        self._nodes = Informer(client, "nodes")
+        self._pods = Informer(client, "pods", trim=without_managed_fields)
+        self._nodes = Informer(client, "nodes", trim=without_managed_fields)
+        self._services = Informer(client, "services", trim=without_managed_fields)
+        self._namespaces = Informer(client, "namespaces", trim=without_managed_fields)
+        self._informers = (self._pods, self._nodes, self._services, self._namespaces)
+        self.census = Census()
         self._by_uid: dict[str, Object] = {}
         self._listener: PodListener | None = None
         self._complete = False
@@ -46,21 +52,32 @@ class PodStore:
     def nodes(self) -> Mapping[str, Object]:
         return self._nodes.cache
 
-    def subscribe(self, listener: PodListener, nodes_changed: Any) -> None:
+    @property
+    def namespaces(self) -> Mapping[str, Mapping[str, str]]:
+        """Their labels."""
+        return {name: one["metadata"].get("labels") or {} for name, one in self._namespaces.cache.items()}
+
+    def subscribe(self, listener: PodListener, nodes_changed: Callable[[], None]) -> None:
         """``listener``: told every pod that is this scheduler's, at each change; ``nodes_changed()``: any node did."""
         self._listener = listener
+        self._services.subscribe(self._service_event)
         self._pods.subscribe(self._pod_event)
-        self._nodes.subscribe(lambda kind, node, old: nodes_changed() if kind != "MODIFIED" else None)
+        self._nodes.subscribe(lambda kind, node, old: nodes_changed() if _places_change(node, old) else None)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._pods.run(), name="pods")
-            group.create_task(self._nodes.run(), name="nodes")
+            for informer in self._informers:
+                group.create_task(informer.run())
 
     async def synced(self) -> None:
-        await self._pods.synced()
-        await self._nodes.synced()
+        for informer in self._informers:
+            await informer.synced()
         self._complete = True
+
+    @property
+    def all(self) -> Mapping[str, Object]:
+        """Those that are this scheduler's, by uid."""
+        return self._by_uid
 
     def by_uid(self, uid: str) -> Object | None:
         return self._by_uid.get(uid)
@@ -81,7 +98,9 @@ class PodStore:
 
     def unschedulable(self, pod: Pod, reason: str) -> None:
         """Say why a pod waits: as an event, and as its condition."""
-        self._recorder.say(pod, WARNING, "FailedScheduling", reason)
+        is_gated = bool(pod["spec"].get("schedulingGates"))
+        if not is_gated:
+            self._recorder.say(pod, WARNING, "FailedScheduling", reason)
         if pod["spec"].get("nodeName"):
             return
         conditions = (pod.get("status") or {}).get("conditions") or []
@@ -91,7 +110,7 @@ class PodStore:
         condition = {
             "type": "PodScheduled",
             "status": "False",
-            "reason": "Unschedulable",
+            "reason": "SchedulingGated" if is_gated else "Unschedulable",
             "message": reason,
             "lastProbeTime": None,
             "lastTransitionTime": old.get("lastTransitionTime") or rfc3339(),
@@ -139,7 +158,17 @@ class PodStore:
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
 
+    def _service_event(self, kind: str, service: Object, old: Object | None) -> None:
+        if kind == "DELETED":
+            self.census.remove_service(service)
+        else:
+            self.census.set_service(service)
+
     def _pod_event(self, kind: str, pod: Object, old: Object | None) -> None:
+        if kind == "DELETED" or is_finished(pod):
+            self.census.remove(pod["metadata"]["uid"])
+        elif pod["spec"].get("nodeName"):
+            self.census.place(pod, pod["spec"]["nodeName"])
         if (pod["spec"].get("schedulerName") or SCHEDULER_NAME) != SCHEDULER_NAME:
             return
         if kind == "DELETED":
@@ -148,3 +177,10 @@ class PodStore:
             self._by_uid[pod["metadata"]["uid"]] = pod
         if self._listener is not None:
             self._listener(pod, gone=kind == "DELETED")
+
+
+def _places_change(node: Object, old: Object | None) -> bool:
+    """Whether pods that found no place may find one now; a heartbeat is nothing new."""
+    if old is None:
+        return True
+    return (node.get("spec"), node["metadata"].get("labels")) != (old.get("spec"), old["metadata"].get("labels"))

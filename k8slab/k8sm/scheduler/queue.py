@@ -54,12 +54,12 @@ class PodQueue:
         return [entry.pod for entry in self._entries.values() if entry.not_before <= now]
 
     def put(self, pod: Pod, now: float) -> bool:
-        """Add a pod, or take over its newer form; whether it is new here."""
+        """Add a pod, or take over its newer form; whether it is new here, or asks for something else than before."""
         uid = pod["metadata"]["uid"]
         known = self._entries.get(uid)
         if known is not None:
             self._entries[uid] = replace(known, pod=pod)
-            return False
+            return bool(known.pod["spec"] != pod["spec"])
         failures = self._failed_launches.get(uid, 0)
         held = min(self._first * 2 ** (failures - 2), self._longest) if failures > 1 else 0.0
         self._entries[uid] = Entry(pod, since=now, due=now + held + OFFERS_ON_THEIR_WAY, not_before=now + held)
@@ -92,6 +92,10 @@ class PodQueue:
         delay = min(self._first * 2**entry.attempts, self._longest) * random.uniform(0.9, 1.1)
         self._entries[uid] = replace(entry, reason=reason, attempts=entry.attempts + 1, due=now + delay)
         return self._entries[uid]
+
+    def any_due(self, now: float) -> bool:
+        """Whether a pod is to hear why it waits."""
+        return any(entry.due <= now for entry in self._entries.values())
 
     def next_due(self, now: float) -> float | None:
         """When something about a pod is due: a complaint, or the end of its being held back."""

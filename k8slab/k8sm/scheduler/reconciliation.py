@@ -13,26 +13,36 @@ from k8slab.mesos.client.scheduler import SchedulerClient
 
 log = logging.getLogger(__name__)
 
-IMPLICIT_DELAY: Final = 15.0
 # A master that was elected a moment ago knows no agent yet: until they had time to return, "unknown" means nothing.
 SETTLE: Final = 90.0
-FIRST_DELAY: Final = 5.0
-LONGEST_DELAY: Final = 120.0
 
 
 class Reconciler:
-    """``interval``: seconds between two rounds over all tasks."""
+    """``interval``: seconds between two rounds over all tasks; ``implicit_delay``: from a subscription to the question
+    for all that Mesos knows; ``cooldown`` and ``longest_delay``: between questions for what is not confirmed."""
 
-    def __init__(self, client: SchedulerClient, tasks: TaskRegistry, *, interval: float) -> None:
+    def __init__(
+        self,
+        client: SchedulerClient,
+        tasks: TaskRegistry,
+        *,
+        interval: float,
+        implicit_delay: float,
+        cooldown: float,
+        longest_delay: float,
+    ) -> None:
         self._client = client
         self._tasks = tasks
         self._interval = interval
+        self._implicit_delay = implicit_delay
+        self._cooldown = cooldown
+        self._longest_delay = longest_delay
         self._wake = asyncio.Event()
         self._subscribed_at: float | None = None
         self._implicit_at: float | None = None
         self._explicit_at: float | None = None
         self._full_at = 0.0
-        self._delay = FIRST_DELAY
+        self._delay = self._cooldown
 
     @property
     def settled(self) -> bool:
@@ -42,10 +52,10 @@ class Reconciler:
     def subscribed(self) -> None:
         now = _now()
         self._subscribed_at = now
-        self._implicit_at = now + IMPLICIT_DELAY
+        self._implicit_at = now + self._implicit_delay
         self._full_at = now
         self._explicit_at = now
-        self._delay = FIRST_DELAY
+        self._delay = self._cooldown
         self._wake.set()
 
     def disconnected(self) -> None:
@@ -53,7 +63,7 @@ class Reconciler:
 
     def soon(self) -> None:
         """There are tasks that Mesos has not confirmed: ask for them, a little later and with growing patience."""
-        self._delay = FIRST_DELAY
+        self._delay = self._cooldown
         at = _now() + self._delay
         if self._explicit_at is None or at < self._explicit_at:
             self._explicit_at = at
@@ -95,13 +105,13 @@ class Reconciler:
             await self._client.reconcile(asked)
         if self._explicit_at is not None and now >= self._explicit_at:
             self._explicit_at = now + self._delay if self._any_unconfirmed() else None
-            self._delay = min(self._delay * 2, LONGEST_DELAY)
+            self._delay = min(self._delay * 2, self._longest_delay)
 
     def _unconfirmed(self, now: float) -> list[tuple[str, str | None]]:
         return [
             (task.id, task.agent or None)
             for task in self._tasks
-            if not task.confirmed and now - task.changed >= FIRST_DELAY
+            if not task.confirmed and now - task.changed >= self._cooldown
         ]
 
     def _any_unconfirmed(self) -> bool:

@@ -1,4 +1,4 @@
-"""The service under which the scheduler is found, and in whose annotation its framework id outlives it.
+"""The service under which the scheduler is found, and which keeps its framework id when no etcd was named.
 
 `k8sm-scheduler` in the namespace default has no selector: its endpoints are this process, written again whenever
 somebody changed them.
@@ -10,7 +10,6 @@ import asyncio
 import logging
 from typing import Any, Final
 
-from k8slab.k8sm import mapping
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 
 log = logging.getLogger(__name__)
@@ -19,48 +18,22 @@ NAME: Final = "k8sm-scheduler"
 NAMESPACE: Final = "default"
 LABELS: Final = {"component": "scheduler", "provider": "k8sm"}
 
+FRAMEWORK_ID: Final = "k8s.mesosphere.io/frameworkId"
+
 _PERIOD: Final = 10.0
-_RETRY: Final = 0.25
-_LONGEST_RETRY: Final = 2.0
+_RETRY: Final = 1.0
+# The service is made at the moment when the id comes.
+_SOON: Final = 0.1
 
 
 class SchedulerService:
-    """``address``: where others reach this scheduler; ``framework``: its name, which the kept id belongs to."""
+    """``address``: where others reach this scheduler; ``cluster_ip``: the service's own, "" for any."""
 
-    def __init__(self, client: KubeClient, *, address: str, port: int, framework: str) -> None:
+    def __init__(self, client: KubeClient, *, address: str, port: int, cluster_ip: str = "") -> None:
         self._client = client
         self._address = address
         self._port = port
-        self._framework = framework
-        self._id: str | None = None
-
-    async def claim(self) -> str | None:
-        """Make sure that the service exists; the framework id of an earlier life, or None. Waits for the API."""
-        pause = _RETRY
-        while True:
-            try:
-                service = await self._ensure_service()
-                kept = mapping.annotation(service, mapping.FRAMEWORK_ID)
-                name, _, framework_id = kept.partition("=")
-                self._id = framework_id if name == self._framework else None
-                return self._id or None
-            except ApiUnavailable as trouble:
-                log.info("waiting for the API: %s", trouble)
-            except ApiError as error:
-                log.warning("service %s: %s", NAME, error)
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_RETRY)
-
-    async def keep_id(self, framework_id: str | None) -> None:
-        """Remember the id from now on, None to forget it. Returns when it is stored."""
-        self._id = framework_id
-        while True:
-            try:
-                await self._ensure_service()
-                return
-            except (ApiError, ApiUnavailable) as trouble:
-                log.warning("framework id not stored yet: %s", trouble)
-                await asyncio.sleep(_LONGEST_RETRY)
+        self._cluster_ip = cluster_ip
 
     async def run(self) -> None:
         """Keep service and endpoints as they should be until cancelled."""
@@ -70,30 +43,27 @@ class SchedulerService:
                 await self._ensure_endpoints()
             except (ApiError, ApiUnavailable) as trouble:
                 log.info("service %s not refreshed: %s", NAME, trouble)
+                await asyncio.sleep(_RETRY)
+                continue
             await asyncio.sleep(_PERIOD)
 
     async def _ensure_service(self) -> Object:
-        wanted: dict[str, Any] = {
-            "metadata": {"name": NAME, "namespace": NAMESPACE, "labels": LABELS},
-            "spec": {"ports": [{"port": self._port, "protocol": "TCP", "targetPort": self._port}]},
-        }
-        kept = f"{self._framework}={self._id}" if self._id else None
+        spec: dict[str, Any] = {"ports": [{"port": self._port, "protocol": "TCP", "targetPort": self._port}]}
+        if self._cluster_ip:
+            spec["clusterIP"] = self._cluster_ip
+        wanted = {"metadata": {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}, "spec": spec}
         try:
             service = await self._client.get("services", NAME, NAMESPACE)
         except ApiError as error:
             if not error.is_not_found:
                 raise
-            if kept:
-                wanted["metadata"]["annotations"] = {mapping.FRAMEWORK_ID: kept}
             return await self._client.create("services", wanted, NAMESPACE)
         patch: dict[str, Any] = {}
         labels = service["metadata"].get("labels") or {}
         if any(labels.get(key) != value for key, value in LABELS.items()):
             patch = {"metadata": {"labels": LABELS}}
-        if kept and mapping.annotation(service, mapping.FRAMEWORK_ID) != kept:
-            patch.setdefault("metadata", {})["annotations"] = {mapping.FRAMEWORK_ID: kept}
         if [one["port"] for one in service["spec"]["ports"]] != [self._port]:
-            patch["spec"] = wanted["spec"]
+            patch["spec"] = {"ports": spec["ports"]}
         return await self._client.patch("services", NAME, patch, NAMESPACE) if patch else service
 
     async def _ensure_endpoints(self) -> None:
@@ -108,6 +78,41 @@ class SchedulerService:
             return
         if _addresses(present) != _addresses(wanted):
             await self._client.patch("endpoints", NAME, {"subsets": subsets}, NAMESPACE)
+
+
+class ServiceAnnotation:
+    """The framework id as an annotation of the service: <framework name>=<id>."""
+
+    def __init__(self, client: KubeClient, framework_name: str) -> None:
+        self._client = client
+        self._framework_name = framework_name
+
+    async def framework_id(self) -> str | None:
+        """The id of an earlier life. Waits for the API."""
+        while True:
+            try:
+                service = await self._client.get("services", NAME, NAMESPACE)
+                kept = (service["metadata"].get("annotations") or {}).get(FRAMEWORK_ID, "")
+                name, _, framework_id = kept.partition("=")
+                return framework_id if name == self._framework_name else None
+            except ApiUnavailable as trouble:
+                log.info("waiting for the API: %s", trouble)
+            except ApiError as error:
+                if error.is_not_found:
+                    return None
+                log.warning("service %s: %s", NAME, error)
+            await asyncio.sleep(_RETRY)
+
+    async def keep_id(self, framework_id: str) -> None:
+        """Returns when it is stored."""
+        patch = {"metadata": {"annotations": {FRAMEWORK_ID: f"{self._framework_name}={framework_id}"}}}
+        while True:
+            try:
+                await self._client.patch("services", NAME, patch, NAMESPACE)
+                return
+            except (ApiError, ApiUnavailable) as trouble:
+                log.info("framework id not stored yet: %s", trouble)
+            await asyncio.sleep(_SOON)
 
 
 def _addresses(endpoints: Object) -> list[tuple[list[str], list[int]]]:

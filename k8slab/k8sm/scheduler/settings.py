@@ -6,25 +6,32 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from k8slab.daemon import FlagParser
-from k8slab.k8sm import mapping
+from k8slab.k8sm import mapping, static_pods
 from k8slab.k8sm.resources import Defaults
+from k8slab.k8sm.scheduler.flags import Timing, credentials, declare, etcd_servers, timing
+from k8slab.k8sm.scheduler.matching import BINPACK, SPREAD
 from k8slab.kube import quantity
 from k8slab.kube.durations import duration
+from k8slab.mesos.authentication import Credentials
 
 # About 146 years: a framework that is away stays known, as the original wants it (2^62 nanoseconds).
 FAILOVER_TIMEOUT: Final = float(2**62) / 1e9
 PORT: Final = 10251
+DEFAULT_TIMING: Final = Timing()
 
 
 @dataclass(frozen=True)
 class Settings:
-    """``node_monitor_period``, ``reconcile_interval``, ``failover_timeout``: seconds."""
+    """``node_monitor_period``, ``reconcile_interval``, ``failover_timeout``: seconds.
+
+    ``pod_roles``: whose resources a pod takes that names no roles, () for all that are offered.
+    """
 
     address: str
     port: int
@@ -42,6 +49,16 @@ class Settings:
     node_monitor_period: float
     reconcile_interval: float
     verbosity: int
+    etcd_servers: tuple[str, ...] = ()
+    ha: bool = False
+    web_uri: str = ""
+    service_address: str = ""
+    credentials: Credentials | None = None
+    strategy: str = SPREAD
+    pod_roles: tuple[str, ...] = ()
+    wildcard_ports: bool = False
+    task_discovery: bool = False
+    timing: Timing = DEFAULT_TIMING
 
 
 def settings(argv: Sequence[str]) -> Settings:
@@ -53,6 +70,20 @@ def settings(argv: Sequence[str]) -> Settings:
         if len(roles) > 1:
             raise ValueError("--mesos-framework-roles takes at most one role beside *")
         advertised = flags.advertised_address or _reachable(flags.address, int(flags.port))
+        pod_roles = tuple(role for role in flags.mesos_default_pod_roles.split(",") if role)
+        if unknown := [role for role in pod_roles if role not in ("*", *roles)]:
+            raise ValueError(f"--mesos-default-pod-roles: {unknown[0]} is not in --mesos-framework-roles")
+        if flags.placement_strategy not in (SPREAD, BINPACK):
+            raise ValueError(f"--placement-strategy is {SPREAD} or {BINPACK}")
+        etcd = etcd_servers(flags.framework_store_uri, flags.etcd_servers)
+        if flags.ha and not etcd:
+            raise ValueError("--ha needs --etcd-servers, where schedulers find out which of them leads")
+        defaults = Defaults(
+            quantity.cores(flags.default_container_cpu_limit), _megabytes(flags.default_container_mem_limit)
+        )
+        static = static_pods.NONE
+        if flags.static_pods_config:
+            static = static_pods.read(Path(flags.static_pods_config), defaults)
         return Settings(
             address=flags.address,
             port=int(flags.port),
@@ -65,17 +96,28 @@ def settings(argv: Sequence[str]) -> Settings:
             checkpoint=flags.checkpoint,
             role=roles[0] if roles else "*",
             hostname=flags.hostname_override or socket.gethostname(),
-            defaults=Defaults(
-                quantity.cores(flags.default_container_cpu_limit), _megabytes(flags.default_container_mem_limit)
-            ),
+            defaults=defaults,
             executor=mapping.executor(
-                _executor_command(flags), float(flags.executor_cpus or flags.mesos_executor_cpus), _executor_mem(flags)
+                _executor_command(flags),
+                round(float(flags.executor_cpus or flags.mesos_executor_cpus) + static.cpus, 3),
+                round(_executor_mem(flags) + static.mem, 3),
+                static.data,
             ),
             node_monitor_period=duration(flags.node_monitor_period),
             reconcile_interval=duration(flags.reconcile_interval),
             verbosity=int(flags.v),
+            etcd_servers=etcd,
+            ha=flags.ha,
+            web_uri=flags.framework_weburi,
+            service_address=flags.service_address,
+            credentials=credentials(flags),
+            strategy=flags.placement_strategy,
+            pod_roles=pod_roles,
+            wildcard_ports=flags.host_port_endpoints,
+            task_discovery=flags.mesos_generate_task_discovery,
+            timing=timing(flags.scheduler_config, reconcile_cooldown=duration(flags.reconcile_cooldown)),
         )
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
         raise
 
@@ -98,6 +140,12 @@ def _parser() -> FlagParser:
     )
     parser.switch("checkpoint", "let agents restart without losing pods", default=True)
     parser.flag("mesos-framework-roles", "the role to register with", default="*")
+    parser.flag(
+        "mesos-default-pod-roles",
+        "whose resources pods take that name no roles, in this order; all that are offered unless set",
+        default="",
+    )
+    parser.flag("placement-strategy", "spread pods over the agents, or binpack them on few", default=SPREAD)
     parser.flag("executor-cpus", "cores for each executor", default=None)
     parser.flag("executor-mem", "MB for each executor", default=None)
     parser.flag("mesos-executor-cpus", "the same as --executor-cpus", default="0.25")
@@ -107,25 +155,31 @@ def _parser() -> FlagParser:
     parser.flag("hostname-override", "the host name to register with")
     parser.flag("km-path", "the program that agents run as executor")
     parser.flag("executor-path", "an executor that is a program of its own, in place of --km-path")
+    parser.flag("mesos-launch-grace-period", "a launched pod must be bound within this time", default="5m0s")
     parser.flag("executor-suicide-timeout", "an executor without pods for so long ends; 0 never", default="20m0s")
     parser.flag("kubelet-docker-endpoint", "the engine that executors use", default="")
     parser.flag("kubelet-root-dir", "where executors keep the pods' files", default="")
     parser.flag("kubelet-pod-infra-container-image", "the image of the pause container", default="")
     parser.flag("node-monitor-period", "how often the agents' nodes are refreshed", default="10s")
     parser.flag("reconcile-interval", "how often all tasks are reconciled", default="300s")
-    parser.switch("run-proxy", "run the service proxy beside the executor", default=False)
+    parser.switch("run-proxy", "run the service proxy beside the executor", default=True)
+    parser.flag("proxy-mode", "the service proxy's mode: iptables", default="iptables")
+    parser.flag("proxy-logv", "how much the service proxy logs", default="")
+    parser.flag("minion-log-dir", "where executors and proxies log; the sandbox by default", default="")
+    declare(parser)
     parser.flag("v", "how much to log", default="0")
     return parser
 
 
 def _executor_command(flags: object) -> list[str]:
     given = vars(flags)
-    if given["run_proxy"]:
-        raise ValueError("--run-proxy is not supported: executors run without a service proxy")
+    if given["proxy_mode"] != "iptables":
+        raise ValueError(f"--proxy-mode: {given['proxy_mode']!r} is not served; iptables is")
     own = given["executor_path"]
-    program = [own] if own else [given["km_path"] or _own_program(), "executor"]
-    command = [*program, f"--api-servers={_urls(given['api_servers'])}"]
+    command = [own] if own else _minion_command(given)
+    command.append(f"--api-servers={_urls(given['api_servers'])}")
     command.append(f"--suicide-timeout={given['executor_suicide_timeout']}")
+    command.append(f"--launch-grace-period={given['mesos_launch_grace_period']}")
     command.append(f"--cluster-domain={given['cluster_domain']}")
     optional = {
         "cluster-dns": given["cluster_dns"],
@@ -135,6 +189,12 @@ def _executor_command(flags: object) -> list[str]:
     }
     command += [f"--{name}={text}" for name, text in optional.items() if text]
     return [*command, f"--v={given['v']}"] if given["v"] != "0" else command
+
+
+def _minion_command(given: Mapping[str, Any]) -> list[str]:
+    command = [given["km_path"] or _own_program(), "minion", f"--run-proxy={str(given['run_proxy']).lower()}"]
+    optional = {"proxy-logv": given["proxy_logv"], "log-dir": given["minion_log_dir"]}
+    return command + [f"--{name}={text}" for name, text in optional.items() if text]
 
 
 def _own_program() -> str:

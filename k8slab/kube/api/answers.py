@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -15,6 +16,11 @@ from k8slab.kube.api.lists import Listing
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.negotiation import Wanted
 from k8slab.kube.api.registry import Outcome
+
+# What goes into a header is what the client wrote into its object.
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+LONGEST_WARNING: Final = 256
+LONGEST_WARNINGS: Final = 4096
 
 
 def wanted_by(request: web.BaseRequest) -> Wanted:
@@ -38,7 +44,7 @@ def record(
     obj = kind.hub.decode(value, revision)
     if wanted.form == "Table":
         metadata = {"resourceVersion": str(revision)}
-        include = request.query.get("includeObject", "Metadata")
+        include = tables.included(request.query.get("includeObject", ""))
         form = tables.table(kind, [obj], metadata, include, version=wanted.version)
     else:
         form = {"kind": wanted.form, "apiVersion": wanted.version, "metadata": obj["metadata"]}
@@ -58,7 +64,8 @@ def computed(
     wanted = wanted_by(request)
     form: Object = {"kind": kind.kind, "apiVersion": kind.api_version, **obj}
     if wanted.form == "Table":
-        form = tables.table(kind, [obj], {}, request.query.get("includeObject", "Metadata"), version=wanted.version)
+        include = tables.included(request.query.get("includeObject", ""))
+        form = tables.table(kind, [obj], {}, include, version=wanted.version)
     elif wanted.form:
         form = {"kind": wanted.form, "apiVersion": wanted.version, "metadata": obj["metadata"]}
     return body(request, orjson.dumps(form) + b"\n", code=code, warnings=warnings)
@@ -70,7 +77,8 @@ def computed_list(
     wanted = wanted_by(request)
     form: Object = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": {}, "items": list(objects)}
     if wanted.form == "Table":
-        form = tables.table(kind, objects, {}, request.query.get("includeObject", "Metadata"), version=wanted.version)
+        include = tables.included(request.query.get("includeObject", ""))
+        form = tables.table(kind, objects, {}, include, version=wanted.version)
     elif wanted.form:
         items = [{"metadata": obj["metadata"]} for obj in objects]
         form = {"kind": f"{wanted.form}List", "apiVersion": wanted.version, "metadata": {}, "items": items}
@@ -91,7 +99,7 @@ def listing(request: web.BaseRequest, kind: Kind, found: Listing, known: dict[st
         return body(request, orjson.dumps(head)[:-1] + b',"items":[' + items + b"]}\n")
     objects = tables.decoded(kind, found.records, known)
     if wanted.form == "Table":
-        include = request.query.get("includeObject", "Metadata")
+        include = tables.included(request.query.get("includeObject", ""))
         return body(request, orjson.dumps(tables.table(kind, objects, metadata, include, version=wanted.version)))
     partial = [{"metadata": obj["metadata"]} for obj in objects]
     form = {"kind": "PartialObjectMetadataList", "apiVersion": wanted.version, "metadata": metadata}
@@ -115,7 +123,7 @@ def body(request: web.BaseRequest, raw: bytes, *, code: int = 200, warnings: Seq
     raw = negotiation.written(raw, media)
     response = web.Response(status=code, body=raw, content_type=media)
     response.headers["Cache-Control"] = "no-cache, private"
-    for text in warnings:
+    for text in _told(warnings):
         quoted = text.replace("\\", "\\\\").replace('"', '\\"')
         response.headers.add("Warning", f'299 - "{quoted}"')
     packed = negotiation.compressed(raw, request.headers)
@@ -124,3 +132,16 @@ def body(request: web.BaseRequest, raw: bytes, *, code: int = 200, warnings: Seq
         response.headers["Content-Encoding"] = "gzip"
         response.headers["Vary"] = "Accept-Encoding"
     return response
+
+
+def _told(warnings: Sequence[str]) -> Iterator[str]:
+    """Each once, those that a header can hold, shortened where all of them would be too much for it."""
+    short = sum(map(len, warnings)) > LONGEST_WARNINGS
+    room = LONGEST_WARNINGS
+    for text in dict.fromkeys(warnings):
+        told = text[:LONGEST_WARNING] if short else text
+        room -= len(told)
+        if room < 0:
+            return
+        if not CONTROL.search(told):
+            yield told

@@ -89,6 +89,5 @@ def hold_namespace(obj: Object, namespace: str) -> None:
 async def delete_options(request: web.BaseRequest) -> deletion.DeleteOptions:
     raw = await request.read()
     body = negotiation.read_object(raw, request.headers.get("Content-Type", "")) if raw else {}
-    if not isinstance(body, dict):
-        raise errors.bad_request("the object provided is unrecognized: DeleteOptions are an object")
+    body, _ = schemas.decode("DeleteOptions", body, version="v1")
     return deletion.parse_options(body, dict(request.query), dry_run=is_dry_run(request.query, "DeleteOptions"))

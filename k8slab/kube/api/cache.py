@@ -65,6 +65,8 @@ class Watcher:
         self._woken = asyncio.Event()
 
     def push(self, event: Event) -> None:
+        if self.closed:
+            return
         self.events.append(event)
         if len(self.events) > self._longest:
             self.close()
@@ -177,6 +179,16 @@ class Cache:
             except StorageUnavailable as trouble:
                 log.warning("reading the registry: %s; trying again", trouble)
                 await asyncio.sleep(0.2)
+
+    async def is_loaded(self, seconds: float) -> bool:
+        """Whether it is of use, within the time: before that, nothing that is not here is known not to be."""
+        if not self.loaded.is_set():
+            try:
+                async with asyncio.timeout(seconds):
+                    await self.loaded.wait()
+            except TimeoutError:
+                return False
+        return True
 
     async def is_current(self) -> bool:
         """Whether a read of the cache shows what a read of the storage would show. Raises StorageUnavailable."""

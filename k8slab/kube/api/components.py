@@ -52,7 +52,7 @@ class Components:
         condition: Object = {"type": "Healthy", "status": "True"}
         try:
             async with http.get(url if "://" in url else f"http://{url}") as answer:
-                said = (await answer.text())[:LONGEST]
+                said = (await answer.content.read(LONGEST)).decode()
                 well = answer.status == 200 and '"health":"false"' not in said
         except aiohttp.ClientConnectorError as trouble:
             why = os.strerror(trouble.os_error.errno or errno.ECONNREFUSED).lower()

@@ -56,8 +56,10 @@ def parse_options(body: dict[str, Any], query: dict[str, str], *, dry_run: bool)
     grace = given.get("gracePeriodSeconds")
     try:
         seconds = None if grace is None else int(grace)
-    except (TypeError, ValueError):
+    except ValueError:
         raise errors.bad_request(f"gracePeriodSeconds: {grace!r} is not a number of seconds") from None
+    if seconds is not None and abs(seconds) >= 1 << 63:
+        raise errors.bad_request(f"gracePeriodSeconds: {seconds} is out of range")
     conditions = given.get("preconditions") or {}
     dry = dry_run or bool(given.get("dryRun"))
     return DeleteOptions(seconds, conditions.get("uid") or "", conditions.get("resourceVersion") or "", policy, dry)
@@ -157,6 +159,8 @@ def _waiting(kind: Kind, obj: Object, seconds: int) -> Object | None:
         return None
     if meta.get("deletionTimestamp") and seconds >= (meta.get("deletionGracePeriodSeconds") or 0):
         return obj
+    if not meta.get("deletionTimestamp") and meta.get("generation"):
+        meta["generation"] += 1
     meta["deletionTimestamp"] = later(seconds)
     if kind is not NAMESPACE:
         meta["deletionGracePeriodSeconds"] = seconds

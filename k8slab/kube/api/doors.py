@@ -58,7 +58,7 @@ def open_doors(flags: argparse.Namespace, storage: Storage, cache: Cache, addres
     if flags.secure_bound:
         from k8slab.kube.api.secure import context
 
-        gate = Gate(recognises, authorization, audit)
+        gate = Gate(recognises, authorization, audit, cache)
         doors.append(Door(flags.bind_address, flags.secure_bound, gate, context(flags, address)))
     access = Access(authorization, Reviews(authorization, recognises), tokens, accounts, policies)
     return Doors(tuple(doors), access, tokens, roles, audit)

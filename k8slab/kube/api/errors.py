@@ -130,6 +130,10 @@ def bad_request(message: str) -> ApiFailure:
     return ApiFailure(400, "BadRequest", message)
 
 
+def too_deep() -> ApiFailure:
+    return bad_request("the object provided is unrecognized: exceeded max depth")
+
+
 def method_not_allowed() -> ApiFailure:
     message = "the server does not allow this method on the requested resource"
     return ApiFailure(405, "MethodNotAllowed", message, details={})
@@ -162,6 +166,11 @@ def too_large_version(asked: int, current: int) -> ApiFailure:
 def timeout() -> ApiFailure:
     message = "Timeout: request did not complete within requested timeout - context deadline exceeded"
     return ApiFailure(504, "Timeout", message, details={})
+
+
+def initializing() -> ApiFailure:
+    """For what is answered from the server's own memory, before there is anything in it."""
+    return ApiFailure(429, "TooManyRequests", "storage is (re)initializing", details={}, retry_after=1)
 
 
 def storage_said(words: str) -> ApiFailure:

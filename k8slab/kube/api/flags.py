@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from k8slab import daemon
 from k8slab.kube.api.admission import PLUGINS
-from k8slab.kube.api.admission.pods import NOT_READY, UNREACHABLE
+from k8slab.kube.api.admission.pods import EVICTING
 
 DESCRIPTION: Final = "Serves the Kubernetes API from objects kept in etcd."
 DEFAULT_RANGE: Final = "10.0.0.0/24"
 ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
+LAST_PORT: Final = 65535
 MODES: Final = ("AlwaysAllow", "RBAC")
 
 
@@ -31,9 +32,9 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
             IPv4Network,
             flags.service_cluster_ip_range or flags.portal_net or DEFAULT_RANGE,
         ),
+        "--default-not-ready-toleration-seconds": (_seconds, flags.default_not_ready_toleration_seconds),
+        "--default-unreachable-toleration-seconds": (_seconds, flags.default_unreachable_toleration_seconds),
         "--v": (int, flags.v),
-        "--default-not-ready-toleration-seconds": (int, flags.default_not_ready_toleration_seconds),
-        "--default-unreachable-toleration-seconds": (int, flags.default_unreachable_toleration_seconds),
     }
     values: dict[str, Any] = {}
     for name, (read, text) in given.items():
@@ -41,8 +42,12 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
             values[name] = read(text)
         except ValueError as trouble:
             parser.error(f"{name}: {trouble}")
-    flags.bound, flags.secure_bound, flags.network, flags.verbosity, not_ready, unreachable = values.values()
-    flags.tolerated = {NOT_READY: not_ready, UNREACHABLE: unreachable}
+    flags.bound, flags.secure_bound, flags.network, *toleration, flags.verbosity = values.values()
+    flags.toleration_seconds = dict(zip(EVICTING, toleration, strict=True))
+    if not 0 < flags.bound <= LAST_PORT:
+        parser.error(f"--port is between 1 and {LAST_PORT}, not {flags.bound}")
+    if not 0 <= flags.secure_bound <= LAST_PORT:
+        parser.error(f"--secure-port is between 1 and {LAST_PORT}, or 0 for none, not {flags.secure_bound}")
     _judge(parser, flags)
     return flags
 
@@ -76,10 +81,10 @@ def _declare(parser: daemon.FlagParser) -> None:
     parser.flag("service-account-signing-key-file", "the key that signs them; shared through etcd when not given")
     parser.flag("service-account-issuer", "who issues them", default=ISSUER)
     parser.flag("api-audiences", "for whom they are, separated by commas (default: the issuer)", default="")
+    for name, state in (("not-ready", "is not ready"), ("unreachable", "cannot be reached")):
+        stays = f"how long a pod that does not say so stays on a node that {state}, in seconds"
+        parser.flag(f"default-{name}-toleration-seconds", stays, default="300")
     parser.flag("disable-admission-plugins", "judges of new objects that do not judge, separated by commas")
-    for state in ("not-ready", "unreachable"):
-        meaning = f"how long pods stay on a node that is {state} unless they say otherwise"
-        parser.flag(f"default-{state}-toleration-seconds", meaning, default="300")
     parser.flag("audit-log-path", "a file that gets a line for each request; - is standard output")
 
 
@@ -120,6 +125,12 @@ def _judge(parser: daemon.FlagParser, flags: argparse.Namespace) -> None:
     for name, path in files.items():
         if path and not Path(path).is_file():
             parser.error(f"{name}: {path} is no file")
+
+
+def _seconds(text: str) -> int:
+    if int(text) < 0:
+        raise ValueError(f"{text!r} is not a number of seconds")
+    return int(text)
 
 
 def _words(text: str | None) -> list[str]:

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import orjson
 
-from k8slab.kube.api import validation
-from k8slab.kube.api.errors import FieldProblem
-from k8slab.kube.api.meta import Object, age, dig
+from k8slab.kube.api import errors, validation
+from k8slab.kube.api.errors import ApiFailure, FieldProblem
+from k8slab.kube.api.meta import Object, age, dig, is_too_deep
 
 log = logging.getLogger(__name__)
 
@@ -113,6 +113,7 @@ class Kind:
     name_problems: Callable[[str], list[str]] = validation.subdomain
     status: bool = False
     generation: bool = False
+    annotations_raise_generation: bool = False
     grace: Callable[[Object, int | None], int] | None = None
     creates_on_update: bool = False
     unconditional_update: bool = True
@@ -123,6 +124,13 @@ class Kind:
     stored: bool = True
     form: str = ""
     orphans_dependents: bool = False
+
+    def is_raised(self, new: Object, old: Object) -> bool:
+        """Whether the change is one that those who act on the object must notice: its generation tells them."""
+        if not self.generation or new.get("spec") != old.get("spec"):
+            return self.generation
+        was, now = (one["metadata"].get("annotations") or {} for one in (old, new))
+        return self.annotations_raise_generation and was != now
 
     @property
     def hub(self) -> Kind:
@@ -174,10 +182,17 @@ class Kind:
         return self._head + b'"resourceVersion":"'
 
     def encode(self, obj: Object) -> bytes:
-        """The stored form."""
+        """The stored form. Raises BadRequest for what is nested too deep to be served."""
         meta = {key: value for key, value in obj["metadata"].items() if key != "resourceVersion"}
         rest = {key: value for key, value in obj.items() if key not in ("kind", "apiVersion", "metadata")}
-        return orjson.dumps({"kind": self.kind, "apiVersion": self.api_version, "metadata": meta, **rest})
+        form = {"kind": self.kind, "apiVersion": self.api_version, "metadata": meta, **rest}
+        try:
+            value = orjson.dumps(form)
+        except TypeError:
+            raise errors.too_deep() from None
+        if is_too_deep(form, value):
+            raise errors.too_deep()
+        return value
 
     def served(self, value: bytes, revision: int) -> bytes:
         """The stored form with its resource version; without one for revision 0, which nothing was stored at."""
@@ -205,7 +220,7 @@ class Kind:
             if obj["metadata"]["name"] != key.rsplit("/", 1)[-1]:
                 raise ValueError("its name is not its key's")
             return self.encode(obj)
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as trouble:
+        except (ApiFailure, KeyError, TypeError, AttributeError, ValueError) as trouble:
             log.warning("skipping %s: not a stored %s (%s)", key, self.kind, trouble)
             return None
 

@@ -54,7 +54,7 @@ class Lister:
         self._cache = cache
 
     async def read(self, kind: Kind, namespace: str, options: ListOptions) -> Listing:
-        """Raises BadRequest, Expired, and Timeout for a version that does not come."""
+        """Raises BadRequest, Expired, TooManyRequests, and Timeout for a version that does not come."""
         _judge(options)
         scope = kind.scope(namespace)
         if not options.token and options.match != "Exact" and await self._may_be_known(options.version):
@@ -62,7 +62,9 @@ class Lister:
             if found is not None:
                 return found
         name = options.selector.only_name()
-        if name and (namespace or not kind.namespaced) and not options.token:
+        if name and (namespace or not kind.namespaced) and not options.token and options.match != "Exact":
+            if options.version:
+                await self._reached(int(options.version))
             return await self._single(kind, namespace, name, options)
         start, revision = "", 0
         if options.token:
@@ -86,7 +88,10 @@ class Lister:
             raise errors.too_large_version(revision, self._cache.revision) from None
 
     async def _may_be_known(self, version: str) -> bool:
-        """Whether the cache is as new as the list has to be."""
+        """Whether the cache is as new as the list has to be. Raises TooManyRequests when any state would do, and none
+        is known."""
+        if version == "0" and not await self._cache.is_loaded(PATIENCE):
+            raise errors.initializing()
         if version:
             return int(version) <= self._cache.revision
         return await self._cache.is_current()

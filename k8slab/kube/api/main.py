@@ -7,11 +7,17 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from k8slab import daemon
 from k8slab.kube.api.bootstrap import Place, keep
 from k8slab.kube.api.flags import parse_flags
 from k8slab.kube.api.storage.base import Storage
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from k8slab.kube.api.doors import Door
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +54,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
 
     storage = _storage(flags)
     cache = Cache(storage, (kind for kind in KINDS if kind.stored and kind.hub is kind))
-    admission = Admission(Known(cache), flags.disabled_plugins, flags.tolerated)
+    admission = Admission(Known(cache), flags.disabled_plugins, flags.toleration_seconds)
     registry = Registry(storage, cache, Allocator(storage, flags.network), admission)
     address = flags.advertise_address or (_own_address() if flags.host in ANY else flags.host)
     try:
@@ -66,14 +72,15 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
         tokens=doors.tokens,
         metrics=Metrics(cache, KINDS),
     )
-    loop = asyncio.get_running_loop()
     fronts, servers = [], []
     for door in doors.doors:
         front = api.protocol_factory(door.gate)
-        server = await loop.create_server(front, door.host, door.port, ssl=door.tls, reuse_address=True, backlog=1024)
-        log.info("serving on %s:%d%s", door.host, door.port, " with TLS" if door.tls else "")
+        try:
+            servers.append(await _listen(door, front))
+        except OSError as trouble:
+            log.error("cannot listen on %s:%d: %s", door.host, door.port, trouble)
+            return 1
         fronts.append(front)
-        servers.append(server)
     place = Place(address, flags.secure_bound or flags.bound, str(flags.network[1]))
     work = [
         asyncio.create_task(cache.run(), name="cache"),
@@ -93,9 +100,20 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
         for task in (*work, stopping):
             task.cancel()
         await asyncio.wait({*work, stopping})
+        for front in fronts:
+            # A connection that is only kept open has nothing to be waited for.
+            front.pre_shutdown()
         await asyncio.gather(*(front.shutdown(GRACE) for front in fronts))
         doors.close()
         await storage.close()
+
+
+async def _listen(door: Door, front: web.Server) -> asyncio.Server:
+    """Raises OSError."""
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(front, door.host, door.port, ssl=door.tls, reuse_address=True, backlog=1024)
+    log.info("serving on %s:%d%s", door.host, door.port, " with TLS" if door.tls else "")
+    return server
 
 
 def _storage(flags: argparse.Namespace) -> Storage:

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+import orjson
+
 from k8slab.kube.quantity import bounded
 
 Object = dict[str, Any]
@@ -18,7 +20,7 @@ SUFFIX_ALPHABET: Final = "bcdfghjklmnpqrstvwxz2456789"
 LONGEST_BASE: Final = 58
 
 _DIGITS: Final = re.compile(r"[0-9]{1,18}\Z")
-_QUANTITY: Final = re.compile(r"^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$")
+_QUANTITY: Final = re.compile(r"^([+-]?[0-9.]++)([eEinumkKMGTP]*+[-+]?[0-9]*)\Z")
 _FACTORS: Final = {
     "": Decimal(1),
     "n": Decimal("1e-9"),
@@ -32,6 +34,10 @@ _FACTORS: Final = {
     "E": Decimal("1e18"),
     **{prefix + "i": Decimal(2) ** (10 * power) for power, prefix in enumerate("KMGTPE", start=1)},
 }
+# Levels of what is written around an object: lists, tables, events of watches.
+SPARE: Final = 50
+# Of the year 9999.
+LAST_SECOND: Final = 253_402_300_799
 
 
 def generated_name(base: str) -> str:
@@ -48,7 +54,8 @@ def now() -> str:
 
 
 def later(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
+    """That many seconds from now, but within the years that can be written down."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(time.time() + seconds, LAST_SECOND)))
 
 
 def parse_time(text: str) -> float | None:
@@ -113,6 +120,19 @@ def parse_quantity(value: Any) -> Decimal | None:
         return bounded(Decimal(number), _FACTORS[suffix])
     except ArithmeticError:
         return None
+
+
+def is_too_deep(value: Any, raw: bytes) -> bool:
+    """Whether a value, which is ``raw`` as JSON, is nested so deep that no answer with it inside could be written."""
+    if raw.count(b"{") + raw.count(b"[") <= SPARE:
+        return False
+    for _ in range(SPARE):
+        value = [value]
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return True
+    return False
 
 
 def is_number(text: Any) -> bool:

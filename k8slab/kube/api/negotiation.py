@@ -11,6 +11,7 @@ from typing import Any, Final
 import orjson
 
 from k8slab.kube.api import errors, protobuf
+from k8slab.kube.api.meta import is_too_deep
 
 JSON: Final = "application/json"
 YAML: Final = "application/yaml"
@@ -63,7 +64,7 @@ def read_object(body: bytes, content_type: str) -> Any:
     media = media_type(content_type)
     if media in (JSON, "") or media.endswith("+json"):
         try:
-            return orjson.loads(body)
+            return judged(orjson.loads(body), body)
         except orjson.JSONDecodeError as trouble:
             raise errors.bad_request(f"the object provided is unrecognized (must be of type): {trouble}") from None
     if media in YAMLS:
@@ -71,6 +72,13 @@ def read_object(body: bytes, content_type: str) -> Any:
     if media == PROTOBUF:
         return protobuf.decode(body)
     raise errors.unsupported_media_type(READ)
+
+
+def judged(value: Any, body: bytes) -> Any:
+    """Raises BadRequest for what is nested too deep."""
+    if is_too_deep(value, body):
+        raise errors.too_deep()
+    return value
 
 
 def read_yaml(body: bytes) -> Any:

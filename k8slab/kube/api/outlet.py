@@ -10,6 +10,9 @@ from aiohttp import WSCloseCode, web
 # A reader that takes nothing for this long, in seconds, with its buffers full, is gone or as good as gone.
 STUCK: Final = 30.0
 
+# As much as a reader is given at once: one that is slow takes some of it in that time, and the rest waits here once.
+SLICE: Final = 256 * 1024
+
 
 class Outlet(Protocol):
     @property
@@ -51,8 +54,9 @@ class _Chunks:
 
     async def write(self, lines: bytes) -> None:
         try:
-            async with asyncio.timeout(STUCK):
-                await self.response.write(lines)
+            for start in range(0, len(lines), SLICE):
+                async with asyncio.timeout(STUCK):
+                    await self.response.write(memoryview(lines)[start : start + SLICE])
         except TimeoutError:
             if self._request.transport is not None:
                 self._request.transport.abort()

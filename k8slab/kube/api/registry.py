@@ -216,7 +216,7 @@ class Registry:
             return _owned(new, old, track)
         kind.default(new)
         kind.prepare(new, old)
-        if kind.generation and new.get("spec") != old.get("spec"):
+        if kind.is_raised(new, old):
             new["metadata"]["generation"] = was.get("generation", 0) + 1
         self._judge(kind, new, old)
         return _owned(new, old, track)

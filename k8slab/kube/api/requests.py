@@ -21,7 +21,7 @@ GROUPS: Final = frozenset((kind.group, kind.version) for kind in KINDS)
 INTEGER: Final = re.compile(r"[+-]?[0-9]+\Z")
 LARGEST_INTEGER: Final = (1 << 63) - 1
 LONGEST_INTEGER: Final = 20
-TRUE: Final = frozenset({"true", "1", "t", "T", "True", "TRUE", ""})
+FALSE: Final = frozenset({"false", "0"})
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,13 @@ class Asked:
 
 
 def parse(request: web.BaseRequest) -> Asked | None:
-    """None for a path that is no resource's, such as a group's own."""
+    """None for a path that is no resource's of the served groups, such as a group's own."""
+    asked = parse_any(request)
+    return asked if asked is not None and (asked.group, asked.version) in GROUPS else None
+
+
+def parse_any(request: web.BaseRequest) -> Asked | None:
+    """The same of groups that are not served: who may not ask for a resource is not told whether there is one."""
     parts = request.path.strip("/").split("/")
     if parts[0] == "api":
         group, version, parts = "", parts[1] if len(parts) > 1 else "", parts[2:]
@@ -55,7 +61,7 @@ def parse(request: web.BaseRequest) -> Asked | None:
         if len(parts) < 3:
             return None
         group, version, parts = parts[1], parts[2], parts[3:]
-    if not parts or (group, version) not in GROUPS:
+    if not parts:
         return None
     watching = parts[0] == "watch" and len(parts) > 1
     if watching:
@@ -68,7 +74,8 @@ def parse(request: web.BaseRequest) -> Asked | None:
 
 
 def truthy(query: Mapping[str, str], key: str) -> bool:
-    return key in query and query[key] in TRUE
+    """Whatever is there and does not say no."""
+    return key in query and query[key].lower() not in FALSE
 
 
 def is_watch(asked: Asked, query: Mapping[str, str]) -> bool:
@@ -118,13 +125,13 @@ def watch_options(kind: Kind, query: Mapping[str, str], name: str) -> WatchOptio
         version=version,
         seconds=float(_number(query, "timeoutSeconds")),
         bookmarks=truthy(query, "allowWatchBookmarks"),
-        include=query.get("includeObject", "Metadata"),
+        include=query.get("includeObject", ""),
         initial=initial,
     )
 
 
 def _tristate(query: Mapping[str, str], key: str) -> bool | None:
-    return query[key] in TRUE if key in query else None
+    return truthy(query, key) if key in query else None
 
 
 def _selector(kind: Kind, query: Mapping[str, str], name: str) -> selectors.Selector:

@@ -62,6 +62,8 @@ class Resources:
         if asked.subresource:
             return await self._subresource(request, kind, asked)
         watching = is_watch(asked, request.query) and request.method == "GET"
+        if asked.watching and not watching:
+            raise errors.method_not_allowed()
         on_object = bool(asked.name) and not watching
         verb = "watch" if watching else (ON_OBJECTS if on_object else ON_COLLECTIONS).get(request.method)
         if verb not in kind.verbs or (on_object and verb == "create"):

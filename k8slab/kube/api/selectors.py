@@ -15,9 +15,9 @@ Object = Mapping[str, Any]
 _TOKEN: Final = re.compile(r"\s*(?:(==|!=|[=!(),<>])|([^\s=!(),<>]+))")
 _LABEL_KEY: Final = re.compile(
     r"^(?:[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*/)?"
-    r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+    r"[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z"
 )
-_LABEL_VALUE: Final = re.compile(r"^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$")
+_LABEL_VALUE: Final = re.compile(r"^(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,11 @@ class Selector:
 
     def only_name(self) -> str:
         """The one name that can match, when a term says so; it makes a list a single read."""
-        return next((term.value for term in self.fields if term.equal and term.label == "metadata.name"), "")
+        return name_among(self.fields)
+
+
+def name_among(terms: Sequence[FieldTerm]) -> str:
+    return next((term.value for term in terms if term.equal and term.label == "metadata.name"), "")
 
 
 EVERYTHING: Final = Selector()
@@ -186,6 +190,15 @@ def _unparsable(why: str) -> ApiFailure:
 
 
 def _parse_fields(text: str, readers: Mapping[str, Callable[[Object], str]]) -> list[FieldTerm]:
+    terms = field_terms(text)
+    for term in terms:
+        if term.label not in readers:
+            raise bad_request(f"field label not supported: {term.label}")
+    return terms
+
+
+def field_terms(text: str) -> list[FieldTerm]:
+    """Of fields that nobody has looked at yet whether there are such. Raises BadRequest."""
     terms = []
     for part in filter(None, re.split(r"(?<!\\),", text)):
         for operator in ("!=", "==", "="):
@@ -194,8 +207,6 @@ def _parse_fields(text: str, readers: Mapping[str, Callable[[Object], str]]) -> 
                 break
         else:
             raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
-        if label not in readers:
-            raise bad_request(f"field label not supported: {label}")
         terms.append(FieldTerm(label, re.sub(r"\\([\\,=])", r"\1", value), operator != "!="))
     return terms
 

@@ -24,7 +24,7 @@ from k8slab.kube.api.metrics import CONTENT_TYPE as METRICS_TYPE
 from k8slab.kube.api.metrics import Metrics, is_long
 from k8slab.kube.api.negotiation import LARGEST_BODY, accepted, compressed
 from k8slab.kube.api.openapi import V2_PROTOBUF, Document, OpenApi
-from k8slab.kube.api.requests import parse
+from k8slab.kube.api.requests import parse, parse_any
 from k8slab.kube.api.resources import Resources
 from k8slab.kube.api.storage.base import StorageRejected, StorageUnavailable
 from k8slab.kube.api.version import VERSION
@@ -89,6 +89,9 @@ class ApiServer:
             return _failure(errors.too_large_body(LARGEST_BODY))
         except asyncio.CancelledError:
             raise
+        except RecursionError:
+            # Small patches can put together what is nested deeper than any one body may be.
+            return _failure(errors.too_deep())
         except Exception as trouble:
             if isinstance(trouble, ConnectionError) and _is_gone(request):
                 # Nobody reads this; without an answer the server would take a client's leaving for a bug and log it.
@@ -108,8 +111,12 @@ class ApiServer:
             with self._metrics.open_for_long(wanted):
                 return await self._resources.serve(request, asked)
         if path.startswith("/api/v1beta") and (old := legacy.parse(request)) is not None:
-            await gate.enter(request, of_resource(request.method, old.asked, request.query))
+            await gate.enter(request, of_resource(request.method, old.asked, legacy.todays_query(request)))
             return await self._legacy.serve(request, old)
+        unserved = parse_any(request) if path.startswith(("/api/", "/apis/")) else None
+        if unserved is not None:
+            await gate.enter(request, of_resource(request.method, unserved, request.query))
+            return _not_found()
         await gate.enter(request, of_path(request.method, path))
         if request.method not in ("GET", "HEAD"):
             raise errors.method_not_allowed() if self._known(path) else errors.unknown_resource()

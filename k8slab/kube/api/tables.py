@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from k8slab.kube.api import errors
 from k8slab.kube.api.cache import Entry
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.meta import Object
@@ -27,6 +28,13 @@ def columns(kind: Kind) -> list[dict[str, Any]]:
         }
         for column in kind.columns
     ]
+
+
+def included(asked: str) -> str:
+    """How much of the object goes along. Raises BadRequest for what is none of INCLUDES."""
+    if asked and asked not in INCLUDES:
+        raise errors.bad_request(f'unrecognized includeObject value: "{asked}"')
+    return asked or "Metadata"
 
 
 def row(kind: Kind, obj: Object, include: str) -> dict[str, Any]:

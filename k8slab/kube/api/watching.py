@@ -27,6 +27,8 @@ PATIENCE: Final = 3.0
 SHORTEST_DEFAULT: Final = 1800.0
 # A reader this many events behind is cut off rather than kept in memory; it will list again.
 LONGEST_QUEUE: Final = 20_000
+# How much is put together at once for a reader that has fallen behind, in bytes.
+PIECE: Final = 1 << 20
 # How often a silent stream looks whether its client is still there, in seconds.
 LOOK_UP: Final = 10.0
 
@@ -43,7 +45,7 @@ class WatchOptions:
     version: str = ""
     seconds: float = 0.0
     bookmarks: bool = False
-    include: str = "Metadata"
+    include: str = ""
     initial: bool | None = None
 
     @property
@@ -58,8 +60,8 @@ class Stream:
         self._kind = kind
         self._scope = scope
         self._selector = options.selector
-        self._options = options
         self._form = wanted.form
+        self._include = tables.included(options.include) if wanted.form == "Table" else ""
         self._version = wanted.version or tables.TABLE_VERSION
         self._first = True
 
@@ -99,7 +101,7 @@ class Stream:
         first, self._first = self._first, False
         form = self._kind.api_version
         if self._form:
-            form += f"/{self._form}/{self._version}/{self._options.include}/{first}"
+            form += f"/{self._form}/{self._version}/{self._include}/{first}"
         line = event.lines.get((event_type, form))
         if line is None:
             line = event.lines[event_type, form] = self._made(event, event_type, entry, first=first)
@@ -113,9 +115,7 @@ class Stream:
         if entry.revision != event.revision:
             obj = self._kind.hub.decode(entry.value, event.revision)
         if self._form == "Table":
-            return tables.watch_line(
-                self._kind, event_type, obj, self._options.include, first=first, version=self._version
-            )
+            return tables.watch_line(self._kind, event_type, obj, self._include, first=first, version=self._version)
         partial = {"kind": "PartialObjectMetadata", "apiVersion": self._version, "metadata": obj["metadata"]}
         return orjson.dumps({"type": event_type, "object": partial}) + b"\n"
 
@@ -131,7 +131,12 @@ async def watch(
     wanted: Wanted,
     stream_of: Callable[[Kind, str, WatchOptions, Wanted], Stream] = Stream,
 ) -> web.StreamResponse:
-    """Answer with the stream, and return when it has ended. Raises Timeout for a version that does not come."""
+    """Answer with the stream, and return when it has ended.
+
+    Raises Timeout for a version that does not come, and TooManyRequests while the cache knows nothing yet.
+    """
+    if not await cache.is_loaded(PATIENCE):
+        raise errors.initializing()
     stream = stream_of(kind, kind.scope(namespace), options, wanted)
     held = cache.of(kind)
     outlet = outlet_for(request)
@@ -190,11 +195,12 @@ async def _follow(
     until = clock() + (options.seconds or SHORTEST_DEFAULT * random.uniform(1, 2))
     bookmark_at = clock() + BOOKMARK_EVERY * random.uniform(0.9, 1.1) if options.bookmarks else until
     while True:
-        lines = []
-        while watcher.events:
+        lines, size = [], 0
+        while watcher.events and size < PIECE:
             event = watcher.events.popleft()
             if event.revision > start:
                 lines.append(stream.line(event))
+                size += len(lines[-1])
         text = b"".join(lines)
         if text:
             await outlet.write(text)

@@ -47,6 +47,12 @@ class Item:
     def waits_for(self, finalizer: str) -> bool:
         return bool(self.meta.get("deletionTimestamp")) and finalizer in (self.meta.get("finalizers") or ())
 
+    @property
+    def policy(self) -> str:
+        """What it says itself about what becomes of its dependents."""
+        finalizers = self.meta.get("finalizers") or ()
+        return "Orphan" if ORPHAN in finalizers else "Foreground" if FOREGROUND in finalizers else "Background"
+
     def blocks(self, owner: str) -> bool:
         return any(one["uid"] == owner and one.get("blockOwnerDeletion") for one in self.references)
 
@@ -69,7 +75,11 @@ class GarbageCollector:
     def _changed(self, resource: str, kind: str, obj: Object, old: Object | None) -> None:
         item, uid = Item(resource, obj), obj["metadata"]["uid"]
         for owner in owners(old):
-            self._dependents.get(owner, set()).discard(uid)
+            rest = self._dependents.get(owner, set())
+            rest.discard(uid)
+            if not rest:
+                # Owners that are gone are not heard of again.
+                self._dependents.pop(owner, None)
         if kind == "DELETED":
             self._items.pop(uid, None)
             self._look_at(self._dependents.pop(uid, ()))
@@ -122,6 +132,10 @@ class GarbageCollector:
         if kept:
             await self._patch(item, {"ownerReferences": kept})
             return
+        newest = await self._newest(item)
+        if newest is None or newest.references != item.references:
+            # It has been left an orphan, or found another owner, and word of it is still on its way.
+            return
         in_turn = awaited and any(one.blocks(uid) for one in self._of(uid))
         log.info("%s %s: its owners are gone, and so it goes", item.resource, _named(item))
         try:
@@ -130,11 +144,22 @@ class GarbageCollector:
                 item.meta["name"],
                 item.meta.get("namespace"),
                 uid=uid,
-                propagation="Foreground" if in_turn else "Background",
+                version=newest.meta["resourceVersion"],
+                propagation="Foreground" if in_turn else newest.policy,
             )
         except ApiError as error:
             if not (error.is_not_found or error.is_conflict):
                 raise
+
+    async def _newest(self, item: Item) -> Item | None:
+        """As the server has it now; None when it is gone."""
+        try:
+            found = await self._client.get(item.resource, item.meta["name"], item.meta.get("namespace"))
+        except ApiError as error:
+            if error.is_not_found:
+                return None
+            raise
+        return Item(item.resource, found) if found["metadata"]["uid"] == item.meta["uid"] else None
 
     def _of(self, uid: str) -> list[Item]:
         """Those that belong to it."""

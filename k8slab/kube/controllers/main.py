@@ -7,33 +7,44 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from aiohttp import web
 
 from k8slab import daemon
 from k8slab.daemon import FlagParser
 from k8slab.kube.client import KubeClient
+from k8slab.kube.controllers.deployments import DeploymentController
+from k8slab.kube.controllers.disruption import DisruptionController
 from k8slab.kube.controllers.endpoint_slices import EndpointSlicesController
 from k8slab.kube.controllers.endpoints import EndpointsController
 from k8slab.kube.controllers.garbage import GarbageCollector
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.namespaces import NamespaceController
 from k8slab.kube.controllers.node_lifecycle import NodeLifecycle
+from k8slab.kube.controllers.node_taints import NodeTaints
 from k8slab.kube.controllers.owned import Owned
 from k8slab.kube.controllers.owned_pods import OwnedPods
+from k8slab.kube.controllers.pod_garbage import PodGarbage
 from k8slab.kube.controllers.replicasets import ReplicaSetController
 from k8slab.kube.controllers.root_ca import RootCaPublisher
 from k8slab.kube.controllers.service_accounts import ServiceAccountsController
+from k8slab.kube.controllers.statefulsets import StatefulSetController
+from k8slab.kube.controllers.taint_eviction import TaintEviction
 from k8slab.kube.durations import duration
 from k8slab.kube.events import EventRecorder
+from k8slab.kube.leases import Leadership, LeaseSettings, LostLease, add_flags, lease_settings
 
 log = logging.getLogger(__name__)
+
+NAME: Final = "kube-controller-manager"
+# Events that were not written yet when the process was asked to end have so many seconds.
+LAST_WORDS: Final = 1.0
 
 
 @dataclass(frozen=True)
 class Settings:
-    """``node_grace``, ``node_period``: seconds; ``root_ca``: PEM, may be empty."""
+    """``node_grace``, ``node_period``: seconds; ``root_ca``: PEM, may be empty; ``lease``: None without election."""
 
     address: str
     port: int
@@ -41,7 +52,9 @@ class Settings:
     node_grace: float
     node_period: float
     endpoints_per_slice: int
+    ended_pods_kept: int
     root_ca: str
+    lease: LeaseSettings | None
     verbosity: int
 
 
@@ -66,7 +79,10 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("node-monitor-grace-period", "a node may be silent for so long", default="40s")
     parser.flag("node-monitor-period", "how often nodes are looked at", default="5s")
     parser.flag("max-endpoints-per-slice", "a service's slice of endpoints holds so many, up to 1000", default="100")
+    ended = "so many pods that have ended are kept, the newest; 0: all"
+    parser.flag("terminated-pod-gc-threshold", ended, default="12500")
     parser.flag("root-ca-file", "the certificates by which pods know the API server, PEM")
+    add_flags(parser, NAME)
     parser.flag("v", "how much to log", default="0")
     flags = parser.parse_args(list(argv))
     try:
@@ -80,7 +96,9 @@ def settings(argv: Sequence[str]) -> Settings:
             node_grace=duration(flags.node_monitor_grace_period),
             node_period=duration(flags.node_monitor_period),
             endpoints_per_slice=_between(flags.max_endpoints_per_slice, 1, 1000, "--max-endpoints-per-slice"),
+            ended_pods_kept=int(flags.terminated_pod_gc_threshold),
             root_ca=_certificates(flags.root_ca_file),
+            lease=lease_settings(flags),
             verbosity=int(flags.v),
         )
     except ValueError as error:
@@ -102,31 +120,54 @@ def _certificates(path: str | None) -> str:
 
 
 async def serve(flags: Settings, stop: asyncio.Event) -> int:
-    async with KubeClient(flags.master) as client:
-        informers = SharedInformers(client)
+    async with KubeClient(flags.master, name=NAME) as client:
         recorder = EventRecorder(client, "controllermanager")
-        controllers = _controllers(client, informers, recorder, flags)
+        leadership = Leadership(client, flags.lease, recorder) if flags.lease else None
         runner = web.AppRunner(_application(), access_log=None)
         await runner.setup()
         await web.TCPSite(runner, flags.address, flags.port, reuse_address=True).start()
+        stopped = asyncio.create_task(stop.wait())
         work = [
-            asyncio.create_task(running, name=name)
-            for name, running in (
-                ("informers", informers.run()),
-                ("events", recorder.run()),
-                *((name, controller.run()) for name, controller in controllers.items()),
-            )
+            asyncio.create_task(recorder.run(), name="events"),
+            asyncio.create_task(_serve_terms(client, recorder, flags, leadership), name="controllers"),
         ]
         daemon.notify_ready()
-        stopped = asyncio.create_task(stop.wait())
         done, _ = await asyncio.wait([stopped, *work], return_when=asyncio.FIRST_COMPLETED)
         for task in (stopped, *work):
             task.cancel()
         await asyncio.gather(stopped, *work, return_exceptions=True)
+        if leadership is not None:
+            await leadership.release()
+            await recorder.drain(LAST_WORDS)
         await runner.cleanup()
         for task in done - {stopped}:
             task.result()
     return 0
+
+
+async def _serve_terms(
+    client: KubeClient, recorder: EventRecorder, flags: Settings, leadership: Leadership | None
+) -> None:
+    """Control while this process leads; each time anew, knowing nothing of what was true before."""
+    if leadership is None:
+        await _control(client, recorder, flags)
+    while leadership is not None:
+        await leadership.lead()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(_control(client, recorder, flags), name="controllers")
+                group.create_task(leadership.hold(), name="lease")
+        except* LostLease as lost:
+            log.error("leader election lost: %s", lost.exceptions[0])
+
+
+async def _control(client: KubeClient, recorder: EventRecorder, flags: Settings) -> None:
+    informers = SharedInformers(client)
+    controllers = _controllers(client, informers, recorder, flags)
+    async with asyncio.TaskGroup() as group:
+        for name, controller in controllers.items():
+            group.create_task(controller.run(), name=name)
+        group.create_task(informers.run(), name="informers")
 
 
 class Controller(Protocol):
@@ -139,16 +180,23 @@ def _controllers(
 ) -> dict[str, Controller]:
     pods = OwnedPods(client, informers, recorder)
     sets = Owned(client, informers, "replicasets")
+    revisions = Owned(client, informers, "controllerrevisions")
     return {
         "nodes": NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period),
+        "node taints": NodeTaints(client, informers),
+        "taint evictions": TaintEviction(client, informers, recorder),
+        "pod garbage": PodGarbage(client, informers, threshold=flags.ended_pods_kept),
         "endpoints": EndpointsController(client, informers),
         "endpoint slices": EndpointSlicesController(client, informers, most=flags.endpoints_per_slice),
         "root certificates": RootCaPublisher(client, informers, flags.root_ca),
         "namespaces": NamespaceController(client, informers),
         "accounts": ServiceAccountsController(client, informers),
         "garbage": GarbageCollector(client, informers),
+        "deployments": DeploymentController(client, informers, recorder, pods, sets),
+        "disruption": DisruptionController(client, informers, recorder, pods),
         "replicationcontrollers": ReplicaSetController(client, informers, pods, sets, "replicationcontrollers"),
         "replicasets": ReplicaSetController(client, informers, pods, sets, "replicasets"),
+        "statefulsets": StatefulSetController(client, informers, recorder, pods, revisions),
     }
 
 

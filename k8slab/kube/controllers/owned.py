@@ -6,7 +6,8 @@ selector chooses and nobody controls, and lets go of what its selector no longer
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from k8slab.kube.api.selectors import Requirement, requirements_of
@@ -16,6 +17,14 @@ from k8slab.kube.controllers.workqueue import WorkQueue
 from k8slab.kube.informer import Informer, key_of
 
 NOTHING: Final = Requirement("", "exists")
+LONGEST_SETTLE: Final = 0.2
+
+
+@dataclass(frozen=True)
+class _Owners:
+    informer: Informer
+    queue: WorkQueue
+    settle: float
 
 
 class Owned:
@@ -29,13 +38,16 @@ class Owned:
         self._by_owner: dict[str, dict[str, Object]] = {}
         self._by_namespace: dict[str, dict[str, Object]] = {}
         self._orphans: dict[str, dict[str, Object]] = {}
-        self._queues: dict[tuple[str, str], tuple[Informer, WorkQueue]] = {}
+        self._owners: dict[tuple[str, str], _Owners] = {}
         self.informer.subscribe(self._changed)
 
-    def report_to(self, owners: str, queue: WorkQueue) -> None:
-        """Put the owners of this resource ("replicasets") into the queue when something of theirs changes."""
+    def report_to(self, owners: str, queue: WorkQueue, *, settle: float = 0.0) -> None:
+        """Put the owners of this resource ("replicasets") into the queue when something of theirs changes.
+
+        ``settle``: seconds to wait for more changes, for each object that the owner has: to look at many takes longer.
+        """
         informer = self._informers.of(owners)
-        self._queues[informer.type] = (informer, queue)
+        self._owners[informer.type] = _Owners(informer, queue, settle)
 
     def of(self, owner: Mapping[str, Any]) -> list[Object]:
         """What the owner controls, whether or not its selector chooses it."""
@@ -44,18 +56,27 @@ class Owned:
     def within(self, namespace: str) -> list[Object]:
         return list(self._by_namespace.get(namespace, {}).values())
 
-    async def claim(self, owner: Object, selector: Mapping[str, Any] | None) -> list[Object]:
-        """The owner's objects, after it took over those without a controller and let go of those not chosen."""
+    async def claim(
+        self, owner: Object, selector: Mapping[str, Any] | None, *, suits: Callable[[Object], bool] = lambda obj: True
+    ) -> list[Object]:
+        """The owner's objects, after it took over those without a controller and let go of those not chosen.
+
+        ``suits`` is what they must be like besides being selected.
+        """
         wanted = requirements(selector)
+
+        def chosen(obj: Object) -> bool:
+            return matches(wanted, obj) and suits(obj)
+
         going = bool(owner["metadata"].get("deletionTimestamp"))
         claimed = []
         for obj in self.of(owner):
-            if matches(wanted, obj):
+            if chosen(obj):
                 claimed.append(obj)
             elif not going:
                 await self._release(owner, obj)
         orphans = self._orphans.get(owner["metadata"]["namespace"], {}).values()
-        free = [one for one in orphans if matches(wanted, one) and not one["metadata"].get("deletionTimestamp")]
+        free = [one for one in orphans if chosen(one) and not one["metadata"].get("deletionTimestamp")]
         if free and not going and await self._may_adopt(owner):
             for obj in free:
                 if adopted := await self._adopt(owner, obj):
@@ -94,8 +115,7 @@ class Owned:
             raise
 
     def _plural(self, owner: Object) -> str:
-        informer, _ = self._queues[(owner["apiVersion"], owner["kind"])]
-        return informer.resource
+        return self._owners[(owner["apiVersion"], owner["kind"])].informer.resource
 
     def _changed(self, kind: str, obj: Object, old: Object | None) -> None:
         if old is not None:
@@ -122,20 +142,24 @@ class Owned:
                     del shelf[place]
 
     def _tell_owner(self, obj: Object, reference: Mapping[str, Any]) -> None:
-        informer, queue = self._queues.get((reference.get("apiVersion", ""), reference.get("kind", "")), (None, None))
-        if informer is None or queue is None:
+        owners = self._owners.get((reference.get("apiVersion", ""), reference.get("kind", "")))
+        if owners is None:
             return
         key = f"{obj['metadata']['namespace']}/{reference['name']}"
-        owner = informer.cache.get(key)
-        if owner is not None and owner["metadata"]["uid"] == reference["uid"]:
-            queue.add(key)
+        owner = owners.informer.cache.get(key)
+        if owner is None or owner["metadata"]["uid"] != reference["uid"]:
+            return
+        if seconds := owners.settle * len(self._by_owner.get(reference["uid"], ())):
+            owners.queue.add_after(key, min(seconds, LONGEST_SETTLE))
+        else:
+            owners.queue.add(key)
 
     def _tell_takers(self, obj: Object) -> None:
         namespace = obj["metadata"]["namespace"]
-        for informer, queue in self._queues.values():
-            for owner in informer.cache.values():
+        for owners in self._owners.values():
+            for owner in owners.informer.cache.values():
                 if owner["metadata"]["namespace"] == namespace and matches(requirements(selector_of(owner)), obj):
-                    queue.add(key_of(owner))
+                    owners.queue.add(key_of(owner))
 
 
 def controller_of(obj: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -29,6 +29,12 @@ PATIENCE: Final = 300.0
 DELETION_COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 PHASES: Final = {"Pending": 0, "Unknown": 1, "Running": 2}
 
+# Who names its pods says so in other words.
+CREATED: Final = {"StatefulSet": "create Pod {pod} in StatefulSet {owner} successful"}
+NOT_CREATED: Final = {"StatefulSet": "create Pod {pod} in StatefulSet {owner} failed error: {why}"}
+DELETED: Final = {"StatefulSet": "delete Pod {pod} in StatefulSet {owner} successful"}
+NOT_DELETED: Final = {"StatefulSet": "delete Pod {pod} in StatefulSet {owner} failed error: {why}"}
+
 T = TypeVar("T")
 
 
@@ -89,13 +95,15 @@ class OwnedPods(Owned):
         try:
             created = await self._client.create("pods", pod, namespace)
         except (ApiError, ApiUnavailable) as trouble:
-            if not is_of_a_namespace_that_ends(trouble):
-                self._recorder.say(owner, WARNING, "FailedCreate", f"Error creating: {reason_of(trouble)}")
+            taken = isinstance(trouble, ApiError) and trouble.is_already_exists
+            if not (taken or is_of_a_namespace_that_ends(trouble)):
+                words = NOT_CREATED.get(owner["kind"], "Error creating: {why}")
+                self._say(owner, WARNING, "FailedCreate", words, pod["metadata"].get("name", ""), trouble)
             raise
         meta = created["metadata"]
         awaited = self._of(owner)
         awaited.version = max(awaited.version, int(meta["resourceVersion"]))
-        self._recorder.say(owner, NORMAL, "SuccessfulCreate", f"Created pod: {meta['name']}")
+        self._say(owner, NORMAL, "SuccessfulCreate", CREATED.get(owner["kind"], "Created pod: {pod}"), meta["name"])
 
     async def _delete_one(self, owner: Object, pod: Object) -> None:
         meta = pod["metadata"]
@@ -104,10 +112,19 @@ class OwnedPods(Owned):
         except (ApiError, ApiUnavailable) as trouble:
             if isinstance(trouble, ApiError) and (trouble.is_not_found or trouble.is_conflict):
                 return
-            self._recorder.say(owner, WARNING, "FailedDelete", f"Error deleting: {reason_of(trouble)}")
+            words = NOT_DELETED.get(owner["kind"], "Error deleting: {why}")
+            self._say(owner, WARNING, "FailedDelete", words, meta["name"], trouble)
             raise
         self._of(owner).going.add(meta["uid"])
-        self._recorder.say(owner, NORMAL, "SuccessfulDelete", f"Deleted pod: {meta['name']}")
+        self._say(owner, NORMAL, "SuccessfulDelete", DELETED.get(owner["kind"], "Deleted pod: {pod}"), meta["name"])
+
+    def _say(
+        self, owner: Object, kind: str, reason: str, words: str, pod: str, trouble: Exception | None = None
+    ) -> None:
+        why = reason_of(trouble) if trouble else ""
+        message = words.format(pod=pod, owner=owner["metadata"]["name"], why=why)
+        named = "replication" if owner["kind"] == "ReplicationController" else owner["kind"].lower()
+        self._recorder.say(owner, kind, reason, message, component=f"{named}-controller")
 
     def _of(self, owner: Object) -> _Awaited:
         return self._awaited.setdefault(owner["metadata"]["uid"], _Awaited())

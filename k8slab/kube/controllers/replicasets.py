@@ -27,6 +27,8 @@ WORKERS: Final = 5
 # So many pods are made or deleted in one go, before the owner's state is looked at again.
 BURST: Final = 500
 FAILURE: Final = "ReplicaFailure"
+# Seconds for each pod: of a thousand that come up at once not every one is a reason to count them all.
+SETTLE: Final = 0.0002
 # Should a write not show itself by an event, as when the pod is gone again before the copy was made anew.
 LOOK_AGAIN: Final = 1.0
 
@@ -44,7 +46,7 @@ class ReplicaSetController:
         self._sets = sets
         self._queue = WorkQueue(resource)
         self._owners.subscribe(self._owner_changed)
-        pods.report_to(resource, self._queue)
+        pods.report_to(resource, self._queue, settle=SETTLE)
 
     async def run(self) -> None:
         await asyncio.gather(self._owners.synced(), self._pods.informer.synced(), self._sets.informer.synced())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 from k8slab.kube.client import ApiError, ApiUnavailable
@@ -13,6 +14,14 @@ log = logging.getLogger(__name__)
 
 FIRST_RETRY: Final = 0.05
 LONGEST_RETRY: Final = 30.0
+
+
+@dataclass(frozen=True)
+class _Timer:
+    """``moment``: of the loop's clock; uvloop's handles do not know theirs."""
+
+    moment: float
+    handle: asyncio.Handle
 
 
 class WorkQueue:
@@ -25,7 +34,7 @@ class WorkQueue:
         self._working: set[str] = set()
         self._again: set[str] = set()
         self._failures: dict[str, int] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, _Timer] = {}
 
     def __len__(self) -> int:
         return self._ready.qsize()
@@ -33,7 +42,7 @@ class WorkQueue:
     def add(self, key: str) -> None:
         """Have ``key`` handled soon; once more afterwards when it is being handled right now."""
         if timer := self._timers.pop(key, None):
-            timer.cancel()
+            timer.handle.cancel()
         if key in self._working:
             self._again.add(key)
         elif key not in self._queued:
@@ -45,12 +54,12 @@ class WorkQueue:
         if key in self._queued:
             return
         loop = asyncio.get_running_loop()
-        timer = self._timers.get(key)
-        if timer and timer.when() <= loop.time() + seconds:
+        moment, timer = loop.time() + seconds, self._timers.get(key)
+        if timer and timer.moment <= moment:
             return
         if timer:
-            timer.cancel()
-        self._timers[key] = loop.call_later(seconds, self.add, key)
+            timer.handle.cancel()
+        self._timers[key] = _Timer(moment, loop.call_later(seconds, self.add, key))
 
     async def run(self, handle: Callable[[str], Awaitable[None]], *, workers: int = 1) -> None:
         """Handle keys until cancelled. A key whose handling fails comes again, each time later."""

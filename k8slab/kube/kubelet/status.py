@@ -48,10 +48,11 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Doom:
-    """Why the node has ended a pod that would have gone on."""
+    """Why the node has ended a pod that would have gone on; ``warns``: whether that is somebody's fault."""
 
     reason: str
     message: str
+    warns: bool = False
 
 
 CREATING: Final = Waiting("ContainerCreating")

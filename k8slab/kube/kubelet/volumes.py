@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import os
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +19,8 @@ from k8slab.kube.kubelet.hostpath import checked
 from k8slab.kube.kubelet.objects import Pod, Supplies
 from k8slab.kube.kubelet.payload import SOURCES, Files, VolumeError, files_of
 from k8slab.kube.kubelet.security import of_pod
+
+MEASURE_EVERY: Final = 10.0
 
 _MESSAGE_LIMIT: Final = 4096
 _PLUGINS: Final = {
@@ -44,6 +49,7 @@ class PodDirectory:
         self._path = root / "pods" / uid
         self._supplies = supplies
         self._written: dict[str, Files] = {}
+        self._measured = -math.inf
 
     async def prepare(self, pod: Pod) -> dict[str, Path]:
         """Make all volumes that are not there yet; returns where each lies. Raises VolumeError."""
@@ -54,6 +60,23 @@ class PodDirectory:
         for volume in pod["spec"].get("volumes") or ():
             if volume["name"] in self._written:
                 await self._prepared(volume, pod)
+
+    def measures(self, pod: Pod) -> bool:
+        """Whether any of its volumes is measured from time to time."""
+        return any(_disk_limit(volume) for volume in pod["spec"].get("volumes") or ())
+
+    async def overfull(self, pod: Pod) -> str:
+        """What is fuller than it may be, in the original's words; empty when nothing is, or was a moment ago."""
+        now = time.monotonic()
+        if not self.measures(pod) or now - self._measured < MEASURE_EVERY:
+            return ""
+        self._measured = now
+        for volume in pod["spec"]["volumes"]:
+            limit = _disk_limit(volume)
+            path = self._path / "volumes" / _PLUGINS["emptyDir"] / str(volume["name"])
+            if limit and await asyncio.to_thread(_used, path) > quantity.whole(limit):
+                return f'Usage of EmptyDir volume "{volume["name"]}" exceeds the limit "{limit}". '
+        return ""
 
     def sources(self, container: Mapping[str, Any], volumes: Mapping[str, Path], paths: Sequence[str]) -> list[Path]:
         """Where on the node each of the container's mounts comes from; ``paths``: in its volume, one of each mount.
@@ -158,6 +181,23 @@ def _empty_dir(path: Path, source: Mapping[str, Any], pod: Pod) -> None:
     group = of_pod(pod).get("fsGroup")
     if group is not None:
         atomic.give_to_group(path, int(group), writable=True)
+
+
+def _disk_limit(volume: Mapping[str, Any]) -> str:
+    """The kernel itself holds those in memory to their limit."""
+    source = volume.get("emptyDir") or {}
+    return "" if source.get("medium") == "Memory" else str(source.get("sizeLimit") or "")
+
+
+def _used(top: Path) -> int:
+    """Bytes on the disk of all that is below."""
+    used = 0
+    for place, _, names in os.walk(top):
+        for name in names:
+            # Whoever writes there removes things, too.
+            with contextlib.suppress(FileNotFoundError):
+                used += Path(place, name).lstat().st_blocks * 512
+    return used
 
 
 def _memory_size(source: Mapping[str, Any], pod: Pod) -> int:

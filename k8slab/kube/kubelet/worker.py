@@ -33,7 +33,7 @@ from k8slab.kube.kubelet.probes import Result, Target, probe
 from k8slab.kube.kubelet.spec import all_containers, init_containers, termination_grace, updated_spec
 from k8slab.kube.kubelet.status import ENDED, Doom, Waiting
 from k8slab.kube.kubelet.support import unsupported
-from k8slab.kube.kubelet.volumes import PodDirectory
+from k8slab.kube.kubelet.volumes import MEASURE_EVERY, PodDirectory
 
 log = logging.getLogger(__name__)
 
@@ -180,10 +180,10 @@ class PodWorker:
         told = self._pod.get("status") or {}
         # One that has ended never runs again, even when nothing is left that shows how it ended.
         ended = told.get("phase") in ENDED
-        doom = None if ended or self._seconds_to_deadline() > 0 else _DEADLINE
+        doom = None if ended else await self._doom()
         decision = decide(self._pod, observed, self._patience.left, doomed=ended or doom is not None)
         if doom and decision.kill:
-            self._say(NORMAL, doom.reason, doom.message)
+            self._say(WARNING if doom.warns else NORMAL, doom.reason, doom.message)
         await self._end(decision, observed)
         if decision.finished:
             self._prober.follow(self._pod, ())
@@ -228,9 +228,15 @@ class PodWorker:
             self.poke()
 
     def _pause(self, decision: Decision) -> float:
-        return min(
-            [RESYNC, self._seconds_to_deadline(), *self._patience.waits(), *(seconds for _, seconds in decision.wait)]
-        )
+        period = MEASURE_EVERY if self._directory.measures(self._pod) else RESYNC
+        restarts = (seconds for _, seconds in decision.wait)
+        return min([period, self._seconds_to_deadline(), *self._patience.waits(), *restarts])
+
+    async def _doom(self) -> Doom | None:
+        if self._seconds_to_deadline() <= 0:
+            return _DEADLINE
+        overfull = await self._directory.overfull(self._pod)
+        return Doom("Evicted", overfull, warns=True) if overfull else None
 
     def _seconds_to_deadline(self) -> float:
         deadline = self._pod["spec"].get("activeDeadlineSeconds")

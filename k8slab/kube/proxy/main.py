@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import sys
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -22,8 +21,8 @@ from k8slab.kube.client import KubeClient
 from k8slab.kube.durations import duration
 from k8slab.kube.proxy import iptables, rules
 from k8slab.kube.proxy.health import health_application, metrics_application
-from k8slab.kube.proxy.iptables import FilterFailed
 from k8slab.kube.proxy.metrics import Metrics
+from k8slab.kube.proxy.programs import ProgramFailed
 from k8slab.kube.proxy.proxier import Proxier
 from k8slab.kube.proxy.rules import LocalTraffic
 
@@ -58,19 +57,15 @@ class Settings:
     verbosity: int
 
 
-def main() -> int:
-    return run(sys.argv[1:], prog="kube-proxy")
-
-
-def run(argv: Sequence[str], prog: str = "km proxy") -> int:
-    flags = settings(argv, prog)
+def run(argv: Sequence[str]) -> int:
+    flags = settings(argv)
     daemon.configure_logging(flags.verbosity - 1)
     return daemon.run(lambda stop: _cleanup() if flags.cleanup else serve(flags, stop))
 
 
-def settings(argv: Sequence[str], prog: str = "km proxy") -> Settings:
+def settings(argv: Sequence[str]) -> Settings:
     """Raises SystemExit(2) with one line for flags that are wrong."""
-    parser = _parser(prog)
+    parser = _parser()
     flags = parser.parse_args(list(argv))
     try:
         if flags.proxy_mode not in ("", "iptables"):
@@ -105,8 +100,10 @@ def settings(argv: Sequence[str], prog: str = "km proxy") -> Settings:
         raise
 
 
-def _parser(prog: str) -> FlagParser:
-    parser = FlagParser(prog=prog, allow_abbrev=False, description="Forwards what is sent to Kubernetes services.")
+def _parser() -> FlagParser:
+    parser = FlagParser(
+        prog="km proxy", allow_abbrev=False, description="Forwards what is sent to Kubernetes services."
+    )
     parser.flag("master", "the API servers, separated by commas", default="")
     parser.flag("kubeconfig", "a file that says where the API server is", default="")
     parser.flag("hostname-override", "this node's name; the host's by default", default="")
@@ -186,7 +183,7 @@ async def _cleanup() -> int:
     try:
         if text := rules.cleanup(await iptables.present()):
             await iptables.restore(text)
-    except FilterFailed as failure:
+    except ProgramFailed as failure:
         log.error("the rules were not taken away: %s", failure)
         return 1
     return 0
@@ -203,6 +200,7 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
             node=flags.node,
             sync_period=flags.sync_period,
             min_sync_period=flags.min_sync_period,
+            pod_bridge=flags.pod_bridge,
             on_synced=daemon.notify_ready,
         )
         for where, application in (

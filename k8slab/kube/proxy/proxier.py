@@ -11,9 +11,9 @@ from typing import Final
 
 from k8slab.kube.client import KubeClient, Object
 from k8slab.kube.informer import Informer
-from k8slab.kube.proxy import iptables, rules
-from k8slab.kube.proxy.iptables import FilterFailed
+from k8slab.kube.proxy import bridge, iptables, rules
 from k8slab.kube.proxy.metrics import Metrics
+from k8slab.kube.proxy.programs import ProgramFailed
 from k8slab.kube.proxy.services import service_ports
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,8 @@ FIRST_RETRY: Final = 0.5
 class Proxier:
     """``sync_period``: seconds after which all is looked at again; ``min_sync_period``: seconds between two syncs.
 
-    ``on_synced`` is called after every sync that succeeded.
+    ``pod_bridge``: the bridge of this node's pods, "" when it has none. ``on_synced`` is called after every sync that
+    succeeded.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Proxier:
         node: str,
         sync_period: float,
         min_sync_period: float,
+        pod_bridge: str = "",
         on_synced: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
@@ -43,6 +45,7 @@ class Proxier:
         self._node = node
         self._sync_period = sync_period
         self._min_sync_period = min_sync_period
+        self._pod_bridge = pod_bridge
         self._on_synced = on_synced
         self._services = Informer(client, "services")
         self._slices = Informer(client, "endpointslices")
@@ -86,7 +89,7 @@ class Proxier:
                 self.last_synced = time.time()
                 self._metrics.synced.set(self.last_synced)
                 self._on_synced()
-            except FilterFailed as failure:
+            except ProgramFailed as failure:
                 self._metrics.failures.inc()
                 log.error("the rules are as they were: %s; trying again in %g s", failure, pause)
                 self.oldest_waiting = waiting or self.oldest_waiting or time.time()
@@ -108,6 +111,8 @@ class Proxier:
         )
         text = rules.text(ports, await iptables.present(), self._settings)
         await iptables.restore(text)
+        if self._pod_bridge:
+            await bridge.let_pods_reach_themselves(self._pod_bridge)
         for table, count in _counts(text).items():
             self._metrics.rules.labels(table).set(count)
         endpoints = sum(len(port.endpoints) for port in ports)

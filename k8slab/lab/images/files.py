@@ -26,11 +26,12 @@ PROGRAMS = {
     "mesos-slave": "k8slab.mesos.agent.main",
     "mesos-agent": "k8slab.mesos.agent.main",
     "km": "k8slab.k8sm.km",
-    "kube-proxy": "k8slab.kube.proxy.main",
     "kube-apiserver": "k8slab.k8sm.km",
     "k8sm-controller-manager": "k8slab.k8sm.km",
     "k8sm-scheduler": "k8slab.k8sm.km",
     "k8sm-executor": "k8slab.k8sm.km",
+    "kube-proxy": "k8slab.k8sm.km",
+    "kubecfg": "k8slab.kube.kubecfg",
     "k8slab-switch": "k8slab.lab.switch.main",
 }
 

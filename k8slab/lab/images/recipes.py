@@ -101,6 +101,30 @@ NGINX = PodRecipe(
     ports=("80/tcp",),
 )
 
+REDIS = PodRecipe(
+    name="k8slab/redis:7",
+    summary="Debian's Redis, as a master or (redis-slave) as a replica of the service redismaster",
+    packages=("redis-server", "busybox"),
+    binaries=("/usr/bin/redis-server", "/usr/bin/redis-cli"),
+    shell=True,
+    parts="redis",
+    command=("redis-server", "/etc/redis/redis.conf"),
+    ports=("6379/tcp",),
+)
+
+GUESTBOOK = PodRecipe(
+    name="k8slab/guestbook:1",
+    summary="the guestbook's frontend: a page, and the requests that it makes, over Redis",
+    packages=("redis-tools", "busybox", "curl", "catatonit"),
+    binaries=("/usr/bin/redis-cli", "/usr/bin/curl", "/usr/bin/catatonit"),
+    shell=True,
+    parts="guestbook",
+    # A web server that is a container's first process hears no SIGTERM of its own accord.
+    entrypoint=("/usr/bin/catatonit", "--"),
+    command=("httpd", "-f", "-v", "-p", "80", "-h", "/usr/share/guestbook", "-c", "/etc/httpd.conf"),
+    ports=("80/tcp",),
+)
+
 CATALOGUE: tuple[Recipe | PodRecipe, ...] = (
     Recipe(
         name=BASE,
@@ -110,6 +134,8 @@ CATALOGUE: tuple[Recipe | PodRecipe, ...] = (
     ),
     PAUSE,
     NGINX,
+    REDIS,
+    GUESTBOOK,
     Recipe(
         name="k8slab/mesos-master",
         summary="a Mesos master and the ZooKeeper that elects it",
@@ -123,7 +149,7 @@ CATALOGUE: tuple[Recipe | PodRecipe, ...] = (
         packages=("docker.io", "containerd", "runc"),
         optional=("docker-cli",),
         steps=("rm -f /usr/bin/containerd-stress /etc/init.d/docker /etc/default/docker",),
-        pod_images=(PAUSE.name, NGINX.name),
+        pod_images=(PAUSE.name, NGINX.name, REDIS.name, GUESTBOOK.name),
     ),
     Recipe(
         name="k8slab/kubernetes-mesos",

@@ -89,6 +89,7 @@ def healthy(address: str, port: int) -> Truth:
 
 PROBES: Mapping[str, Callable[[str, int], Truth]] = {
     "etcd": etcd,
+    "etcd-server": etcd,
     "zookeeper": zookeeper,
     "mesos-master": mesos_master,
     "mesos-slave": mesos_slave,

@@ -21,7 +21,7 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class Route:
-    """Packets for ``to`` (CIDR) go by way of ``via`` (an address on the lab's subnet)."""
+    """Packets for ``to`` (CIDR) go by way of ``via`` (an address on the lab's subnet), "" for what is on the wire."""
 
     to: str
     via: str
@@ -88,7 +88,8 @@ class WireSpec:
                 prefix=int(data["prefix"]),
                 mac=str(data["mac"]).lower(),
                 routes=tuple(
-                    Route(to=str(IPv4Network(r["to"])), via=str(ip_address(r["via"]))) for r in data.get("routes") or ()
+                    Route(to=str(IPv4Network(r["to"])), via=str(ip_address(r["via"])) if r["via"] else "")
+                    for r in data.get("routes") or ()
                 ),
             )
             octets = bytes.fromhex(spec.mac.replace(":", ""))

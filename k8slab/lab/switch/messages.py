@@ -15,7 +15,7 @@ _NEWLINKPROP = 108
 _AF_INET = 2
 _IFF_UP = 1
 _SKIP_STATISTICS = 8
-_MAIN_TABLE, _PROTO_STATIC, _SCOPE_UNIVERSE, _UNICAST = 254, 4, 0, 1
+_MAIN_TABLE, _PROTO_STATIC, _SCOPE_UNIVERSE, _SCOPE_LINK, _UNICAST = 254, 4, 0, 253, 1
 
 
 def _compose(message: Any, kind: int, options: int, attrs: list[tuple[str, Any]], **fields: int) -> bytes:
@@ -118,10 +118,10 @@ def dump_addresses() -> bytes:
     return _compose(ifaddrmsg(), _GETADDR, _DUMP, [], family=_AF_INET)
 
 
-def put_route(to: str, via: str) -> bytes:
-    """``to`` in CIDR form; ``0.0.0.0/0`` is the default route."""
+def put_route(to: str, via: str, device: int) -> bytes:
+    """``to`` in CIDR form; ``0.0.0.0/0`` is the default route. Without ``via``: on the wire of ``device``."""
     destination, _, length = to.partition("/")
-    attrs = [("RTA_GATEWAY", via)]
+    attrs: list[tuple[str, object]] = [("RTA_GATEWAY", via) if via else ("RTA_OIF", device)]
     if int(length):
         attrs.insert(0, ("RTA_DST", destination))
     return _compose(
@@ -133,7 +133,7 @@ def put_route(to: str, via: str) -> bytes:
         dst_len=int(length),
         table=_MAIN_TABLE,
         proto=_PROTO_STATIC,
-        scope=_SCOPE_UNIVERSE,
+        scope=_SCOPE_UNIVERSE if via else _SCOPE_LINK,
         type=_UNICAST,
     )
 

@@ -70,7 +70,7 @@ def look() -> Inside:
         up=device.up,
         loopback=bool(loopback and loopback.up),
         addresses=frozenset((address, prefix) for index, address, prefix in found if index == device.index),
-        routes=frozenset((to, via) for to, via, out in routes if out == device.index and via),
+        routes=frozenset((to, via) for to, via, out in routes if out == device.index),
     )
 
 
@@ -86,7 +86,7 @@ def configure(plug: Plug) -> Callable[[], None]:
         messages.put_address(device, plug.address, plug.prefix),
         messages.set_link(device, mac=plug.mac, mtu=plug.mtu),
     ]
-    requests += [messages.put_route(to, via) for to, via in wanted_routes(plug)]
+    requests += [messages.put_route(to, via, device) for to, via in wanted_routes(plug)]
     with Netlink() as inside:
         answers = inside.transact(requests)
     steps = ["its loopback", "its address", "its link", *(f"its route to {to}" for to, _ in wanted_routes(plug))]

@@ -11,7 +11,7 @@ import random
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class Cluster:
     agents: list[Daemon]
     server: str
     secure_server: str
+    leader: str
     scheduler_url: str
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -49,6 +50,13 @@ class Cluster:
     def master(self) -> Daemon:
         """The first one."""
         return self.masters[0]
+
+    def another_scheduler(self, *flags: str) -> tuple[Daemon, str]:
+        """One more scheduler of this cluster, not started, and its address."""
+        port = free_port()
+        more = _kept_in(self.etcd, flags)
+        daemon = scheduler_daemon(self.supervisor, self.directory, self.server, self.leader, port, *more)
+        return daemon, f"http://127.0.0.1:{port}"
 
     def kubectl(self, *argv: str, stdin: str = "") -> str:
         """What kubectl prints; fails the test when kubectl does."""
@@ -123,7 +131,13 @@ class Cluster:
 
 
 def start(
-    supervisor: Supervisor, directory: Path, *, agents: int = 2, zookeeper: ZooKeeper | None = None, grace: int = 12
+    supervisor: Supervisor,
+    directory: Path,
+    *,
+    agents: int = 2,
+    zookeeper: ZooKeeper | None = None,
+    grace: int = 12,
+    scheduler_flags: Sequence[str] = (),
 ) -> Cluster:
     """A whole cluster, every daemon ready: one master, or three when there is a ZooKeeper for them to elect by.
 
@@ -159,7 +173,9 @@ def start(
         agent_daemon(supervisor, directory, index, address=addresses[index], host=hosts[index], master=leader)
         for index in range(agents)
     ]
-    scheduler = scheduler_daemon(supervisor, directory, server, leader, scheduler_port)
+    scheduler = scheduler_daemon(
+        supervisor, directory, server, leader, scheduler_port, *_kept_in(etcd, scheduler_flags)
+    )
     controllers = supervisor.km(
         "controller-manager",
         "--address=127.0.0.1",
@@ -185,9 +201,15 @@ def start(
         agents=started,
         server=server,
         secure_server=f"https://127.0.0.1:{secure_port}",
+        leader=leader,
         scheduler_url=f"http://127.0.0.1:{scheduler_port}",
         seconds={daemon.name: daemon.seconds_to_ready for daemon in (api, *masters, *started, scheduler, controllers)},
     )
+
+
+def _kept_in(etcd: Etcd, flags: Sequence[str]) -> list[str]:
+    """The flags with etcd named where it is needed; elsewhere the framework id is kept by the API."""
+    return [*flags, f"--etcd-servers={etcd.servers}"] if "--ha" in flags else list(flags)
 
 
 def finish(cluster: Cluster) -> None:
@@ -239,7 +261,9 @@ def agent_daemon(
     )
 
 
-def scheduler_daemon(supervisor: Supervisor, directory: Path, server: str, master: str, port: int) -> Daemon:
+def scheduler_daemon(
+    supervisor: Supervisor, directory: Path, server: str, master: str, port: int, *more: str
+) -> Daemon:
     return supervisor.km(
         "scheduler",
         "--address=127.0.0.1",
@@ -251,7 +275,10 @@ def scheduler_daemon(supervisor: Supervisor, directory: Path, server: str, maste
         f"--kubelet-pod-infra-container-image={images.PAUSE}",
         f"--cluster-dns={CLUSTER_DNS}",
         "--node-monitor-period=3s",
+        # Its rules would be this machine's own.
+        "--run-proxy=false",
         "-v=2",
+        *more,
     )
 
 

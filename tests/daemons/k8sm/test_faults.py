@@ -89,6 +89,22 @@ async def test_a_pod_deleted_while_its_executor_is_dead_leaves_nothing(
     assert cluster.containers(steady) == {}
 
 
+async def test_a_pod_forced_out_while_its_executor_is_dead_leaves_nothing(
+    cluster: Cluster, client: KubeClient, steady: Pod
+) -> None:
+    (executor,) = cluster.executors(cluster.agent_of(steady))
+    # Before anybody notices that the executor is dead the pod is gone: no other one would come for its sake.
+    cluster.scheduler.signal(signal.SIGSTOP)
+    os.kill(executor, signal.SIGKILL)
+    await client.delete("pods", "steady", "default", grace_period_seconds=0)
+    cluster.scheduler.signal(signal.SIGCONT)
+
+    async def nothing_left() -> bool:
+        return cluster.containers(steady) == {}
+
+    await eventually(nothing_left, what="its containers are gone")
+
+
 async def test_an_agents_restart_is_not_felt(cluster: Cluster, client: KubeClient, steady: Pod) -> None:
     agent = cluster.agent_of(steady)
     executors = cluster.executors(agent)

@@ -18,7 +18,7 @@ from tests.daemons.k8sm.cluster import CLUSTER_DNS, Cluster, Pod, ready
 from tests.daemons.k8sm.table import NAMESPACE, Row, Stuck, rows
 from tests.daemons.processes import eventually
 
-CONF = {"metadata": {"name": "conf"}, "data": {"color": "blue", "not a name": "x"}}
+CONF = {"metadata": {"name": "conf"}, "data": {"color": "blue", "9lives": "x"}}
 SECRET = {"metadata": {"name": "secret"}, "data": {"password": base64.b64encode(b"hunter2").decode()}}
 DB = {"metadata": {"name": "my-db"}, "spec": {"clusterIP": "10.0.7.7", "ports": [{"name": "sql", "port": 5432}]}}
 OBJECTS = {"configmaps": [CONF], "secrets": [SECRET], "services": [DB]}
@@ -88,6 +88,7 @@ VARIABLES = [
             "envFrom": [
                 {"prefix": "C_", "configMapRef": {"name": "conf"}},
                 {"secretRef": {"name": "secret"}},
+                {"configMapRef": {"name": "conf"}},
                 {"configMapRef": {"name": "none", "optional": True}},
             ]
         },
@@ -354,7 +355,7 @@ async def test_keys_that_name_no_variable_are_told(api: KubeClient, told: dict[s
     name = "variables-from-all-keys"
     events = (await api.list("events", NAMESPACE, field_selector=f"involvedObject.name={name}")).items
     (said,) = [one["message"] for one in events if one["reason"] == "InvalidEnvironmentVariableNames"]
-    assert said.startswith("Keys [C_not a name] from the EnvFrom configMap table/conf were skipped")
+    assert said.startswith("Keys [9lives] from the EnvFrom configMap table/conf were skipped")
 
 
 async def until(api: KubeClient, name: str, holds: Any) -> Pod:

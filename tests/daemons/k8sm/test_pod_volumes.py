@@ -50,6 +50,13 @@ EVERYTHING = [
     {"downwardAPI": {"items": fields(ns="metadata.namespace")}},
 ]
 
+FULL = Row(
+    "empty-dir-too-full",
+    "dd if=/dev/zero of=/v/x bs=1M count=2 2>&1; exec sleep 3600",
+    "",
+    **with_volume({"emptyDir": {"sizeLimit": "1Mi"}}),
+)
+
 TABLE = [
     Row("empty-dir", "touch /v/x && ls /v && stat -c %a /v", "x\n777", **with_volume({"emptyDir": {}})),
     Row(
@@ -229,7 +236,7 @@ OBJECTS = {"configmaps": [CONF, BINARY], "secrets": [SECRET]}
 @pytest.fixture(scope="module")
 def told(cluster: Cluster, host: Path) -> Iterator[dict[str, Pod]]:
     """All rows' pods, ended."""
-    with table.prepared(cluster, TABLE, OBJECTS, host=host, api=cluster.secure_server) as pods:
+    with table.prepared(cluster, [FULL, *TABLE], OBJECTS, host=host, api=cluster.secure_server) as pods:
         yield pods
 
 
@@ -242,6 +249,14 @@ async def api(told: dict[str, Pod], cluster: Cluster) -> AsyncIterator[KubeClien
 @rows(TABLE)
 def test_a_pod_finds_in_its_volumes(told: dict[str, Pod], row: Row) -> None:
     row.check(told[row.name])
+
+
+async def test_a_pod_whose_volume_is_too_full_is_evicted(told: dict[str, Pod], api: KubeClient) -> None:
+    status = told[FULL.name]["status"]
+    why = 'Usage of EmptyDir volume "v" exceeds the limit "1Mi". '
+    assert (status["phase"], status["reason"], status["message"]) == ("Failed", "Evicted", why)
+    events = (await api.list("events", NAMESPACE, field_selector=f"involvedObject.name={FULL.name}")).items
+    assert [(one["type"], one["message"]) for one in events if one["reason"] == "Evicted"] == [("Warning", why)]
 
 
 @rows(STUCK)

@@ -134,9 +134,9 @@ async def test_a_crashing_container_comes_back_and_then_backs_off(cluster: Clust
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"nodeSelector": {"rack": "nowhere"}}, "without label rack=nowhere"),
-        ({"container": {"resources": {"limits": {"cpu": "64"}}}}, "insufficient cpus (needs 64"),
-        ({"container": {"ports": [{"containerPort": 80, "hostPort": 80}]}}, "does not offer host port 80"),
+        ({"nodeSelector": {"rack": "nowhere"}}, "didn't match Pod's node affinity/selector"),
+        ({"container": {"resources": {"limits": {"cpu": "64"}}}}, "Insufficient cpu (needs 64"),
+        ({"container": {"ports": [{"containerPort": 80, "hostPort": 80}]}}, "didn't have free ports"),
     ],
 )
 async def test_a_pod_that_fits_nowhere_says_why(

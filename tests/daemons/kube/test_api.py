@@ -339,3 +339,25 @@ async def watch_connection(api: Api, obj: Object) -> tuple[asyncio.StreamReader,
     writer.write(f"GET {path} HTTP/1.1\r\nHost: api\r\n\r\n".encode())
     assert b"200 OK" in await reader.readuntil(b"\r\n\r\n")
     return reader, writer
+
+
+async def test_what_raises_a_generation(client: KubeClient, namespace: str) -> None:
+    """The spec; a deployment's annotations, which go to its replica sets; and being deleted."""
+    container = {"name": "c", "image": "i"}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [container]}}
+    body = {"metadata": {"name": "w"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}}
+    told = []
+    for resource, finalizers in (("deployments", ["test/held"]), ("replicasets", ["test/held"])):
+        await client.create(resource, body, namespace)
+        changes: tuple[dict[str, Any], ...] = (
+            {"spec": {"replicas": 2}},
+            {"metadata": {"annotations": {"a": "b"}}},
+            {"metadata": {"annotations": {"a": None}}},
+            {"metadata": {"labels": {"a": "b"}, "finalizers": finalizers}},
+        )
+        for change in changes:
+            done = await client.patch(resource, "w", change, namespace)
+            told.append(done["metadata"]["generation"])
+        told.append((await client.delete(resource, "w", namespace))["metadata"]["generation"])
+        await client.patch(resource, "w", {"metadata": {"finalizers": None}}, namespace)
+    assert told == [2, 3, 4, 4, 5, 2, 2, 2, 2, 3]

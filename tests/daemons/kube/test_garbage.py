@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from k8slab.kube.client import ApiError, KubeClient, Object
+from k8slab.kube.controllers.garbage import GarbageCollector
+from k8slab.kube.controllers.informers import SharedInformers
 from tests.daemons.kube.conftest import Api, Kubectl
 from tests.daemons.processes import Supervisor, eventually, free_port
 
@@ -153,3 +155,45 @@ async def test_a_controller_that_was_away_makes_up_for_it(
         return not await left(client, namespace)
 
     await eventually(gone, what="all are gone")
+
+
+@pytest.mark.parametrize("change", ["orphaned", "adopted"])
+async def test_a_dependent_whose_new_owners_are_not_known_yet_stays(
+    client: KubeClient, namespace: str, change: str
+) -> None:
+    """Word of the owner's end came first: watches of different kinds do not wait for each other."""
+    made = [await client.create("configmaps", named(name), namespace) for name in ("owner", "other")]
+    owner, other = ({"apiVersion": "v1", "kind": "ConfigMap", **one} for one in made)
+    child = await client.create("configmaps", named("child", reference(owner)), namespace)
+    garbage = GarbageCollector(client, SharedInformers(client))
+    for one in (owner, child):
+        garbage._changed("configmaps", "ADDED", one, None)
+    owners = None if change == "orphaned" else [reference(other)]
+    await client.patch("configmaps", "child", {"metadata": {"ownerReferences": owners}}, namespace)
+    await client.delete("configmaps", "owner", namespace)
+    garbage._changed("configmaps", "DELETED", owner, owner)
+    await garbage._sync(child["metadata"]["uid"])
+    assert await client.get("configmaps", "child", namespace)
+
+
+async def test_what_goes_for_its_owner_leaves_its_own_dependents_as_it_says(
+    controllers: None, client: KubeClient, namespace: str
+) -> None:
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", **await client.create("configmaps", named("owner"), namespace)}
+    middle = named("middle", reference(owner))
+    middle["metadata"]["finalizers"] = ["orphan"]
+    made = {"apiVersion": "v1", "kind": "ConfigMap", **await client.create("configmaps", middle, namespace)}
+    await client.create("configmaps", named("child", reference(made)), namespace)
+    await client.delete("configmaps", "owner", namespace)
+
+    async def freed() -> bool:
+        return "ownerReferences" not in (await client.get("configmaps", "child", namespace))["metadata"]
+
+    await eventually(freed, what="the child is left an orphan")
+
+
+async def test_a_deletion_on_condition_of_a_version(client: KubeClient, namespace: str) -> None:
+    made = await client.create("configmaps", named("c"), namespace)
+    await client.patch("configmaps", "c", {"data": {"a": "b"}}, namespace)
+    with pytest.raises(ApiError, match="ResourceVersion in the precondition"):
+        await client.delete("configmaps", "c", namespace, version=made["metadata"]["resourceVersion"])

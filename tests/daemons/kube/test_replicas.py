@@ -63,9 +63,9 @@ async def test_scale_up_and_down(client: KubeClient, newest_kubectl: Kubectl, na
             await asyncio.to_thread(kubectl, "scale", resource, "web", f"--replicas={wanted}", *inside)
             await settled(client, namespace, wanted, resource)
         described = await asyncio.to_thread(kubectl, "describe", resource, "web", *inside)
-    assert re.search(r"Normal +SuccessfulCreate .*replica.*-controller|SuccessfulCreate", described)
-    assert re.search(r"SuccessfulCreate .*Created pod: web-", described)
-    assert re.search(r"SuccessfulDelete .*Deleted pod: web-", described)
+    source = "replicaset-controller" if resource == "replicasets" else "replication-controller"
+    assert re.search(rf"Normal +SuccessfulCreate .* {source} +Created pod: web-", described)
+    assert re.search(rf"Normal +SuccessfulDelete .* {source} +Deleted pod: web-", described)
 
 
 async def test_a_pod_that_goes_or_ends_is_replaced(client: KubeClient, namespace: str) -> None:

@@ -153,3 +153,35 @@ async def test_a_watch_over_http_1_0(api: Api, client: KubeClient, namespace: st
     assert b"chunked" not in head
     assert [told(json.loads(line)) for line in body.splitlines()] == ["ADDED a"]
     writer.close()
+
+
+async def test_how_much_of_the_object_goes_along_is_one_of_three(
+    api: Api, client: KubeClient, namespace: str, session: aiohttp.ClientSession
+) -> None:
+    await client.create("configmaps", config_map("a"), namespace)
+    place = f"{api.url}/api/v1/namespaces/{namespace}/configmaps"
+    table = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+    for path in (place, f"{place}/a", f"{place}?watch=1&timeoutSeconds=1"):
+        async with session.get(path, params={"includeObject": "All"}, headers=table) as answer:
+            status = json.loads(await answer.content.readline())
+        assert (answer.status, status["message"]) == (400, 'unrecognized includeObject value: "All"')
+    async with session.get(place, params={"includeObject": "None"}, headers=table) as answer:
+        [row] = (await answer.json())["rows"]
+    assert row["object"] is None
+
+
+async def test_one_object_by_name_as_it_was_and_as_it_is_not_yet(
+    api: Api, client: KubeClient, namespace: str, session: aiohttp.ClientSession
+) -> None:
+    made = await client.create("configmaps", config_map("a"), namespace)
+    version = made["metadata"]["resourceVersion"]
+    await client.patch("configmaps", "a", {"data": {"key": "new"}}, namespace)
+    named = f"{api.url}/api/v1/namespaces/{namespace}/configmaps?fieldSelector=metadata.name%3Da&resourceVersion="
+    async with session.get(f"{named}{version}&resourceVersionMatch=Exact") as answer:
+        [then] = (await answer.json())["items"]
+    assert then["data"] == {"key": "a"}
+    async with session.get(f"{named}{version}") as answer:
+        [now] = (await answer.json())["items"]
+    assert now["data"] == {"key": "new"}
+    async with session.get(f"{named}{10**12}") as answer:
+        assert (answer.status, (await answer.json())["reason"]) == (504, "Timeout")

@@ -21,9 +21,11 @@ def everybody_is_well(topology: Topology, asked: Sequence[Daemon]) -> dict[str, 
     truths = {}
     minions = len(topology.with_daemon("mesos-slave"))
     for daemon in asked:
-        first = daemon.node.endswith("-0")
+        first = daemon.node.endswith("-0") or not daemon.node[-1].isdigit()
+        member = {"healthy": True, "leader": first, "leader_id": "1", "term": 2}
         truths[daemon.target] = {
-            "etcd": {"healthy": True, "leader": first, "leader_id": "1", "term": 2},
+            "etcd": member,
+            "etcd-server": member,
             "zookeeper": {"mode": "leader" if first else "follower"},
             "mesos-master": {"leading": first, "agents": minions, "frameworks": ["Kubernetes"]},
             "mesos-slave": {"registered": True, "pods": 0},

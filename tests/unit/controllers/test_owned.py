@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -45,8 +46,9 @@ class Api:
         self.queue = WorkQueue("test")
         self.pods.report_to("replicasets", self.queue)
 
-    def say(self, obj: Object, kind: str, reason: str, message: str) -> None:
+    def say(self, obj: Object, kind: str, reason: str, message: str, *, component: str) -> None:
         self.events.append(f"{reason} {message}")
+        assert component == "replicaset-controller"
 
     async def get(self, resource: str, name: str, namespace: str) -> Object:
         if name not in self.owners:
@@ -120,6 +122,23 @@ async def test_an_owner_is_told_of_its_pods_and_of_those_it_could_take() -> None
     assert api.queued() == ["n/web"]
     await api.show()
     assert api.queued() == ["n/web"]
+
+
+async def test_an_owner_of_many_waits_for_more_to_change() -> None:
+    api = Api(owner())
+    await api.show()
+    many = [pod(f"p{number}", "u1") for number in range(50)]
+    api.pods.report_to("replicasets", api.queue, settle=0.001)
+    await api.show(*many)
+    assert api.queued() == []
+    handled = asyncio.Event()
+
+    async def handle(key: str) -> None:
+        handled.set()
+
+    working = asyncio.create_task(api.queue.run(handle))
+    await asyncio.wait_for(handled.wait(), 5)
+    working.cancel()
 
 
 async def test_a_count_is_trusted_when_all_writes_were_seen() -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
+
+import pytest
+import uvloop
 
 from k8slab.kube.client import ApiError, ApiUnavailable
 from k8slab.kube.controllers.workqueue import WorkQueue
@@ -101,14 +104,19 @@ async def test_what_changes_all_the_time_is_handled_all_the_same() -> None:
         await asyncio.wait_for(keep_changing(), 5)
 
 
-async def test_the_sooner_of_two_moments_counts() -> None:
-    queue, done = WorkQueue("test"), asyncio.Event()
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+@pytest.mark.parametrize("soon", [0, 0.0001, 0.01])
+def test_the_sooner_of_two_moments_counts(run: Callable[[Coroutine[None, None, None]], None], soon: float) -> None:
+    async def look() -> None:
+        queue, done = WorkQueue("test"), asyncio.Event()
 
-    async def handle(key: str) -> None:
-        done.set()
+        async def handle(key: str) -> None:
+            done.set()
 
-    queue.add_after("a", 3600)
-    queue.add_after("a", 0.01)
-    queue.add_after("a", 3600)
-    async with working(queue, handle):
-        await asyncio.wait_for(done.wait(), 5)
+        queue.add_after("a", 3600)
+        queue.add_after("a", soon)
+        queue.add_after("a", 3600)
+        async with working(queue, handle):
+            await asyncio.wait_for(done.wait(), 5)
+
+    run(look())

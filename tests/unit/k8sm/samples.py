@@ -13,13 +13,19 @@ EXECUTOR = Executor("abc_k8sm-executor", ("/usr/local/bin/km", "executor"), 0.25
 def a_pod(name: str = "nginx", *, limits: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
     container = {"name": "web", "image": "k8slab/nginx:1.22", "resources": {"limits": limits} if limits else {}}
     container |= spec.pop("container", {})
+    meta = {key: spec.pop(key) for key in ("labels", "annotations") if key in spec}
     return {
         "kind": "Pod",
         "apiVersion": "v1",
-        "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}"},
+        "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}", **meta},
         "spec": {"containers": [container], **spec},
         "status": {"phase": "Pending"},
     }
+
+
+def owned(pod: dict[str, Any], owner: str) -> dict[str, Any]:
+    reference = {"kind": "ReplicaSet", "name": owner, "uid": f"uid-{owner}", "controller": True}
+    return {**pod, "metadata": {**pod["metadata"], "ownerReferences": [reference]}}
 
 
 def scalar(name: str, value: float, **fields: Any) -> dict[str, Any]:
@@ -64,7 +70,10 @@ def nodes(count: int = 1, **spec: Any) -> dict[str, dict[str, Any]]:
         f"minion-{number}": {
             "metadata": {"name": f"minion-{number}", "labels": {"rack": f"r{number}"}},
             "spec": dict(spec),
-            "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+            "status": {
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "allocatable": {"cpu": "4", "memory": "4Gi", "pods": "110"},
+            },
         }
         for number in range(count)
     }

@@ -22,6 +22,8 @@ def pod(*, bound: bool = True, deleted: bool = False, phase: str = "Running") ->
     ("what", "status", "expected"),
     [
         (None, {"state": "TASK_KILLED"}, Fate.FORGET),
+        (None, {"state": "TASK_FAILED", "source": "SOURCE_EXECUTOR"}, Fate.FORGET),
+        (None, {"state": "TASK_FAILED", "reason": "REASON_EXECUTOR_TERMINATED"}, Fate.SWEEP),
         (pod(phase="Succeeded"), {"state": "TASK_FINISHED"}, Fate.FORGET),
         (pod(phase="Failed"), {"state": "TASK_FAILED"}, Fate.FORGET),
         (pod(phase="Failed", deleted=True), {"state": "TASK_FAILED"}, Fate.DELETE),

@@ -18,7 +18,8 @@ def test_first_come_first_served() -> None:
 def test_the_newer_form_of_a_pod_is_taken_over_in_place() -> None:
     queue = PodQueue()
     queue.put(a_pod("a"), 0)
-    queue.put(a_pod("a", nodeName="minion-0"), 1)
+    assert queue.put(a_pod("a", nodeName="minion-0"), 1)
+    assert not queue.put(a_pod("a", nodeName="minion-0"), 1)
     assert queue.pods(1)[0]["spec"]["nodeName"] == "minion-0"
 
 
@@ -52,7 +53,9 @@ def test_offers_expire_by_age_and_go_with_their_agent() -> None:
     for number in range(3):
         registry.add(parsed(an_offer(number, agent=number), now=float(number)))
     assert registry.oldest() == 0
-    assert registry.expire(0.5) == ["O0"]
+    assert registry.expire(0.5, 6) == ["O0"]
+    assert list(registry.remembered(7)) == ["minion-0"]
+    assert registry.remembered(1000) == {}
     registry.drop_agent("S1")
     assert [slot.agent for slot in registry.slots()] == ["S2"]
     registry.remove("O2")

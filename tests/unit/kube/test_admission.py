@@ -15,7 +15,7 @@ from k8slab.kube.api.admission import Admission
 from k8slab.kube.api.admission.accounts import MOUNT_PATH
 from k8slab.kube.api.admission.amounts import written
 from k8slab.kube.api.admission.limits import pod_amounts
-from k8slab.kube.api.admission.pods import NOT_READY, UNREACHABLE, tolerate
+from k8slab.kube.api.admission.pods import EVICTING, tolerate
 from k8slab.kube.api.allocation import Allocator
 from k8slab.kube.api.cache import Cache
 from k8slab.kube.api.errors import ApiFailure
@@ -245,6 +245,33 @@ async def test_whether_the_token_is_mounted_is_the_pods_choice_then_its_accounts
     assert bool(made.get("volumes")) is mounted
 
 
+@pytest.mark.parametrize(
+    ("spec", "what"),
+    [
+        ({}, ""),
+        ({"serviceAccountName": "default"}, "reference service accounts"),
+        ({"volumes": [{"name": "v", "secret": {"secretName": "s"}}]}, "reference secrets"),
+        (
+            {"volumes": [{"name": "v", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]},
+            "use service account token volume projections",
+        ),
+    ],
+)
+async def test_mirrors_of_static_pods_lean_on_nothing(registry: Registry, spec: Object, what: str) -> None:
+    mirror = pod("web-node")
+    mirror["metadata"]["annotations"] = {"kubernetes.io/config.mirror": "x"}
+    mirror["spec"] |= {"nodeName": "node", **spec}
+    if what:
+        with pytest.raises(ApiFailure) as refused:
+            await registry.create(POD, SPACE, mirror)
+        assert refused.value.message == f'pods "web-node" is forbidden: a mirror pod may not {what}'
+    else:
+        await registry.create(POD, SPACE, mirror)
+        made = (await stored(registry, POD, "web-node"))["spec"]
+        assert "volumes" not in made
+        assert "serviceAccountName" not in made
+
+
 async def test_a_new_namespaces_account_is_waited_for(registry: Registry) -> None:
     await registry.create(NAMESPACE, "", {"metadata": {"name": "new"}})
     creating = asyncio.create_task(registry.create(POD, "new", pod("early")))
@@ -276,9 +303,10 @@ async def test_a_quota_written_behind_the_servers_back_is_counted_again(registry
 
 
 def test_a_pod_stays_on_a_lost_node_for_as_long_as_it_says_or_else_the_cluster() -> None:
-    made = {"spec": {"tolerations": [{"key": UNREACHABLE, "operator": "Exists", "tolerationSeconds": 7}]}}
-    tolerate(made, {NOT_READY: 2, UNREACHABLE: 3})
+    not_ready, unreachable = EVICTING
+    made = {"spec": {"tolerations": [{"key": unreachable, "operator": "Exists", "tolerationSeconds": 7}]}}
+    tolerate(made, {not_ready: 2, unreachable: 3})
     assert [(one["key"], one["tolerationSeconds"]) for one in made["spec"]["tolerations"]] == [
-        (UNREACHABLE, 7),
-        (NOT_READY, 2),
+        (unreachable, 7),
+        (not_ready, 2),
     ]

@@ -6,8 +6,12 @@ import asyncio
 
 import pytest
 
+from k8slab.kube.api import lists
 from k8slab.kube.api.cache import Cache
+from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.kinds.small import CONFIG_MAP
+from k8slab.kube.api.lists import Lister, ListOptions
+from k8slab.kube.api.selectors import EVERYTHING
 from k8slab.kube.api.storage.base import Check, Compacted, FutureRevision, Refused, Write
 from k8slab.kube.api.storage.memory import MemoryStorage
 
@@ -76,3 +80,20 @@ async def test_a_key_with_a_time_to_live_goes() -> None:
         assert [(change.key, change.value) for change in batch.changes] == [("/registry/x/b", None)]
         break
     assert (await storage.get("/registry/x/a"))[0] is not None
+
+
+async def test_nothing_is_listed_from_a_cache_that_knows_nothing_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = MemoryStorage()
+    await put(storage, CONFIG_MAP.key("n", "a"), CONFIG_MAP.encode({"metadata": {"name": "a", "namespace": "n"}}))
+    cache = Cache(storage, (CONFIG_MAP,))
+    lister, anything = Lister(storage, cache), ListOptions(EVERYTHING, version="0")
+    early = asyncio.create_task(lister.read(CONFIG_MAP, "n", anything))
+    await asyncio.sleep(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(lists, "PATIENCE", 0.01)
+        with pytest.raises(ApiFailure, match="initializing") as refused:
+            await lister.read(CONFIG_MAP, "n", anything)
+    assert (refused.value.code, refused.value.retry_after) == (429, 1)
+    running = asyncio.create_task(cache.run())
+    assert [record.key for record in (await early).records] == [CONFIG_MAP.key("n", "a")]
+    running.cancel()

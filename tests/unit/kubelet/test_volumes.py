@@ -73,6 +73,27 @@ class Api(Shelf):
         return await super().find(pod, resource, name)
 
 
+async def test_what_holds_more_than_it_may_is_told_when_it_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("k8slab.kube.kubelet.volumes.time.monotonic", lambda: now[0])
+    pod = a_pod(volumes=[{"name": "free", "emptyDir": {}}, {"name": "v", "emptyDir": {"sizeLimit": "16Ki"}}])
+    directory = PodDirectory(tmp_path, "u-1", Shelf())
+    assert directory.measures(pod)
+    found = await directory.prepare(pod)
+    for path in found.values():
+        (path / "deep").mkdir()
+        (path / "deep/file").write_bytes(b"x" * 12_000)
+    assert await directory.overfull(pod) == ""
+    (found["v"] / "more").write_bytes(b"x" * 12_000)
+    now[0] = 9.0
+    assert await directory.overfull(pod) == ""
+    now[0] = 10.0
+    assert await directory.overfull(pod) == 'Usage of EmptyDir volume "v" exceeds the limit "16Ki". '
+    assert not directory.measures(a_pod(volumes=[{"name": "v", "emptyDir": {"medium": "Memory", "sizeLimit": "1"}}]))
+
+
 MOUNT = {"name": "conf", "mountPath": "/c"}
 POD = a_pod(a_container(volumeMounts=[MOUNT]), volumes=[{"name": "conf", "configMap": {"name": "conf"}}])
 

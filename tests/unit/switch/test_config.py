@@ -52,6 +52,8 @@ def test_a_nodes_wire_comes_from_its_label() -> None:
     spec = WireSpec.from_label(json.dumps(WIRE))
     assert spec == WireSpec("10.9.0.2", 24, "02:0c:00:00:00:01", (Route("10.1.0.0/24", "10.9.0.3"),))
     assert WireSpec.from_label(json.dumps({**WIRE, "routes": None})).routes == ()
+    on_the_wire = {**WIRE, "routes": [{"to": "10.0.0.0/16", "via": ""}]}
+    assert WireSpec.from_label(json.dumps(on_the_wire)).routes == (Route("10.0.0.0/16", ""),)
 
 
 @pytest.mark.parametrize(

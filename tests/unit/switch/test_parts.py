@@ -23,8 +23,9 @@ def test_a_link_reads_back_as_it_was_composed() -> None:
 
 def test_addresses_and_routes_read_back() -> None:
     assert netlink.read_address(messages.put_address(4, "10.9.0.2", 24)) == (4, "10.9.0.2", 24)
-    assert netlink.read_route(messages.put_route("10.1.0.0/24", "10.9.0.3"))[:2] == ("10.1.0.0/24", "10.9.0.3")
-    assert netlink.read_route(messages.put_route("0.0.0.0/0", "10.9.0.1"))[:2] == ("0.0.0.0/0", "10.9.0.1")
+    assert netlink.read_route(messages.put_route("10.1.0.0/24", "10.9.0.3", 7))[:2] == ("10.1.0.0/24", "10.9.0.3")
+    assert netlink.read_route(messages.put_route("0.0.0.0/0", "10.9.0.1", 7))[:2] == ("0.0.0.0/0", "10.9.0.1")
+    assert netlink.read_route(messages.put_route("10.0.0.0/16", "", 7)) == ("10.0.0.0/16", "", 7)
 
 
 def test_an_echo_request_sums_to_nothing_and_its_answer_is_known() -> None:

@@ -25,13 +25,16 @@ PLUGINS = (
 
 
 class Admission:
-    """``disabled``: those of PLUGINS that do not judge; ``tolerated``: seconds, by the taint of a lost node."""
+    """``disabled``: those of PLUGINS that do not judge; ``toleration_seconds``: by the taint that is tolerated."""
 
     def __init__(
-        self, known: Known, disabled: Collection[str] = (), tolerated: Mapping[str, int] = pods.TOLERATED
+        self,
+        known: Known,
+        disabled: Collection[str] = (),
+        toleration_seconds: Mapping[str, int] = pods.TOLERATION_SECONDS,
     ) -> None:
         self.known = known
-        self._tolerated = tolerated
+        self._toleration_seconds = toleration_seconds
         self._disabled = frozenset(disabled)
 
     def has(self, plugin: str) -> bool:
@@ -52,7 +55,7 @@ class Admission:
         if self.has("Priority"):
             await pods.rank(obj, self.known)
         if self.has("DefaultTolerationSeconds"):
-            pods.tolerate(obj, self._tolerated)
+            pods.tolerate(obj, self._toleration_seconds)
 
     async def judge(self, kind: Kind, namespace: str, obj: Object) -> None:
         """Raises Forbidden for what the namespace does not allow."""

@@ -10,10 +10,8 @@ from k8slab.kube.api.kinds.scheduling import PRIORITY_CLASS
 from k8slab.kube.api.known import Known
 from k8slab.kube.api.meta import Object
 
-NOT_READY: Final = "node.kubernetes.io/not-ready"
-UNREACHABLE: Final = "node.kubernetes.io/unreachable"
-# How long a pod stays on a node with such a taint when nobody says otherwise, in seconds.
-TOLERATED: Final[Mapping[str, int]] = {NOT_READY: 300, UNREACHABLE: 300}
+EVICTING: Final = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+TOLERATION_SECONDS: Final = dict.fromkeys(EVICTING, 300)
 
 
 async def rank(pod: Object, known: Known) -> None:
@@ -43,12 +41,14 @@ async def rank(pod: Object, known: Known) -> None:
     spec["priority"], spec["preemptionPolicy"] = value, policy
 
 
-def tolerate(pod: Object, tolerated: Mapping[str, int]) -> None:
-    """A pod stays for so many seconds (by taint) on a node that is away, unless it says otherwise."""
+def tolerate(pod: Object, seconds: Mapping[str, int]) -> None:
+    """A pod stays for a while on a node that is not ready or out of reach, unless it says otherwise."""
     tolerations = list(pod["spec"].get("tolerations") or ())
-    for key, seconds in tolerated.items():
+    for key in EVICTING:
         if not any(_covers(one, key) for one in tolerations):
-            tolerations.append({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds})
+            tolerations.append(
+                {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds[key]}
+            )
     pod["spec"]["tolerations"] = tolerations
 
 

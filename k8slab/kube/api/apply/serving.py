@@ -14,6 +14,7 @@ from k8slab.kube.api.errors import ApiFailure, FieldProblem
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.requests import Asked, is_dry_run, truthy
+from k8slab.kube.malformed import legible
 
 if TYPE_CHECKING:
     from k8slab.kube.api.resources import Resources
@@ -42,7 +43,7 @@ def writer_of(request: web.BaseRequest, options: str, subresource: str = "") -> 
         problems.append(validation.forbidden("force", "may not be specified for non-apply patch"))
     if problems:
         raise errors.invalid("meta.k8s.io", options, "", problems)
-    return Writer(manager_of(given, request.headers.get("User-Agent", "")), subresource)
+    return Writer(manager_of(given, legible(request.headers.get("User-Agent", ""))), subresource)
 
 
 async def serve_apply(
@@ -112,6 +113,6 @@ async def _read(request: web.BaseRequest, kind: Kind, asked: Asked) -> tuple[Obj
 
 def _parsed(raw: bytes) -> tuple[Any, str]:
     try:
-        return orjson.loads(raw), negotiation.JSON
+        return negotiation.judged(orjson.loads(raw), raw), negotiation.JSON
     except orjson.JSONDecodeError:
         return negotiation.read_object(raw, negotiation.YAML), negotiation.YAML

@@ -16,7 +16,7 @@ from k8slab.kube.api.auth.user import User
 from k8slab.kube.api.errors import FieldProblem
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, GROUP, ROLE, ROLE_BINDING
-from k8slab.kube.api.meta import Object, now
+from k8slab.kube.api.meta import Object, dig, now
 
 HOUR: Final = 3600
 ROLES: Final = (CLUSTER_ROLE, ROLE)
@@ -53,7 +53,7 @@ class Access:
             problems.append(validation.invalid("spec.expirationSeconds", seconds, why))
         if problems:
             raise errors.invalid("authentication.k8s.io", "TokenRequest", "", problems)
-        bound = self._bound(account["metadata"]["namespace"], spec.get("boundObjectRef"))
+        bound = self._bound(account["metadata"], spec.get("boundObjectRef"))
         audiences = [str(one) for one in spec.get("audiences") or ()] or list(self._tokens.audiences)
         token, expires = await self._tokens.issue(account, seconds, audiences, bound)
         meta = {
@@ -68,15 +68,19 @@ class Access:
             "status": {"token": token, "expirationTimestamp": when},
         }
 
-    def _bound(self, namespace: str, reference: Object | None) -> Bound | None:
-        if not reference:
+    def _bound(self, account: Object, reference: Object | None) -> Bound | None:
+        if reference is None:
             return None
         kind, name = str(reference.get("kind") or ""), str(reference.get("name") or "")
-        if kind not in BOUND:
-            raise errors.bad_request(f"cannot bind token to object of type {reference.get('apiVersion')}, Kind={kind}")
-        found = self._accounts.found(BOUND[kind], namespace if BOUND[kind].namespaced else "", name)
+        group, _, version = str(reference.get("apiVersion") or "").rpartition("/")
+        if kind not in BOUND or group:
+            raise errors.bad_request(f"cannot bind token to object of type {group}/{version}, Kind={kind}")
+        found = self._accounts.found(BOUND[kind], account["namespace"] if BOUND[kind].namespaced else "", name)
         if found is None:
             raise errors.not_found("", BOUND[kind].plural, name)
+        if kind == "Pod" and (dig(found, "spec", "serviceAccountName") or "") != account["name"]:
+            why = f'"{account["name"]}" to pod running with different serviceaccount name.'
+            raise errors.bad_request(f"cannot bind token for serviceaccount {why}")
         uid = found["metadata"]["uid"]
         if reference.get("uid") and reference["uid"] != uid:
             why = f"the UID in the bound object reference ({reference['uid']}) does not match the UID in record ({uid})"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
+from typing import Final
 
 from k8slab.kube.api.auth.rbac import Object
 from k8slab.kube.api.auth.tokens import Claims
@@ -12,7 +14,10 @@ from k8slab.kube.api.kinds.node import NODE
 from k8slab.kube.api.kinds.pod import POD
 from k8slab.kube.api.kinds.rbac import CLUSTER_ROLE, CLUSTER_ROLE_BINDING, ROLE, ROLE_BINDING
 from k8slab.kube.api.kinds.small import SECRET, SERVICE_ACCOUNT
+from k8slab.kube.api.meta import parse_time
 
+# By how much clocks may differ, in seconds.
+LEEWAY: Final = 60.0
 BOUND: dict[str, Kind] = {"Pod": POD, "Secret": SECRET, "Node": NODE}
 
 
@@ -24,18 +29,26 @@ class CachedAccounts:
         account = self.found(SERVICE_ACCOUNT, claims.namespace, claims.name)
         if account is None or account["metadata"].get("uid") != claims.uid:
             return "the service account is gone"
-        if account["metadata"].get("deletionTimestamp"):
-            return "the service account is being deleted"
+        if is_over(account):
+            return "the service account has been deleted"
         if claims.bound is not None:
             kind = BOUND[claims.bound.kind]
             bound = self.found(kind, claims.namespace if kind.namespaced else "", claims.bound.name)
             if bound is None or bound["metadata"].get("uid") != claims.bound.uid:
                 return f"the {claims.bound.kind} it is bound to is gone"
+            if is_over(bound):
+                return f"the {claims.bound.kind} it is bound to has been deleted"
         return ""
 
     def found(self, kind: Kind, namespace: str, name: str) -> Object | None:
         entry = self._cache.of(kind).entries.get(kind.key(namespace, name))
         return entry.obj if entry is not None else None
+
+
+def is_over(obj: Object) -> bool:
+    """Whether it should have been gone by now, whatever it still waits for."""
+    end = parse_time(obj["metadata"].get("deletionTimestamp") or "")
+    return end is not None and end < time.time() - LEEWAY
 
 
 class CachedPolicies:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.requests import Asked, is_watch
+from k8slab.kube.api.selectors import field_terms, name_among
 
 VERBS: Final[Mapping[str, str]] = {
     "POST": "create",
@@ -51,7 +53,7 @@ def of_resource(method: str, asked: Asked, query: Mapping[str, str]) -> Attribut
     verb = VERBS.get(method, method.lower())
     name = asked.name
     if verb == "get" and not asked.subresource:
-        if is_watch(asked, query):
+        if method == "GET" and is_watch(asked, query):
             verb = "watch"
             name = name or _named(query)
         elif not name:
@@ -73,10 +75,8 @@ def of_resource(method: str, asked: Asked, query: Mapping[str, str]) -> Attribut
 
 def _named(query: Mapping[str, str]) -> str:
     """The one object that a field selector names: reading it so is allowed to whoever may read that one."""
-    for term in query.get("fieldSelector", "").split(","):
-        key, _, value = term.partition("=")
-        if key == "metadata.name" and value and not value.startswith("="):
-            return value
-        if key == "metadata.name" and value.startswith("="):
-            return value[1:]
-    return ""
+    try:
+        return name_among(field_terms(query.get("fieldSelector", "")))
+    except ApiFailure:
+        # It names nothing, and will be refused where it is used.
+        return ""

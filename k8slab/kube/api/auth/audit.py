@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import uuid
 from pathlib import Path
@@ -12,6 +13,9 @@ from aiohttp import web
 
 from k8slab.kube.api.auth.attributes import Attributes
 from k8slab.kube.clock import rfc3339_micro
+from k8slab.kube.malformed import legible
+
+log = logging.getLogger(__name__)
 
 
 class Audit:
@@ -26,10 +30,10 @@ class Audit:
             "kind": "Event",
             "apiVersion": "audit.k8s.io/v1",
             "level": "Metadata",
-            "auditID": request.headers.get("Audit-ID") or str(uuid.uuid4()),
-            "requestURI": request.path_qs,
+            "auditID": legible(request.headers.get("Audit-ID", "")) or str(uuid.uuid4()),
+            "requestURI": legible(request.path_qs),
             "sourceIPs": [request.remote] if request.remote else [],
-            "userAgent": request.headers.get("User-Agent", ""),
+            "userAgent": legible(request.headers.get("User-Agent", "")),
             "requestReceivedTimestamp": rfc3339_micro(),
         }
 
@@ -53,8 +57,16 @@ class Audit:
             event["objectRef"] = {key: value for key, value in reference.items() if value}
         event["responseStatus"] = {"metadata": {}, "code": code}
         event["stageTimestamp"] = rfc3339_micro()
-        self._lines.write(orjson.dumps(event).decode() + "\n")
+        try:
+            self._lines.write(orjson.dumps(event).decode() + "\n")
+        except OSError as trouble:
+            # What has been done has been done: its answer is not held back for the record's sake.
+            log.warning("the audit line of %s %s is lost: %s", request.method, request.path, trouble)
 
     def close(self) -> None:
-        if self._lines is not sys.stdout:
+        if self._lines is sys.stdout:
+            return
+        try:
             self._lines.close()
+        except OSError as trouble:
+            log.warning("the end of the audit log is lost: %s", trouble)

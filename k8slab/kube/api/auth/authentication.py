@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import hmac
 import logging
@@ -15,10 +16,13 @@ from aiohttp import web
 from k8slab.kube.api import errors
 from k8slab.kube.api.auth.tokens import Claims, InvalidToken, Tokens
 from k8slab.kube.api.auth.user import ANONYMOUS, UNSECURED, User, authenticated
+from k8slab.kube.malformed import legible
 
 log = logging.getLogger(__name__)
 
-BEARER: Final = "bearer "
+BEARER: Final = "bearer"
+# How browsers, which cannot set headers, bring a token: among the protocols of their WebSocket.
+TOKEN_PROTOCOL: Final = "base64url.bearer.authorization.k8s.io."
 
 
 class Accounts(Protocol):
@@ -51,14 +55,17 @@ class TokenFile:
     @classmethod
     def read(cls, path: Path) -> TokenFile:
         users: dict[str, User] = {}
-        with path.open(newline="") as lines:
-            for number, row in enumerate(csv.reader(lines, skipinitialspace=True), 1):
-                if not row or row[0].startswith("#"):
-                    continue
-                if len(row) < 3 or not row[0] or not row[1]:
-                    raise ValueError(f"{path}:{number}: a line is token,user,uid and perhaps groups in quotes")
-                groups = tuple(filter(None, (one.strip() for one in row[3].split(",")))) if len(row) > 3 else ()
-                users[row[0]] = User(row[1], groups, row[2])
+        try:
+            rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines(), skipinitialspace=True))
+        except (OSError, UnicodeDecodeError, csv.Error) as trouble:
+            raise ValueError(f"{path}: {trouble}") from None
+        for number, row in enumerate(rows, 1):
+            if not row or row[0].startswith("#"):
+                continue
+            if len(row) < 3 or not row[0] or not row[1]:
+                raise ValueError(f"{path}:{number}: a line is token,user,uid and perhaps groups in quotes")
+            groups = tuple(filter(None, (one.strip() for one in row[3].split(",")))) if len(row) > 3 else ()
+            users[row[0]] = User(row[1], groups, row[2])
         return cls(users)
 
     def user(self, token: str) -> User | None:
@@ -72,6 +79,14 @@ class TokenFile:
 
 
 @dataclass(frozen=True)
+class Bearer:
+    """``audiences``: those of the wanted ones that the token is for."""
+
+    user: User
+    audiences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Recognises:
     """The secure port: certificates are checked by TLS against the clients' authority before a request is read."""
 
@@ -81,24 +96,27 @@ class Recognises:
     anonymous: bool = True
 
     async def user(self, request: web.BaseRequest) -> User:
-        header = request.headers.get("Authorization", "")
         transport = request.transport
         certificate = transport.get_extra_info("peercert") if transport else None
         if certificate:
             return authenticated(of_certificate(certificate))
-        if header[: len(BEARER)].lower() == BEARER:
-            user = await self.bearer(header[len(BEARER) :].strip())
-            if user is None:
+        if token := _bearer(request):
+            found = await self.bearer(token)
+            if found is None:
                 raise errors.unauthorized()
-            return user
-        if header or not self.anonymous:
+            return found.user
+        if not self.anonymous:
             raise errors.unauthorized()
         return ANONYMOUS
 
-    async def bearer(self, token: str, audiences: Sequence[str] = ()) -> User | None:
-        """The token's user; None, said in the log, when it has none."""
+    async def bearer(self, token: str, audiences: Sequence[str] = ()) -> Bearer | None:
+        """Whose token it is, for the audiences, this server's own when none are named; None, said in the log, for
+        nobody's."""
+        wanted = tuple(audiences) or self.tokens.audiences
         if (user := self.file.user(token)) is not None:
-            return authenticated(user)
+            own = tuple(one for one in wanted if one in self.tokens.audiences)
+            # The file does not say for whom its tokens are: they are for this server and nobody else.
+            return Bearer(authenticated(user), own) if own else None
         try:
             claims = await self.tokens.read(token, audiences)
         except InvalidToken as trouble:
@@ -107,7 +125,30 @@ class Recognises:
         if problem := self.accounts.problem(claims):
             log.info("a token of %s/%s was not accepted: %s", claims.namespace, claims.name, problem)
             return None
-        return authenticated(claims.user())
+        return Bearer(authenticated(claims.user()), tuple(one for one in wanted if one in claims.audiences))
+
+
+def _bearer(request: web.BaseRequest) -> str:
+    """The token, "" without one: credentials of other kinds are none here, as if they had not been sent."""
+    form, _, rest = legible(request.headers.get("Authorization", "")).strip().partition(" ")
+    return rest.partition(" ")[0] if form.lower() == BEARER else _of_protocols(request)
+
+
+def _of_protocols(request: web.BaseRequest) -> str:
+    """Raises Unauthorized for a token that cannot be read, or with no protocol beside it that could be spoken."""
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        return ""
+    told = ",".join(request.headers.getall("Sec-WebSocket-Protocol", ()))
+    protocols = [one.strip() for one in told.split(",") if one.strip()]
+    tokens = [one.removeprefix(TOKEN_PROTOCOL) for one in protocols if one.startswith(TOKEN_PROTOCOL)]
+    if not tokens:
+        return ""
+    if len(tokens) > 1 or len(protocols) == 1:
+        raise errors.unauthorized()
+    try:
+        return base64.urlsafe_b64decode(tokens[0] + "=" * (-len(tokens[0]) % 4)).decode()
+    except ValueError:
+        raise errors.unauthorized() from None
 
 
 def of_certificate(certificate: Mapping[str, Any]) -> User:

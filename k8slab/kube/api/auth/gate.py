@@ -17,9 +17,12 @@ from k8slab.kube.api.auth.authentication import AsksNothing, Authentication
 from k8slab.kube.api.auth.impersonation import impersonated
 from k8slab.kube.api.auth.rbac import Decision, Policies
 from k8slab.kube.api.auth.user import MASTERS, User
+from k8slab.kube.api.cache import Cache
 
 log = logging.getLogger(__name__)
 
+# How long a request waits for roles and accounts to be read at the start, in seconds.
+PATIENCE: Final = 3.0
 # Whether the server lives is nobody's secret: a load balancer has no credentials.
 OPEN_PATHS: Final = frozenset({"/healthz", "/livez", "/readyz"})
 
@@ -66,11 +69,12 @@ class RoleBased:
 
 @dataclass(frozen=True)
 class Gate:
-    """One for each port."""
+    """One for each port. ``cache``: what must be known before anybody can be told no, if anything must."""
 
     authentication: Authentication
     authorization: Authorization
     audit: Audit | None = None
+    cache: Cache | None = None
 
     async def enter(self, request: web.BaseRequest, wanted: Attributes) -> User:
         """The user whom the request is to be taken for. Raises Unauthorized and Forbidden.
@@ -78,6 +82,8 @@ class Gate:
         Leaves "attributes", "real_user" and "user" with the request.
         """
         request["attributes"] = wanted
+        if self.cache is not None and wanted.path not in OPEN_PATHS:
+            await self.cache.is_loaded(PATIENCE)
         real = await self.authentication.user(request)
         request["user"] = request["real_user"] = real
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from k8slab.kube.api import errors
+from k8slab.kube.api import errors, validation
 from k8slab.kube.api.auth.attributes import Attributes
 from k8slab.kube.api.auth.user import (
     ANONYMOUS,
@@ -18,6 +18,7 @@ from k8slab.kube.api.auth.user import (
     User,
     service_account,
 )
+from k8slab.kube.malformed import legible
 
 USER: Final = "Impersonate-User"
 GROUP: Final = "Impersonate-Group"
@@ -34,11 +35,12 @@ async def impersonated(
     ``allowed`` raises Forbidden. Raises BadRequest for a group, uid or extra without a user.
     """
     headers = request.headers
-    name, groups, uid = headers.get(USER, ""), headers.getall(GROUP, []), headers.get(UID, "")
+    name, uid = legible(headers.get(USER, "")), legible(headers.get(UID, ""))
+    groups = [legible(group) for group in headers.getall(GROUP, [])]
     extra: dict[str, list[str]] = {}
     for key, value in headers.items():
         if key.lower().startswith(EXTRA):
-            extra.setdefault(unquote(key[len(EXTRA) :]).lower(), []).append(value)
+            extra.setdefault(unquote(key[len(EXTRA) :]).lower(), []).append(legible(value))
     if not name:
         if groups or uid or extra:
             raise errors.bad_request("requested impersonation of groups, uid or extra without impersonating a user")
@@ -52,18 +54,24 @@ async def impersonated(
 def _wanted(name: str, groups: tuple[str, ...], uid: str, extra: dict[str, list[str]]) -> User:
     if name == ANONYMOUS.name:
         return User(name, (*groups, UNAUTHENTICATED), uid, extra)
-    if name.startswith(SERVICE_ACCOUNT_PREFIX) and not groups:
-        namespace, _, account = name.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
-        groups = service_account(namespace, account).groups
+    if (account := _account(name)) and not groups:
+        groups = service_account(*account).groups
     if AUTHENTICATED not in groups and UNAUTHENTICATED not in groups:
         groups = (*groups, AUTHENTICATED)
     return User(name, groups, uid, extra)
 
 
+def _account(name: str) -> tuple[str, str] | None:
+    """Namespace and name of the service account whose user this is; None for users who only sound like one."""
+    namespace, _, account = name.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
+    if not name.startswith(SERVICE_ACCOUNT_PREFIX) or validation.label(namespace) or validation.subdomain(account):
+        return None
+    return namespace, account
+
+
 def _needed(name: str, groups: list[str], uid: str, extra: dict[str, list[str]]) -> Iterator[Attributes]:
-    if name.startswith(SERVICE_ACCOUNT_PREFIX):
-        namespace, _, account = name.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
-        yield Attributes("impersonate", "", "v1", "serviceaccounts", namespace=namespace, name=account)
+    if account := _account(name):
+        yield Attributes("impersonate", "", "v1", "serviceaccounts", namespace=account[0], name=account[1])
     else:
         yield Attributes("impersonate", "", "v1", "users", name=name)
     for group in groups:

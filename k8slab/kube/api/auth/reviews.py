@@ -10,6 +10,7 @@ from k8slab.kube.api.auth.attributes import Attributes
 from k8slab.kube.api.auth.authentication import Recognises
 from k8slab.kube.api.auth.gate import Authorization
 from k8slab.kube.api.auth.user import User
+from k8slab.kube.api.errors import FieldProblem
 from k8slab.kube.api.meta import Object
 
 ACCESS: Final = "authorization.k8s.io"
@@ -25,7 +26,7 @@ class Reviews:
         self._answers: Mapping[str, Answer] = {
             "SelfSubjectAccessReview": self._own_access,
             "SubjectAccessReview": self._access,
-            "LocalSubjectAccessReview": self._access,
+            "LocalSubjectAccessReview": self._local_access,
             "SelfSubjectRulesReview": self._rules,
             "SelfSubjectReview": self._self,
             "TokenReview": self._token,
@@ -39,15 +40,21 @@ class Reviews:
         return self._decided("SelfSubjectAccessReview", body.get("spec") or {}, user)
 
     async def _access(self, body: Object, user: User) -> Object:
+        return self._of_others("SubjectAccessReview", body, [])
+
+    async def _local_access(self, body: Object, user: User) -> Object:
+        """Who may ask about one namespace learns nothing of the others."""
+        namespace = body["metadata"].get("namespace") or ""
+        given = ((body.get("spec") or {}).get("resourceAttributes") or {}).get("namespace") or ""
+        why = f"must match metadata.namespace: {namespace}"
+        problems = [validation.invalid("spec.resourceAttributes.namespace", given, why)] if given != namespace else []
+        return self._of_others("LocalSubjectAccessReview", body, problems)
+
+    def _of_others(self, kind: str, body: Object, problems: list[FieldProblem]) -> Object:
         spec = body.get("spec") or {}
-        kind, namespace = body.get("kind", ""), body["metadata"].get("namespace") or ""
-        problems = []
         if not spec.get("user") and not spec.get("groups"):
-            problems.append(validation.invalid("spec.user", "", "at least one of user or group must be specified"))
-        if kind == "LocalSubjectAccessReview" and (spec.get("resourceAttributes") or {}).get("namespace") != namespace:
-            given = (spec.get("resourceAttributes") or {}).get("namespace") or ""
-            why = f"must match metadata.namespace: {namespace}"
-            problems.append(validation.invalid("spec.resourceAttributes.namespace", given, why))
+            why = "at least one of user or group must be specified"
+            problems = [validation.invalid("spec.user", "", why), *problems]
         if problems:
             raise errors.invalid(ACCESS, kind, "", problems)
         extra = spec.get("extra") or {}
@@ -98,8 +105,7 @@ class Reviews:
         found = await self._recognises.bearer(str(spec["token"]), audiences)
         if found is None:
             return {"user": {}, "error": "invalid bearer token"}
-        granted = audiences or list(self._recognises.tokens.audiences)
-        return {"authenticated": True, "user": found.info(), "audiences": granted}
+        return {"authenticated": True, "user": found.user.info(), "audiences": list(found.audiences)}
 
 
 def _of_resource(given: Mapping[str, Any]) -> Attributes:

@@ -7,7 +7,7 @@ import base64
 import hashlib
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -65,8 +65,8 @@ class KeyRing:
 
     def __init__(self, storage: Storage, *, signing: Path | None = None, trusted: Sequence[Path] = ()) -> None:
         self._storage = storage
-        self._private = _private(signing.read_bytes()) if signing else None
-        self._public = {identifier(key): key for key in (_public(path.read_bytes()) for path in trusted)}
+        self._private = _of_file(signing, _private) if signing else None
+        self._public = {identifier(key): key for key in (_of_file(path, _public) for path in trusted)}
         self._making = asyncio.Lock()
 
     async def signing(self) -> tuple[str, Any]:
@@ -194,6 +194,15 @@ def _algorithm(key: Any) -> str:
     if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
         return "ES256"
     raise ValueError("a service account key is an RSA or an elliptic curve key")
+
+
+def _of_file(path: Path, form: Callable[[bytes], Any]) -> Any:
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        return form(path.read_bytes())
+    except (OSError, TypeError, ValueError, UnsupportedAlgorithm) as trouble:
+        raise ValueError(f"{path} holds no key that can be used: {trouble}") from None
 
 
 def _private(pem: bytes) -> Any:

@@ -209,6 +209,8 @@ DEPLOYMENT: Final = Kind(
     validate=_deployment_problems,
     status=True,
     generation=True,
+    # They are copied to its replica sets.
+    annotations_raise_generation=True,
     subresources=(SCALE,),
 )
 

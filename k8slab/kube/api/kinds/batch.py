@@ -31,7 +31,7 @@ KEPT: Final = ("selector", "completionMode", "podFailurePolicy", "backoffLimitPe
 LONGEST_NAME: Final = 52
 _WORDS: Final = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 _RANGES: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
-_NAMED: Final = re.compile(r"^[a-zA-Z]{3}$")
+_NAMED: Final = re.compile(r"^[a-zA-Z]{3}\Z")
 
 
 def _job_defaults(obj: Object) -> None:

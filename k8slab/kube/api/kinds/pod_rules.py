@@ -8,6 +8,7 @@ from typing import Any, Final
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
 from k8slab.kube.api.kinds.lifecycle_rules import lifecycle_problems
+from k8slab.kube.api.kinds.volume_rules import env_problems, source_problems
 from k8slab.kube.api.meta import Object, parse_quantity
 
 RESTART: Final = ("Always", "Never", "OnFailure")
@@ -94,8 +95,7 @@ def _volumes(volumes: Sequence[Mapping[str, Any]], path: str) -> tuple[list[Fiel
             )
         if (size := (volume.get("emptyDir") or {}).get("sizeLimit")) is not None:
             found += validation.quantity(f"{path}[{index}].emptyDir.sizeLimit", size)
-        if "hostPath" in volume and not volume["hostPath"].get("path"):
-            found.append(validation.required(f"{path}[{index}].hostPath.path"))
+        found += source_problems(volume, f"{path}[{index}]")
     return found, names
 
 
@@ -122,8 +122,7 @@ def _container(container: Mapping[str, Any], path: str, seen: set[str], volumes:
         where = f"{path}.env[{index}]"
         if not variable.get("name"):
             found.append(validation.required(f"{where}.name"))
-        if variable.get("value") and variable.get("valueFrom"):
-            found.append(validation.invalid(f"{where}.valueFrom", "", "may not be specified when `value` is not empty"))
+        found += env_problems(variable, where)
     mounted: set[str] = set()
     for index, mount in enumerate(container.get("volumeMounts") or ()):
         where = f"{path}.volumeMounts[{index}]"

@@ -64,10 +64,22 @@ def _binding_problems(new: Object, old: Object | None) -> list[FieldProblem]:
             found.append(validation.required(f"{path}.name", ""))
         if subject.get("kind") not in SUBJECTS:
             found.append(validation.not_supported(f"{path}.kind", subject.get("kind") or "", SUBJECTS))
-        if subject.get("kind") == "ServiceAccount" and not namespaced and not subject.get("namespace"):
-            found.append(validation.required(f"{path}.namespace", ""))
+        if subject.get("kind") == "ServiceAccount":
+            found += _account_problems(subject, path, namespaced=namespaced)
+        elif subject.get("kind") in SUBJECTS and subject.get("apiGroup") != GROUP:
+            found.append(validation.not_supported(f"{path}.apiGroup", subject.get("apiGroup") or "", (GROUP,)))
     if old is not None and new.get("roleRef") != old.get("roleRef"):
         found.append(validation.invalid("roleRef", new.get("roleRef"), "cannot change roleRef"))
+    return found
+
+
+def _account_problems(subject: Object, path: str, *, namespaced: bool) -> list[FieldProblem]:
+    name, group = subject.get("name") or "", subject.get("apiGroup") or ""
+    found = [validation.invalid(f"{path}.name", name, why) for why in validation.subdomain(name)] if name else []
+    if group:
+        found.append(validation.not_supported(f"{path}.apiGroup", group, ("",)))
+    if not namespaced and not subject.get("namespace"):
+        found.append(validation.required(f"{path}.namespace", ""))
     return found
 
 

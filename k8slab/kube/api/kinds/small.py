@@ -12,7 +12,7 @@ from k8slab.kube.api.errors import FieldProblem
 from k8slab.kube.api.kind import AGE, NAME, Column, Kind, Subresource, field_reader
 from k8slab.kube.api.meta import Object, dig
 
-_KEY: Final = re.compile(r"^[-._a-zA-Z0-9]+$")
+_KEY: Final = re.compile(r"^[-._a-zA-Z0-9]+\Z")
 _KEY_RULE: Final = (
     "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
     "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"

@@ -17,7 +17,7 @@ from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.legacy import meta, v1beta1, v1beta3
 from k8slab.kube.api.legacy.v1beta1 import FromV1, ToV1
 from k8slab.kube.api.lists import Lister, ListOptions
-from k8slab.kube.api.meta import Object, is_number
+from k8slab.kube.api.meta import Object, dig, is_number
 from k8slab.kube.api.negotiation import Wanted
 from k8slab.kube.api.registry import Registry
 from k8slab.kube.api.requests import BY_PATH, Asked, is_dry_run, is_watch
@@ -104,8 +104,10 @@ class Legacy:
         if asked.subresource:
             raise errors.unknown_resource()
         kind = asked.kind
-        if method in ("GET", "HEAD") and is_watch(asked, request.query):
+        if method == "GET" and is_watch(asked, request.query):
             return await self._watch(request, kind, old)
+        if asked.watching:
+            raise errors.method_not_allowed()
         match method, bool(asked.name):
             case "GET" | "HEAD", True:
                 record = await self._registry.get(kind, asked.namespace, asked.name)
@@ -186,10 +188,11 @@ class Legacy:
         body = negotiation.read_object(await request.read(), "")
         if not isinstance(body, dict):
             raise errors.bad_request("the object provided is unrecognized: it is not an object")
-        about = body.get("metadata") or {}
-        name = old.asked.name or meta.name_of(str(body.get("podID") or about.get("name") or body.get("id") or ""))
-        host = body.get("host") or (body.get("target") or {}).get("name")
-        binding = {"metadata": {"name": name}, "target": {"kind": "Node", "name": host}}
+        given = dig(body, "metadata", "name")
+        name = old.asked.name or meta.name_of(str(body.get("podID") or given or body.get("id") or ""))
+        host = body.get("host") or dig(body, "target", "name")
+        form: Object = {"metadata": {"name": name}, "target": {"kind": "Node", "name": host}}
+        binding, _ = schemas.decode("Binding", form, version="v1")
         await bind(self._registry, old.asked.namespace, name, binding)
         return _answer(_status(old, "Success", 201), code=201)
 
@@ -228,18 +231,25 @@ class _OldStream(Stream):
 def _selector(request: web.BaseRequest, kind: Kind, name: str) -> Selector:
     query = request.query
     labels = query.get("labels") or query.get("labelSelector") or query.get("label-selector") or ""
-    terms = _translated(query.get("fields") or query.get("fieldSelector") or query.get("field-selector") or "")
+    fields = _fields(query)
     if name:
-        terms = [f"metadata.name={name}", *terms]
-    return selectors.parse(labels, ",".join(terms), kind.readers)
+        fields = f"metadata.name={name}" + (f",{fields}" if fields else "")
+    return selectors.parse(labels, fields, kind.readers)
 
 
-def _translated(fields: str) -> list[str]:
+def todays_query(request: web.BaseRequest) -> dict[str, str]:
+    """What of the query says which objects are wanted and how, in today's words, for those who judge it."""
+    watching = {"watch": request.query["watch"]} if "watch" in request.query else {}
+    return {"fieldSelector": _fields(request.query), **watching}
+
+
+def _fields(query: Mapping[str, str]) -> str:
     terms = []
+    fields = query.get("fields") or query.get("fieldSelector") or query.get("field-selector") or ""
     for term in filter(None, (one.strip() for one in fields.split(","))):
         key, sign, value = term.partition("!=") if "!=" in term else term.partition("=")
         terms.append(f"{FIELDS.get(key, key)}{sign}{value}")
-    return terms
+    return ",".join(terms)
 
 
 def _status(old: Old, status: str, code: int) -> Object:

@@ -8,8 +8,10 @@ from typing import Final
 from aiohttp import web
 
 from k8slab.kube.api import errors
+from k8slab.kube.api.auth.authentication import TOKEN_PROTOCOL
 from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.streams.locate import Place
+from k8slab.kube.malformed import legible
 from k8slab.kube.streams import dial, pump
 from k8slab.kube.streams.carrier import Connection
 from k8slab.kube.streams.takeover import Taken, take, while_there
@@ -30,10 +32,6 @@ HOP_BY_HOP: Final = frozenset(
 )
 
 
-# How browsers, which cannot set headers, bring a token: among the protocols of their WebSocket.
-TOKEN_PROTOCOL: Final = "base64url.bearer.authorization.k8s.io."
-
-
 def sent_on(request: web.BaseRequest) -> list[tuple[str, str]]:
     """The client's headers that are the next server's business: not its credentials for this one."""
     kept = []
@@ -47,7 +45,7 @@ def sent_on(request: web.BaseRequest) -> list[tuple[str, str]]:
             protocols = (one.strip() for one in value.split(","))
             value = ", ".join(one for one in protocols if not one.startswith(TOKEN_PROTOCOL))
         if value or lower != "sec-websocket-protocol":
-            kept.append((name, value))
+            kept.append((name, legible(value)))
     return kept
 
 

@@ -11,7 +11,7 @@ from k8slab.kube.api import errors
 from k8slab.kube.api.kinds.pod import POD
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.registry import Registry
-from k8slab.kube.api.requests import TRUE, Asked
+from k8slab.kube.api.requests import Asked, truthy
 from k8slab.kube.api.streams import locate
 from k8slab.kube.api.streams.passing import backend_error, pass_upgrade, upgrade_required
 from k8slab.kube.streams.takeover import upgrade_of
@@ -42,7 +42,7 @@ async def _remote_command(
     _check_method(request)
     pod = await locate.read(registry, POD, asked.namespace, asked.name)
     container = locate.container(pod, request.query.get("container", ""))
-    wished = [(kubelet_name, "1") for name, kubelet_name in _STREAMS if request.query.get(name, "0") in TRUE]
+    wished = [(kubelet_name, "1") for name, kubelet_name in _STREAMS if truthy(request.query, name)]
     target = f"/{what}/{_path(asked.namespace, asked.name, container)}"
     return await _pass(request, registry, pod, target, [*wished, *query])
 

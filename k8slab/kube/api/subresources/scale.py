@@ -61,7 +61,7 @@ async def serve_scale(resources: Resources, request: web.BaseRequest, kind: Kind
         if problems := validation.not_negative("spec.replicas", wanted):
             raise errors.invalid("autoscaling", FORM, asked.name, problems)
         new = {**old, "spec": {**old["spec"], "replicas": wanted}, "metadata": dict(old["metadata"])}
-        if new["spec"] != old["spec"] and kind.generation:
+        if kind.is_raised(new, old):
             new["metadata"]["generation"] = (old["metadata"].get("generation") or 0) + 1
         if owners := track(old, new):
             new["metadata"]["managedFields"] = owners

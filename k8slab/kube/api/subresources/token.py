@@ -21,6 +21,7 @@ FORM = "TokenRequest"
 async def serve_token(resources: Resources, request: web.BaseRequest, kind: Kind, asked: Asked) -> web.StreamResponse:
     answers.wanted_by(request)
     wish, warnings = await bodies.read_as(request, FORM, VERSION, FORM)
+    bodies.hold_namespace(wish, asked.namespace)
     record = await resources.registry.get(kind, asked.namespace, asked.name)
     answered = await resources.access.token(kind.decode(record.value, record.revision), wish)
     raw = orjson.dumps({"kind": FORM, "apiVersion": VERSION, **answered})

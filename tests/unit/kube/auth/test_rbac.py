@@ -132,6 +132,15 @@ def test_what_everybody_may() -> None:
             {"fieldSelector": "metadata.name=p"},
             Attributes("list", "", "v1", "pods", "", "n", "p"),
         ),
+        (
+            "GET",
+            Asked("", "v1", "secrets", "n"),
+            {"fieldSelector": r"metadata.namespace!=\,metadata.name=p"},
+            Attributes("list", "", "v1", "secrets", "", "n"),
+        ),
+        ("GET", Asked("", "v1", "pods", "n"), {"watch": "yes"}, Attributes("watch", "", "v1", "pods", "", "n")),
+        ("GET", Asked("", "v1", "pods", "n"), {"watch": "False"}, Attributes("list", "", "v1", "pods", "", "n")),
+        ("HEAD", Asked("", "v1", "pods", "n"), {"watch": "1"}, Attributes("list", "", "v1", "pods", "", "n")),
         ("GET", Asked("", "v1", "namespaces", "", "n"), {}, Attributes("get", "", "v1", "namespaces", "", "n", "n")),
     ],
 )

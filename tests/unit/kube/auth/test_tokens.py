@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,17 @@ from typing import Any
 import jwt
 import pytest
 
-from k8slab.kube.api.auth.authentication import TokenFile, of_certificate
+from k8slab.kube.api.auth.accounts import CachedAccounts
+from k8slab.kube.api.auth.authentication import Recognises, TokenFile, of_certificate
 from k8slab.kube.api.auth.tokens import SHARED_KEY, Bound, InvalidToken, KeyRing, Tokens
 from k8slab.kube.api.auth.user import User
+from k8slab.kube.api.cache import Cache
 from k8slab.kube.api.errors import ApiFailure
+from k8slab.kube.api.kinds.node import NODE
+from k8slab.kube.api.kinds.pod import POD
+from k8slab.kube.api.kinds.small import SECRET, SERVICE_ACCOUNT
+from k8slab.kube.api.meta import later
+from k8slab.kube.api.storage.base import Write
 from k8slab.kube.api.storage.memory import MemoryStorage
 
 ISSUER = "https://kubernetes.default.svc"
@@ -101,3 +109,40 @@ def test_a_certificate_is_a_user() -> None:
     assert of_certificate({"subject": subject}) == User("jane", ("staff", "admins"))
     with pytest.raises(ApiFailure):
         of_certificate({"subject": ((("organizationName", "staff"),),)})
+
+
+async def recognises(storage: MemoryStorage, *objects: tuple[Any, dict[str, Any]]) -> Recognises:
+    """By what is stored, which is ``objects`` by their kinds."""
+    for kind, obj in objects:
+        key = kind.key(obj["metadata"].get("namespace", ""), obj["metadata"]["name"])
+        await storage.commit((), (Write(key, kind.encode(obj)),))
+    cache = Cache(storage, (SERVICE_ACCOUNT, POD, SECRET, NODE))
+    running = asyncio.create_task(cache.run())
+    await cache.loaded.wait()
+    running.cancel()
+    return Recognises(tokens(storage), CachedAccounts(cache), TokenFile({"t-jane": User("jane")}))
+
+
+async def test_for_whom_a_token_is(storage: MemoryStorage) -> None:
+    """What is asked for by somebody else must not be told to be for them."""
+    judge = await recognises(storage, (SERVICE_ACCOUNT, ACCOUNT))
+    token, _ = await judge.tokens.issue(ACCOUNT, 3600, ("vault", "other"))
+    found = await judge.bearer(token, ("vault", "third"))
+    assert found is not None
+    assert (found.user.name, found.audiences) == ("system:serviceaccount:n:robot", ("vault",))
+    assert await judge.bearer(token) is None
+    static = await judge.bearer("t-jane", ("vault", ISSUER))
+    assert static is not None
+    assert (static.user.name, static.audiences) == ("jane", (ISSUER,))
+    assert await judge.bearer("t-jane", ("vault",)) is None
+
+
+@pytest.mark.parametrize(("seconds", "holds"), [(30, True), (-30, True), (-120, False)])
+@pytest.mark.parametrize("ended", ["account", "pod"])
+async def test_what_should_be_gone_lends_no_name(storage: MemoryStorage, ended: str, seconds: int, holds: bool) -> None:
+    account: dict[str, Any] = {"metadata": dict(ACCOUNT["metadata"])}
+    pod: dict[str, Any] = {"metadata": {"namespace": "n", "name": "p", "uid": "u-2"}}
+    (account if ended == "account" else pod)["metadata"]["deletionTimestamp"] = later(seconds)
+    judge = await recognises(storage, (SERVICE_ACCOUNT, account), (POD, pod))
+    token, _ = await judge.tokens.issue(ACCOUNT, 3600, (), Bound("Pod", "p", "u-2"))
+    assert (await judge.bearer(token) is not None) is holds

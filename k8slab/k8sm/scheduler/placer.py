@@ -1,0 +1,226 @@
+"""Rounds of placing: waiting pods and offers in hand are matched, pods are launched, the others hear why they wait.
+
+Offers are wanted while somebody waits. With nobody waiting those in hand stay for a moment, for the next pod, then
+they go back, and after a while Mesos is told to send no more; the first pod that comes revives them. Pods that fit
+nowhere keep offers away for about as long as they are held back themselves: an agent that has more than it had is
+offered all the same, because a filter only holds for what was refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from k8slab.k8sm import mapping
+from k8slab.k8sm.resources import pod_resources
+from k8slab.k8sm.scheduler import tasks as registry
+from k8slab.k8sm.scheduler.matching import Placement, Policy, Round, Surroundings, match
+from k8slab.k8sm.scheduler.offers import OfferRegistry, Slot
+from k8slab.k8sm.scheduler.pods import PodStore
+from k8slab.k8sm.scheduler.queue import LONGEST_DELAY, PodQueue
+from k8slab.k8sm.scheduler.reconciliation import Reconciler
+from k8slab.k8sm.scheduler.tasks import Task, TaskRegistry
+from k8slab.mesos.client import MesosError
+from k8slab.mesos.client.scheduler import SchedulerClient, launch
+
+log = logging.getLogger(__name__)
+
+# With nobody waiting, an offer that was sent back need not return by itself: a pod that comes revives all offers.
+IDLE_REFUSAL: Final = 600.0
+BUSY_REFUSAL: Final = LONGEST_DELAY
+REVIVE_SPACING: Final = 0.05
+# After so long without a waiting pod Mesos is told to send no offers at all.
+QUIET: Final = 30.0
+# Pods come in flocks: those of one flock should share a call for each agent.
+ROUND_SPACING: Final = 0.02
+CALLS_AT_ONCE: Final = 16
+
+Pod = Mapping[str, Any]
+
+
+class Placer:
+    """``queue``, ``offers`` and ``tasks`` are shared with the framework, which fills them and calls ``wake``.
+
+    ``offer_ttl``: seconds for which offers that nobody needs stay in hand.
+    """
+
+    def __init__(
+        self,
+        client: SchedulerClient,
+        pods: PodStore,
+        policy: Policy,
+        *,
+        queue: PodQueue,
+        offers: OfferRegistry,
+        tasks: TaskRegistry,
+        reconciler: Reconciler,
+        offer_ttl: float,
+    ) -> None:
+        self._client = client
+        self._pods = pods
+        self._policy = policy
+        self._queue = queue
+        self._offers = offers
+        self._tasks = tasks
+        self._reconciler = reconciler
+        self._offer_ttl = offer_ttl
+        self._wake = asyncio.Event()
+        self._calls = asyncio.Semaphore(CALLS_AT_ONCE)
+        self._revived_at = float("-inf")
+        self._wants_offers = False
+        self._suppressed = False
+        self._idle_since = float("-inf")
+        self.launches = 0
+        self.rounds = 0
+
+    @property
+    def suppressed(self) -> bool:
+        """Whether Mesos has been told to send no offers."""
+        return self._suppressed
+
+    def wake(self) -> None:
+        """Something changed that may let a pod be placed."""
+        self._wake.set()
+
+    def want_offers(self) -> None:
+        """What was refused before may be wanted now."""
+        self._wants_offers = True
+        self._wake.set()
+
+    def subscribed(self) -> None:
+        """A subscription begins with nothing suppressed and nothing refused."""
+        self._suppressed = False
+        self._idle_since = _now()
+        self._wants_offers = bool(self._queue)
+        self._queue.expect_offers(_now())
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            self._wake.clear()
+            if self._client.subscribed:
+                try:
+                    await self._round()
+                except MesosError as error:
+                    log.warning("round not finished: %s", error)
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._pause())
+            except TimeoutError:
+                continue
+            await asyncio.sleep(ROUND_SPACING)
+
+    async def _round(self) -> None:
+        now = _now()
+        self.rounds += 1
+        if waiting := self._queue.pods(now):
+            slots = self._offers.slots()
+            if slots or self._queue.any_due(now):
+                matched = match(waiting, slots, self._surroundings(), self._policy, turn=self.rounds)
+                self._wants_offers = self._wants_offers or matched.deferred > 0
+                await self._launch(matched)
+                for uid, reason in matched.reasons.items():
+                    self._complain(uid, reason, now)
+        if self._queue and self._wants_offers and now - self._revived_at >= REVIVE_SPACING:
+            self._wants_offers, self._suppressed, self._revived_at = False, False, now
+            await self._client.revive()
+        if expired := self._offers.expire(now - self._offer_ttl, now):
+            await self._client.decline(expired, refuse_seconds=BUSY_REFUSAL if self._queue else IDLE_REFUSAL)
+        if self._queue:
+            self._idle_since = now
+        elif now - self._idle_since >= QUIET and not self._offers and not self._suppressed:
+            self._suppressed = True
+            await self._client.suppress()
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            nodes=self._pods.nodes,
+            census=self._pods.census,
+            namespaces=self._pods.namespaces,
+            remembered=self._offers.remembered(_now()),
+            expected=self._offers.expected(_now()),
+        )
+
+    async def _launch(self, matched: Round) -> None:
+        by_agent: dict[str, list[Placement]] = defaultdict(list)
+        for placement in matched.placements:
+            by_agent[placement.slot.agent].append(placement)
+        calls = []
+        for agent, chosen in by_agent.items():
+            slot = chosen[0].slot
+            infos = [self._book(placement) for placement in chosen]
+            self._offers.use(slot, matched.left[agent], _now())
+            calls.append(self._accept(slot, infos))
+        if not calls:
+            return
+        # What is left of these offers is free again in a moment, and may be what the next pod needs.
+        self._wants_offers = self._wants_offers or bool(self._queue)
+        # Whether a call that broke off has arrived is unknown: the reconciliation of what is launching tells.
+        self._reconciler.soon()
+        for outcome in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(outcome, MesosError):
+                log.warning("launches not told: %s", outcome)
+            elif isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _accept(self, slot: Slot, infos: Sequence[Mapping[str, Any]]) -> None:
+        async with self._calls:
+            await self._client.accept(slot.offers, [launch(infos)], refuse_seconds=0)
+        self._offers.heard(slot, _now())
+
+    def _book(self, placement: Placement) -> dict[str, Any]:
+        """Write a launch into the books; its TaskInfo."""
+        pod, meta, slot, executor = placement.pod, placement.pod["metadata"], placement.slot, self._policy.executor
+        annotations = mapping.binding_annotations(
+            task_id=mapping.new_task_id(), host=slot.host, agent=slot.agent, offer=slot.offers[0], executor=executor.id
+        )
+        if placement.ports:
+            wanted = pod_resources(pod, self._policy.defaults, wildcard=self._policy.wildcard).ports
+            pod = mapping.with_host_ports(pod, wanted, placement.ports)
+        self._queue.remove(meta["uid"])
+        task = Task(
+            id=annotations[mapping.TASK_ID],
+            uid=meta["uid"],
+            pod=f"{meta['namespace']}/{meta['name']}",
+            agent=slot.agent,
+            host=slot.host,
+            executor=executor.id,
+            state=registry.LAUNCHING,
+            changed=_now(),
+        )
+        self._tasks.add(task)
+        self._pods.census.place(pod, slot.host)
+        self._pods.scheduled(pod, slot.host)
+        self.launches += 1
+        log.info("pod %s goes to %s as task %s", task.pod, task.host, task.id)
+        info = mapping.task_info(pod, annotations, placement.resources, executor)
+        return {**info, "discovery": mapping.discovery_info(pod)} if self._policy.discovery else info
+
+    def _complain(self, uid: str, reason: str, now: float) -> None:
+        entry = self._queue.failed(uid, reason, now)
+        if entry is None or self._pods.by_uid(uid) is None:
+            return
+        self._wants_offers = True
+        meta = entry.pod["metadata"]
+        log.info("pod %s/%s waits: %s", meta["namespace"], meta["name"], reason)
+        self._pods.unschedulable(entry.pod, reason)
+
+    def _pause(self) -> float | None:
+        """Seconds until something is due by itself."""
+        now = _now()
+        times = []
+        if (oldest := self._offers.oldest()) is not None:
+            times.append(oldest + self._offer_ttl)
+        if (due := self._queue.next_due(now)) is not None:
+            times.append(due)
+        if self._queue and self._wants_offers:
+            times.append(self._revived_at + REVIVE_SPACING)
+        if not self._queue and not self._suppressed:
+            times.append(self._idle_since + QUIET)
+        return max(0.02, min(times) - now) if times else None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,111 @@
+"""``k8slab package`` over an engine in memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def dcos(shell: Any) -> Any:
+    shell("run", "dcos")
+    return shell
+
+
+def created(shell: Any) -> list[str]:
+    return [call.removeprefix("create ") for call in shell.runtime.calls if call.startswith("create ")]
+
+
+def test_a_package_is_listed_before_and_after_it_is_installed(dcos: Any) -> None:
+    assert dcos("package", "list").stdout.splitlines()[1].split()[2:4] == ["not", "installed"]
+    dcos("package", "install", "kubernetes")
+    row = dcos("package", "list").stdout.splitlines()[1].split()
+    assert (row[0], row[2], row[3]) == ("kubernetes", "ready", "http://10.143.0.31:25502")
+    (listed,) = dcos.json("package", "list")["packages"]
+    assert (listed["installed"], listed["node"], listed["options"]["log-level"]) == (True, "kubernetes", 1)
+    dcos("kill", "sd")
+    assert "3 of 4 daemons ready" in dcos("package", "list").stdout
+
+
+def test_installing_makes_one_machine_and_touches_no_other(dcos: Any) -> None:
+    dcos.runtime.calls.clear()
+    done = dcos("package", "install", "kubernetes")
+    assert sorted(created(dcos)) == ["k8slab-switch-dcos", "kubernetes"]
+    assert "export KUBERNETES_MASTER=http://10.143.0.31:25502" in done.stdout
+    assert "what it keeps is gone when that machine is" in done.stderr
+
+
+def test_options_come_from_a_file(dcos: Any, tmp_path: Path) -> None:
+    file = tmp_path / "options.json"
+    file.write_text(json.dumps({"kubernetes": {"apiserver-port": 8888, "etcd-servers": "http://etcd:2379"}}))
+    form = dcos.json("package", "install", "kubernetes", "--options", str(file))
+    assert form["ready"]
+    assert form["package"]["options"]["apiserver-port"] == 8888
+    assert "--port=8888" in dcos("manual", "api").stdout
+    assert "KUBERNETES_MASTER=http://10.143.0.31:8888" in dcos("env", "--shell", "bash").stdout
+    assert "is still" not in dcos("package", "list").stdout
+    assert "are still at http://etcd:2379" in dcos("package", "uninstall", "kubernetes").stderr
+
+
+def test_wrong_options_change_nothing(dcos: Any, tmp_path: Path) -> None:
+    file = tmp_path / "options.json"
+    file.write_text('{"kubernetes": {"apiserver-port": "x"}}')
+    dcos.runtime.calls.clear()
+    error = dcos("package", "install", "kubernetes", "--options", str(file), code=2).stderr
+    assert "kubernetes.apiserver-port: input should be a valid integer" in error
+    assert "k8slab package describe kubernetes" in error
+    assert created(dcos) == []
+
+
+def test_what_is_installed_is_there_when_the_lab_is_run_again(dcos: Any) -> None:
+    dcos("package", "install", "kubernetes")
+    assert "Nothing to do: lab dcos is up." in dcos("run", "dcos").stderr
+    dcos.runtime.remove("machine", "kubernetes")
+    assert "created kubernetes" in dcos("run", "dcos").stderr
+    assert "is installed in lab dcos already" in dcos("package", "install", "kubernetes", code=2).stderr
+
+
+def test_uninstalling_ends_the_framework_and_then_the_machine(dcos: Any) -> None:
+    dcos("package", "install", "kubernetes")
+    dcos.runtime.calls.clear()
+    done = dcos.json("package", "uninstall", "kubernetes")
+    assert {(one["verb"], one["subject"]) for one in done["changes"]} >= {
+        ("killed", "kubernetes/scheduler"),
+        ("removed", "kubernetes"),
+    }
+    calls = dcos.runtime.calls
+    stop = next(index for index, call in enumerate(calls) if call.endswith(" stop scheduler"))
+    (end,) = [index for index, call in enumerate(calls) if "km teardown" in call]
+    assert calls[end] == (
+        "kubernetes: km teardown --mesos-master=zk://10.143.0.11:2181/mesos"
+        " --framework-name=kubernetes --framework-hostname=kubernetes"
+    )
+    assert stop < end < calls.index("remove kubernetes")
+    assert "kubernetes" not in dcos.runtime.machines_by_name
+    assert "is not installed in lab dcos" in dcos("package", "uninstall", "kubernetes", code=2).stderr
+    assert "Nothing to do" in dcos("run", "dcos").stderr
+
+
+def test_a_package_whose_machine_is_off_is_ended_from_a_master(dcos: Any) -> None:
+    dcos("package", "install", "kubernetes")
+    dcos("node", "stop", "kubernetes")
+    dcos("kill", "etcd")
+    dcos("package", "uninstall", "kubernetes")
+    assert any(call.startswith("master: km teardown ") for call in dcos.runtime.calls)
+    assert dcos.runtime.daemons["etcd"]["etcd"] == "down", "nothing else is touched"
+
+
+def test_a_package_and_its_options_are_described(shell: Any) -> None:
+    lines = shell("package", "describe", "kubernetes").stdout.splitlines()
+    assert any(line.split()[:3] == ["apiserver-port", "integer", "25502"] for line in lines)
+    schema = shell.json("package", "describe", "kubernetes")["options"]
+    assert schema["properties"]["kubernetes"]["properties"]["enable-dns"]["type"] == "boolean"
+
+
+def test_what_cannot_be_installed_is_told_so(up: Any) -> None:
+    assert "no place for the package kubernetes" in up("package", "install", "kubernetes", code=2).stderr
+    assert "Did you mean kubernetes?" in up("package", "install", "kubernets", code=2).stderr
+    assert "has no place for packages" in up("package", "list").stdout
