@@ -163,6 +163,7 @@ def _parser() -> FlagParser:
     parser.flag("node-monitor-period", "how often the agents' nodes are refreshed", default="10s")
     parser.flag("reconcile-interval", "how often all tasks are reconciled", default="300s")
     parser.switch("run-proxy", "run the service proxy beside the executor", default=True)
+    parser.flag("proxy-path", "a service proxy that is a program of its own, in place of --km-path")
     parser.flag("proxy-mode", "the service proxy's mode: iptables", default="iptables")
     parser.flag("proxy-logv", "how much the service proxy logs", default="")
     parser.flag("minion-log-dir", "where executors and proxies log; the sandbox by default", default="")
@@ -176,7 +177,7 @@ def _executor_command(flags: object) -> list[str]:
     if given["proxy_mode"] != "iptables":
         raise ValueError(f"--proxy-mode: {given['proxy_mode']!r} is not served; iptables is")
     own = given["executor_path"]
-    command = [own] if own else _minion_command(given)
+    command = [own] if own and not given["proxy_path"] else _minion_command(given)
     command.append(f"--api-servers={_urls(given['api_servers'])}")
     command.append(f"--suicide-timeout={given['executor_suicide_timeout']}")
     command.append(f"--launch-grace-period={given['mesos_launch_grace_period']}")
@@ -193,7 +194,12 @@ def _executor_command(flags: object) -> list[str]:
 
 def _minion_command(given: Mapping[str, Any]) -> list[str]:
     command = [given["km_path"] or _own_program(), "minion", f"--run-proxy={str(given['run_proxy']).lower()}"]
-    optional = {"proxy-logv": given["proxy_logv"], "log-dir": given["minion_log_dir"]}
+    optional = {
+        "executor-path": given["executor_path"],
+        "proxy-path": given["proxy_path"],
+        "proxy-logv": given["proxy_logv"],
+        "log-dir": given["minion_log_dir"],
+    }
     return command + [f"--{name}={text}" for name, text in optional.items() if text]
 
 

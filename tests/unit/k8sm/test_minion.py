@@ -76,6 +76,9 @@ def test_its_flags_become_two_command_lines(monkeypatch: pytest.MonkeyPatch) -> 
     )
     assert "--healthz-bind-address=172.17.1.8" in found.proxy
     assert settings(["--api-servers=a", "--no-run-proxy"]).proxy == ()
+    others = settings(["--api-servers=a", "--executor-path=/e", "--proxy-path=/p", "--its-own=1"])
+    assert others.executor == ("/e", "--api-servers=a", "--v=0", "--its-own=1")
+    assert others.proxy[:2] == ("/p", "--master=a")
 
 
 @pytest.mark.parametrize(
