@@ -63,9 +63,9 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("api-servers", "the API servers, separated by commas", required=True)
     parser.flag("hostname-override", "the node's name; the agent's host name by default", default="")
     parser.flag("v", "how much the executor logs", default="0")
+    parser.flag("executor-path", "the executor, when it is a program of its own", default="")
+    parser.flag("proxy-path", "the service proxy, when it is a program of its own", default="")
     parser.switch("run-proxy", "run the service proxy beside the executor", default=True)
-    parser.flag("executor-path", "an executor that is a program of its own; km executor by default", default="")
-    parser.flag("proxy-path", "a service proxy that is a program of its own; km proxy by default", default="")
     parser.flag("proxy-mode", "the service proxy's mode: iptables", default=PROXY_MODE)
     parser.flag("proxy-logv", "how much the service proxy logs", default="0")
     parser.switch("proxy-bindall", "let the service proxy serve its health on all addresses")
@@ -82,15 +82,13 @@ def settings(argv: Sequence[str]) -> Settings:
         parser.error(str(error))
     common = [f"--hostname-override={flags.hostname_override}"] if flags.hostname_override else []
     executor = [f"--api-servers={flags.api_servers}", *common, f"--v={flags.v}", *others]
-    if not flags.executor_path:
-        executor_settings(executor)
-    program = _own_program()
-    executing = [flags.executor_path] if flags.executor_path else [*program, "executor"]
+    executor_settings(executor)
+    executor_program = (flags.executor_path,) if flags.executor_path else (*_own_program(), "executor")
     proxy: tuple[str, ...] = ()
     if flags.run_proxy:
         address = "0.0.0.0" if flags.proxy_bindall else _own_address()
         proxy = (
-            *([flags.proxy_path] if flags.proxy_path else [*program, "proxy"]),
+            *((flags.proxy_path,) if flags.proxy_path else (*_own_program(), "proxy")),
             f"--master={flags.api_servers}",
             *common,
             f"--proxy-mode={flags.proxy_mode}",
@@ -99,7 +97,7 @@ def settings(argv: Sequence[str]) -> Settings:
             f"--pod-bridge-interface={POD_BRIDGE}",
             f"--v={flags.proxy_logv}",
         )
-    return Settings((*executing, *executor), proxy, limits, Path(flags.log_dir) if flags.log_dir else None)
+    return Settings((*executor_program, *executor), proxy, limits, Path(flags.log_dir) if flags.log_dir else None)
 
 
 def _own_program() -> tuple[str, ...]:
