@@ -169,7 +169,7 @@ class PodStore:
             self.census.remove(pod["metadata"]["uid"])
         elif pod["spec"].get("nodeName"):
             self.census.place(pod, pod["spec"]["nodeName"])
-        if (pod["spec"].get("schedulerName") or SCHEDULER_NAME) != SCHEDULER_NAME:
+        if (pod["spec"].get("schedulerName") or SCHEDULER_NAME) != SCHEDULER_NAME or _is_mirror(pod):
             return
         if kind == "DELETED":
             self._by_uid.pop(pod["metadata"]["uid"], None)
@@ -177,6 +177,11 @@ class PodStore:
             self._by_uid[pod["metadata"]["uid"]] = pod
         if self._listener is not None:
             self._listener(pod, gone=kind == "DELETED")
+
+
+def _is_mirror(pod: Object) -> bool:
+    """Whether it only shows a static pod, which its node's kubelet runs by itself."""
+    return "kubernetes.io/config.mirror" in (pod["metadata"].get("annotations") or {})
 
 
 def _places_change(node: Object, old: Object | None) -> bool:
