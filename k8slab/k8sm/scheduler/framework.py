@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from k8slab.k8sm import mapping
 from k8slab.k8sm.scheduler import tasks as registry
-from k8slab.k8sm.scheduler.fate import Fate, fate, may_leave_containers, sweeper
+from k8slab.k8sm.scheduler.fate import Fate, fate, is_sweeper, may_leave_containers, sweeper
 from k8slab.k8sm.scheduler.handover import ASK_AGAIN, Replacer
 from k8slab.k8sm.scheduler.kills import Killer
 from k8slab.k8sm.scheduler.matching import Policy
@@ -249,6 +249,10 @@ class Framework:
             self._pods.census.remove(task.uid)
         if outcome is Fate.SWEEP:
             self._bring_executor(task.host)
+        if pod is None and is_sweeper(task.uid):
+            # Refused by an executor that runs is what it is for; one that does not even start must not be hurried.
+            tell = self.queue.launched if status.get("source") == "SOURCE_EXECUTOR" else self.queue.launch_failed
+            tell(task.uid)
         if pod is None:
             return
         if task.state in _NOT_YET_RUNNING:
