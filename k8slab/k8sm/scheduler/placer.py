@@ -70,6 +70,7 @@ class Placer:
         self._wake = asyncio.Event()
         self._calls = asyncio.Semaphore(CALLS_AT_ONCE)
         self._revived_at = float("-inf")
+        self._round_at = float("-inf")
         self._wants_offers = False
         self._suppressed = False
         self._idle_since = float("-inf")
@@ -115,6 +116,9 @@ class Placer:
     async def _round(self) -> None:
         now = _now()
         self.rounds += 1
+        if self._queue.any_released(self._round_at, now):
+            self._wants_offers = True
+        self._round_at = now
         if waiting := self._queue.pods(now):
             slots = self._offers.slots()
             if slots or self._queue.any_due(now):
