@@ -25,6 +25,7 @@ from k8slab.k8sm.scheduler.queue import PodQueue
 from k8slab.k8sm.scheduler.reconciliation import Reconciler
 from k8slab.k8sm.scheduler.settings import Settings
 from k8slab.k8sm.scheduler.tasks import TERMINAL, Task, TaskRegistry
+from k8slab.kube.client import ApiError, ApiUnavailable
 from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.scheduler import SchedulerClient
 
@@ -211,15 +212,18 @@ class Framework:
                 self._bring_executor(agent.host)
             return
         task_id = status["task_id"]["value"]
-        for pod in await self._pods.fresh():
-            if mapping.annotation(pod, mapping.TASK_ID) == task_id and not registry.is_finished(pod):
-                task = registry.recovered(pod, _now())
-                if task is not None:
-                    self.queue.remove(task.uid)
-                    self.tasks.add(task)
-                    self.tasks.change(task.id, status["state"], _now())
-                    self._killer.consider(task.uid)
-                    return
+        try:
+            pod = self._pods.by_task(task_id) or await self._pods.fresh_by_task(task_id)
+        except (ApiError, ApiUnavailable) as trouble:
+            log.warning("whose task %s is will be seen later: %s", task_id, trouble)
+            self.reconciler.everything_soon()
+            return
+        if pod is not None and not registry.is_finished(pod) and (task := registry.recovered(pod, _now())) is not None:
+            self.queue.remove(task.uid)
+            self.tasks.add(task)
+            self.tasks.change(task.id, status["state"], _now())
+            self._killer.consider(task.uid)
+            return
         log.warning("killing task %s, which is no pod's", task_id)
         await self._client.kill(task_id, (status.get("agent_id") or {}).get("value"))
 
