@@ -25,6 +25,7 @@ from k8slab.kube.clock import rfc3339
 from k8slab.mesos.client.detector import MasterDetector
 
 CALLS_AT_ONCE = 32
+RESEND_SECONDS = 3.0
 
 Json = dict[str, Any]
 
@@ -42,6 +43,24 @@ class HollowAgent(simulated.Agent):
         self._pods: dict[tuple[str, str], Json] = {}
         self._waiting: dict[tuple[str, str], deque[tuple[str, str]]] = {}
         self._jobs: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(super().run())
+            group.create_task(self._resend())
+
+    async def _resend(self) -> None:
+        """Updates that nobody has acknowledged, because the framework was away, are told again as agents do."""
+        before: set[str] = set()
+        while True:
+            await asyncio.sleep(RESEND_SECONDS)
+            waiting = {task["uuid"]: key for key, task in self._tasks.items() if task["uuid"]}
+            for uuid in before & waiting.keys():
+                reported = self._tasks[waiting[uuid]]["reported"]
+                status = reported["statuses"][-1]
+                update = {"type": "UPDATE", "framework_id": {"value": waiting[uuid][0]}, "status": status}
+                self._send({**update, "latest_state": reported["state"]})
+            before = set(waiting)
 
     def _heard(self, event: Json) -> None:
         if event["type"] == "KILL_TASK":
