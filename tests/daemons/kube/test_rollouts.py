@@ -7,11 +7,12 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from k8slab.kube.client import KubeClient, Object
+from k8slab.kube.client import ApiError, KubeClient, Object
 from k8slab.kube.controllers.node_lifecycle import condition
 from tests.daemons.kube.conftest import Api, Kubectl
 from tests.daemons.kube.hollow import Hollow, hollow
@@ -379,7 +380,8 @@ async def test_whatever_was_asked_for_in_a_hurry_the_last_word_counts(client: Ku
                     await client.patch("deployments", "web", {"spec": {"strategy": strategy}}, namespace)
                 case "pod":
                     for pod in (await client.list("pods", namespace)).items[:2]:
-                        await client.delete("pods", pod["metadata"]["name"], namespace, uid=pod["metadata"]["uid"])
+                        with suppress(ApiError):
+                            await client.delete("pods", pod["metadata"]["name"], namespace, uid=pod["metadata"]["uid"])
                 case word:
                     await client.patch("deployments", "web", {"spec": {"paused": word == "pause"}}, namespace)
             await asyncio.sleep(chance.choice((0, 0.01, 0.05)))
