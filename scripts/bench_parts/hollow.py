@@ -1,8 +1,8 @@
 """Minions without containers in one process: the real link to the master, the real API, pods that only say they run.
 
 Usage: hollow.py MASTER API COUNT. Prints a line of JSON when all of them are registered, as simulated.py does.
-A task is a pod: it is bound and its status written by the calls that `km executor` makes, its updates go to Mesos in
-their order, each after the one before was acknowledged.
+Each follows the pods of its node. A task is a pod: it is bound and its status written by the calls that `km executor`
+makes, its updates go to Mesos in their order, each after the one before was acknowledged.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import uvloop
 from k8slab.k8sm import mapping
 from k8slab.kube.client import ApiError, KubeClient
 from k8slab.kube.clock import rfc3339
+from k8slab.kube.informer import Informer
 from k8slab.mesos.client.detector import MasterDetector
 
 CALLS_AT_ONCE = 32
@@ -48,6 +49,7 @@ class HollowAgent(simulated.Agent):
         async with asyncio.TaskGroup() as group:
             group.create_task(super().run())
             group.create_task(self._resend())
+            group.create_task(Informer(self._client, "pods", field_selector=f"spec.nodeName={self._node}").run())
 
     async def _resend(self) -> None:
         """Updates that nobody has acknowledged, because the framework was away, are told again as agents do."""
