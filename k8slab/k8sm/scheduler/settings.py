@@ -164,7 +164,6 @@ def _parser() -> FlagParser:
     parser.flag("node-monitor-period", "how often the agents' nodes are refreshed", default="10s")
     parser.flag("reconcile-interval", "how often all tasks are reconciled", default="300s")
     parser.switch("run-proxy", "run the service proxy beside the executor", default=True)
-    parser.flag("proxy-path", "a service proxy that is a program of its own, in place of --km-path")
     parser.flag("proxy-mode", "the service proxy's mode: iptables", default="iptables")
     parser.flag("proxy-logv", "how much the service proxy logs", default="")
     parser.flag("minion-log-dir", "where executors and proxies log; the sandbox by default", default="")
