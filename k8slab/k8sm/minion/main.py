@@ -82,7 +82,8 @@ def settings(argv: Sequence[str]) -> Settings:
         parser.error(str(error))
     common = [f"--hostname-override={flags.hostname_override}"] if flags.hostname_override else []
     executor = [f"--api-servers={flags.api_servers}", *common, f"--v={flags.v}", *others]
-    executor_settings(executor)
+    if not flags.executor_path:
+        executor_settings(executor)
     executor_program = (flags.executor_path,) if flags.executor_path else (*_own_program(), "executor")
     proxy: tuple[str, ...] = ()
     if flags.run_proxy:

@@ -17,15 +17,15 @@ def deleted(grace: int, *, ago: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("pod", "least", "most"),
-    [
-        ({"metadata": {}, "spec": {}}, 30, 30),
-        ({"metadata": {}, "spec": {"terminationGracePeriodSeconds": 7}}, 7, 7),
-        (deleted(20, ago=0), 20, 20),
-        (deleted(20, ago=10), 8, 10),
-        (deleted(20, ago=600), 1, 1),
-        (deleted(0, ago=600), 0, 0),
-    ],
+    ("spec", "grace"),
+    [({}, 30), ({"terminationGracePeriodSeconds": 7}, 7)],
 )
-def test_what_is_left_of_a_pods_grace(pod: dict[str, Any], least: int, most: int) -> None:
-    assert least <= _grace(pod) <= most
+def test_a_pod_that_is_not_deleted_has_all_of_its_grace(spec: dict[str, Any], grace: int) -> None:
+    assert _grace({"metadata": {}, "spec": spec}) == grace
+
+
+@pytest.mark.parametrize(
+    ("grace", "ago", "least", "most"), [(20, 0, 20, 20), (20, 10, 7, 10), (20, 600, 1, 1), (0, 600, 0, 0)]
+)
+def test_what_is_left_of_a_deleted_pods_grace(grace: int, ago: float, least: int, most: int) -> None:
+    assert least <= _grace(deleted(grace, ago=ago)) <= most
