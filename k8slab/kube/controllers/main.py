@@ -15,6 +15,7 @@ from k8slab import daemon
 from k8slab.daemon import FlagParser
 from k8slab.kube.client import KubeClient
 from k8slab.kube.controllers.cronjobs import CronJobController
+from k8slab.kube.controllers.daemonsets import DaemonSetController
 from k8slab.kube.controllers.deployments import DeploymentController
 from k8slab.kube.controllers.disruption import DisruptionController
 from k8slab.kube.controllers.endpoint_slices import EndpointSlicesController
@@ -198,6 +199,7 @@ def _controllers(
         "cronjobs": CronJobController(client, informers, Owned(client, informers, "jobs"), recorder),
         "jobs": JobController(client, informers, pods, recorder),
         "jobs that have ended": JobTtl(client, informers),
+        "daemonsets": DaemonSetController(client, informers, recorder, pods, revisions),
         "deployments": DeploymentController(client, informers, recorder, pods, sets),
         "disruption": DisruptionController(client, informers, recorder, pods),
         "replicationcontrollers": ReplicaSetController(client, informers, pods, sets, "replicationcontrollers"),
