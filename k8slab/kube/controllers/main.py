@@ -31,6 +31,7 @@ from k8slab.kube.controllers.owned import Owned
 from k8slab.kube.controllers.owned_pods import OwnedPods
 from k8slab.kube.controllers.pod_garbage import PodGarbage
 from k8slab.kube.controllers.replicasets import ReplicaSetController
+from k8slab.kube.controllers.resource_quotas import ResourceQuotaController
 from k8slab.kube.controllers.root_ca import RootCaPublisher
 from k8slab.kube.controllers.service_accounts import ServiceAccountsController
 from k8slab.kube.controllers.statefulsets import StatefulSetController
@@ -57,6 +58,7 @@ class Settings:
     node_period: float
     endpoints_per_slice: int
     ended_pods_kept: int
+    quota_period: float
     root_ca: str
     lease: LeaseSettings | None
     verbosity: int
@@ -85,6 +87,7 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("max-endpoints-per-slice", "a service's slice of endpoints holds so many, up to 1000", default="100")
     ended = "so many pods that have ended are kept, the newest; 0: all"
     parser.flag("terminated-pod-gc-threshold", ended, default="12500")
+    parser.flag("resource-quota-sync-period", "how often what quotas bound is counted anew", default="5m0s")
     parser.flag("root-ca-file", "the certificates by which pods know the API server, PEM")
     add_flags(parser, NAME)
     parser.flag("v", "how much to log", default="0")
@@ -101,6 +104,7 @@ def settings(argv: Sequence[str]) -> Settings:
             node_period=duration(flags.node_monitor_period),
             endpoints_per_slice=_between(flags.max_endpoints_per_slice, 1, 1000, "--max-endpoints-per-slice"),
             ended_pods_kept=int(flags.terminated_pod_gc_threshold),
+            quota_period=duration(flags.resource_quota_sync_period),
             root_ca=_certificates(flags.root_ca_file),
             lease=lease_settings(flags),
             verbosity=int(flags.v),
@@ -204,6 +208,7 @@ def _controllers(
         "disruption": DisruptionController(client, informers, recorder, pods),
         "replicationcontrollers": ReplicaSetController(client, informers, pods, sets, "replicationcontrollers"),
         "replicasets": ReplicaSetController(client, informers, pods, sets, "replicasets"),
+        "resourcequotas": ResourceQuotaController(client, informers, period=flags.quota_period),
         "statefulsets": StatefulSetController(client, informers, recorder, pods, revisions),
     }
 
