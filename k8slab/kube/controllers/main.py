@@ -18,6 +18,7 @@ from k8slab.kube.controllers.cronjobs import CronJobController
 from k8slab.kube.controllers.daemonsets import DaemonSetController
 from k8slab.kube.controllers.deployments import DeploymentController
 from k8slab.kube.controllers.disruption import DisruptionController
+from k8slab.kube.controllers.endpoint_mirroring import EndpointMirroring
 from k8slab.kube.controllers.endpoint_slices import EndpointSlicesController
 from k8slab.kube.controllers.endpoints import EndpointsController
 from k8slab.kube.controllers.garbage import GarbageCollector
@@ -196,6 +197,7 @@ def _controllers(
         "pod garbage": PodGarbage(client, informers, threshold=flags.ended_pods_kept),
         "endpoints": EndpointsController(client, informers),
         "endpoint slices": EndpointSlicesController(client, informers, most=flags.endpoints_per_slice),
+        "mirrored endpoints": EndpointMirroring(client, informers),
         "root certificates": RootCaPublisher(client, informers, flags.root_ca),
         "namespaces": NamespaceController(client, informers),
         "accounts": ServiceAccountsController(client, informers),

@@ -107,6 +107,44 @@ async def test_a_service_without_pods_has_an_empty_slice_and_one_without_selecto
     assert (one["metadata"]["labels"]["kubernetes.io/service-name"], one.get("endpoints") or []) == ("web", [])
 
 
+async def test_endpoints_written_by_hand_have_slices_too(controllers: None, client: KubeClient, namespace: str) -> None:
+    await client.create("services", named("web", spec={"ports": [{"port": 5432}]}), namespace)
+    subset = {"addresses": [{"ip": "192.0.2.7"}], "notReadyAddresses": [{"ip": "192.0.2.8"}], "ports": [{"port": 5432}]}
+    await client.create("endpoints", named("web", subsets=[subset]), namespace)
+
+    async def ready() -> dict[str, bool]:
+        found = [end for one in await slices(client, namespace) for end in one["endpoints"]]
+        return {end["addresses"][0]: end["conditions"]["ready"] for end in found}
+
+    async def mirrored() -> bool:
+        return await ready() == {"192.0.2.7": True, "192.0.2.8": False}
+
+    await eventually(mirrored, what="the slices hold what was written")
+    (one,) = await slices(client, namespace)
+    assert (
+        one["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"]
+        == "endpointslicemirroring-controller.k8s.io"
+    )
+    assert one["metadata"]["ownerReferences"][0]["kind"] == "Endpoints"
+    await client.patch("endpoints", "web", {"subsets": [{**subset, "notReadyAddresses": None}]}, namespace)
+
+    async def followed() -> bool:
+        return await ready() == {"192.0.2.7": True}
+
+    await eventually(followed, what="the slices follow")
+    skip = {"metadata": {"labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}}}
+    await client.patch("endpoints", "web", skip, namespace)
+
+    async def gone() -> bool:
+        return not await slices(client, namespace)
+
+    await eventually(gone, what="what is not to be mirrored is not")
+    server = (
+        await client.list("endpointslices", "default", label_selector="kubernetes.io/service-name=kubernetes")
+    ).items
+    assert [end["addresses"] for one in server for end in one["endpoints"]], "the server itself is found by its slice"
+
+
 async def test_every_namespace_has_the_certificate_and_gets_it_back(
     controllers: None, kubectl: Kubectl, client: KubeClient, namespace: str
 ) -> None:
