@@ -18,6 +18,7 @@ from k8slab.kube.controllers.workqueue import WorkQueue
 from k8slab.kube.events import NORMAL, WARNING, EventRecorder, reference
 from k8slab.kube.informer import key_of
 
+COMPONENT: Final = "cronjob-controller"
 WORKERS: Final = 5
 SCHEDULED: Final = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 LOOK_AGAIN: Final = 1.0
@@ -71,9 +72,13 @@ class CronJobController:
             try:
                 await self._by_the_clock(owner, jobs, status)
             except UnknownZone as trouble:
-                self._recorder.say(owner, WARNING, "UnknownTimeZone", f"invalid timeZone: {trouble}")
+                self._recorder.say(
+                    owner, WARNING, "UnknownTimeZone", f"invalid timeZone: {trouble}", component=COMPONENT
+                )
             except ValueError as trouble:
-                self._recorder.say(owner, WARNING, "UnparseableSchedule", f"unparseable schedule: {trouble}")
+                self._recorder.say(
+                    owner, WARNING, "UnparseableSchedule", f"unparseable schedule: {trouble}", component=COMPONENT
+                )
         await self._tell(owner, status)
 
     def _looked_after(self, owner: Object, jobs: Iterable[Object]) -> Object:
@@ -83,16 +88,18 @@ class CronJobController:
         for one in status.get("active") or ():
             job = by_uid.pop(one["uid"], None)
             if job is None:
-                self._recorder.say(owner, NORMAL, "MissingJob", f"Active job went missing: {one['name']}")
+                self._recorder.say(
+                    owner, NORMAL, "MissingJob", f"Active job went missing: {one['name']}", component=COMPONENT
+                )
             elif end := end_of(job):
                 said = f"Saw completed job: {one['name']}, condition: {end}"
-                self._recorder.say(owner, NORMAL, "SawCompletedJob", said)
+                self._recorder.say(owner, NORMAL, "SawCompletedJob", said, component=COMPONENT)
             else:
                 active.append(one)
         for job in by_uid.values():
             if not end_of(job):
                 said = f"Saw a job that the controller did not create or forgot: {job['metadata']['name']}"
-                self._recorder.say(owner, WARNING, "UnexpectedJob", said)
+                self._recorder.say(owner, WARNING, "UnexpectedJob", said, component=COMPONENT)
         ends = [one["status"]["completionTime"] for one in jobs if end_of(one) == "Complete"]
         if ends:
             status["lastSuccessfulTime"] = max([*ends, status.get("lastSuccessfulTime") or ""])
@@ -118,7 +125,9 @@ class CronJobController:
         missed = schedule.missed(since, now)
         if missed.count > MOST_MISSED:
             why = "Set or decrease .spec.startingDeadlineSeconds or check clock skew"
-            self._recorder.say(owner, WARNING, "TooManyMissedTimes", f"too many missed start times. {why}")
+            self._recorder.say(
+                owner, WARNING, "TooManyMissedTimes", f"too many missed start times. {why}", component=COMPONENT
+            )
         if missed.last is not None:
             await self._start(owner, jobs, status, missed.last)
         upcoming = schedule.upcoming(since, now)
@@ -130,7 +139,7 @@ class CronJobController:
         policy = owner["spec"].get("concurrencyPolicy")
         if active and policy == "Forbid":
             why = "Not starting job because prior execution is running and concurrency policy is Forbid"
-            self._recorder.say(owner, NORMAL, "JobAlreadyActive", why)
+            self._recorder.say(owner, NORMAL, "JobAlreadyActive", why, component=COMPONENT)
             return
         if policy == "Replace":
             running = {one["uid"] for one in active}
@@ -155,9 +164,11 @@ class CronJobController:
                 there = await self._client.get("jobs", name, namespace)
                 return there if is_controlled_by(there, owner) and not end_of(there) else None
             if not is_of_a_namespace_that_ends(error):
-                self._recorder.say(owner, WARNING, "FailedCreate", f"Error creating job: {reason_of(error)}")
+                self._recorder.say(
+                    owner, WARNING, "FailedCreate", f"Error creating job: {reason_of(error)}", component=COMPONENT
+                )
             raise
-        self._recorder.say(owner, NORMAL, "SuccessfulCreate", f"Created job {name}")
+        self._recorder.say(owner, NORMAL, "SuccessfulCreate", f"Created job {name}", component=COMPONENT)
         return job
 
     async def _delete(self, owner: Object, job: Object) -> None:
@@ -169,9 +180,9 @@ class CronJobController:
         except ApiError as error:
             if error.is_not_found or error.is_conflict:
                 return
-            self._recorder.say(owner, WARNING, "FailedDelete", f"Deleted job: {reason_of(error)}")
+            self._recorder.say(owner, WARNING, "FailedDelete", f"Deleted job: {reason_of(error)}", component=COMPONENT)
             raise
-        self._recorder.say(owner, NORMAL, "SuccessfulDelete", f"Deleted job {meta['name']}")
+        self._recorder.say(owner, NORMAL, "SuccessfulDelete", f"Deleted job {meta['name']}", component=COMPONENT)
 
     async def _tell(self, owner: Object, status: Object) -> None:
         if status == (owner.get("status") or {}):

@@ -25,6 +25,7 @@ from k8slab.kube.controllers.workqueue import WorkQueue
 from k8slab.kube.events import NORMAL, WARNING, EventRecorder
 from k8slab.kube.informer import key_of
 
+COMPONENT: Final = "job-controller"
 WORKERS: Final = 5
 MANAGER: Final = "kubernetes.io/job-controller"
 # Pods made or counted in one go, before the job is looked at again.
@@ -228,11 +229,13 @@ class JobController:
     def _say(self, job: Object, told: Object) -> None:
         match told["type"], told["status"]:
             case "Complete", "True":
-                self._recorder.say(job, NORMAL, "Completed", "Job completed")
+                self._recorder.say(job, NORMAL, "Completed", "Job completed", component=COMPONENT)
             case "Failed", "True":
-                self._recorder.say(job, WARNING, told["reason"], told["message"])
+                self._recorder.say(job, WARNING, told["reason"], told["message"], component=COMPONENT)
             case "Suspended", status:
-                self._recorder.say(job, NORMAL, "Suspended" if status == "True" else "Resumed", told["message"])
+                self._recorder.say(
+                    job, NORMAL, "Suspended" if status == "True" else "Resumed", told["message"], component=COMPONENT
+                )
 
 
 def ending(job: Object, found: Tally, now: float) -> End | None:
