@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 COMPLETION_INDEX: Final = "batch.kubernetes.io/job-completion-index"
+# How often an index has failed is written onto the pod that tries it next, where the limit is one of each index.
+INDEX_FAILURES: Final = "batch.kubernetes.io/job-index-failure-count"
 NONE: Final = -1
 
 
@@ -13,6 +15,12 @@ def index_of(pod: Mapping[str, Any]) -> int:
     """NONE for a pod that does not say which it is."""
     text = (pod["metadata"].get("annotations") or {}).get(COMPLETION_INDEX) or ""
     return int(text) if text.isdigit() else NONE
+
+
+def failures_before(pod: Mapping[str, Any]) -> int:
+    """How often its index had failed when the pod was made."""
+    text = (pod["metadata"].get("annotations") or {}).get(INDEX_FAILURES) or ""
+    return int(text) if text.isdigit() else 0
 
 
 def indexes(text: str) -> set[int]:
