@@ -43,3 +43,13 @@ def written(numbers: Iterable[int]) -> str:
             runs.append([number])
     parts = [f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs]
     return ",".join(parts)
+
+
+def success_rule(policy: Mapping[str, Any], done: set[int]) -> int | None:
+    """The place of the first rule by which enough indexes are done."""
+    for place, rule in enumerate(policy.get("rules") or ()):
+        named = indexes(rule["succeededIndexes"]) if rule.get("succeededIndexes") is not None else None
+        enough = rule["succeededCount"] if rule.get("succeededCount") is not None else len(named or ())
+        if len(done if named is None else done & named) >= enough:
+            return place
+    return None

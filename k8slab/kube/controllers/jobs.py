@@ -16,7 +16,7 @@ from typing import Final
 from k8slab.kube import clock
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.controllers.informers import SharedInformers
-from k8slab.kube.controllers.job_indexes import index_of, written
+from k8slab.kube.controllers.job_indexes import index_of, success_rule, written
 from k8slab.kube.controllers.job_pods import TRACKED, Tally, ended_at, is_tracked, new_pods, restarts, tally
 from k8slab.kube.controllers.node_lifecycle import condition
 from k8slab.kube.controllers.owned import controller_of
@@ -261,6 +261,8 @@ def ending(job: Object, found: Tally, now: float) -> End | None:
         return End("FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
     if not spec.get("suspend") and now >= deadline_of(job):
         return End("FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline")
+    if (place := success_rule(spec.get("successPolicy") or {}, found.done)) is not None:
+        return End("SuccessCriteriaMet", "SuccessPolicy", f"Matched rules at index {place}")
     completions, most = spec.get("completions"), spec.get("maxFailedIndexes")
     if most is not None and len(found.lost) > most:
         why = "Job has exceeded the specified maximal number of failed indexes"
