@@ -336,6 +336,25 @@ def test_the_secure_port_knows_whom_it_lets_in(whole: dict[str, Any], tmp_path: 
         k8slab("kubectl", "delete", "clusterrolebinding/visitor", "serviceaccount/visitor")
 
 
+def test_a_pod_is_given_what_the_secure_port_asks_for(nginx: dict[str, Any], tmp_path: Path) -> None:
+    address = nodes_of(json.loads(k8slab("status", "-o", "json").out))["kubernetes-mesos"]["address"]
+    minion, uid = nginx["spec"]["nodeName"], nginx["metadata"]["uid"]
+    volume = f"/var/lib/kubelet/pods/{uid}/volumes/kubernetes.io~projected/kube-api-access-*"
+    given = {
+        name: k8slab("exec", minion, "--", "sh", "-c", f"cat {volume}/{name}").out
+        for name in ("ca.crt", "namespace", "token")
+    }
+    assert given["namespace"] == "default"
+    authority = tmp_path / "ca.crt"
+    authority.write_text(given["ca.crt"])
+    url = f"https://{address}:6443/api/v1/namespaces/default/secrets"
+    header = f"Authorization: Bearer {given['token']}"
+    ran = subprocess.run(
+        ["curl", "-sS", "--cacert", str(authority), "-H", header, url], capture_output=True, text=True, check=True
+    )
+    assert 'User "system:serviceaccount:default:default" cannot list' in json.loads(ran.stdout)["message"]
+
+
 def test_logs_are_read_by_short_name(lab: dict[str, Any]) -> None:
     # From its beginning: how much a daemon has written by now is not this test's to say.
     shown = k8slab("logs", "kubernetes-mesos/api", "-n", "1000000").out
