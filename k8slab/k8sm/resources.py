@@ -107,17 +107,27 @@ def unreserved(cpus: float, mem: float) -> list[dict[str, Any]]:
 
 
 def pod_resources(pod: Mapping[str, Any], defaults: Defaults, *, wildcard: bool = False) -> PodResources:
-    """The sum of the containers' limits after filling in what is not said, or what an init container takes if more.
+    """The sum of the containers' limits after filling in what is not said, or what an init container takes if more;
+    both beside the sidecars that run then.
 
     ``wildcard``: whether container ports without a host port get one, where the pod does not say it itself.
     """
     spec = pod["spec"]
-    main = [_container_resources(one, defaults) for one in spec["containers"]]
-    cpus, mem = (sum(amounts) for amounts in zip(*main, strict=True)) if main else (0.0, 0.0)
+    sidecars, highest = (0.0, 0.0), (0.0, 0.0)
     for one in spec.get("initContainers") or ():
-        cpus, mem = (max(both) for both in zip((cpus, mem), _container_resources(one, defaults), strict=True))
+        with_it = _plus(sidecars, _container_resources(one, defaults))
+        highest = (max(highest[0], with_it[0]), max(highest[1], with_it[1]))
+        sidecars = with_it if one.get("restartPolicy") == "Always" else sidecars
+    main = sidecars
+    for one in spec["containers"]:
+        main = _plus(main, _container_resources(one, defaults))
+    cpus, mem = max(main[0], highest[0]), max(main[1], highest[1])
     ports = _wanted_ports(pod, _maps_all(pod, wildcard))
     return PodResources(round(cpus, 3), round(mem, 3), ports, _extended(spec["containers"]))
+
+
+def _plus(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    return one[0] + other[0], one[1] + other[1]
 
 
 def _extended(containers: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, float], ...]:

@@ -75,17 +75,16 @@ class EventRecorder:
     ) -> None:
         """``type``: "Normal" or "Warning"; ``reason``: a CamelCase word; ``container``: the pod's one it is about;
         ``component``: who says so, when it is a part of the recorder's own."""
-        involved = reference(obj, container)
-        if not self._allowed(involved):
+        involved, component = reference(obj, container), component or self._source["component"]
+        if not self._allowed(involved, component):
             return
         while self._queue.qsize() >= _WAITING:
             self._queue.get_nowait()
-        about = tuple(involved.items())
-        self._queue.put_nowait(_Said(about, type, reason, message, component or self._source["component"]))
+        self._queue.put_nowait(_Said(tuple(involved.items()), type, reason, message, component))
 
-    def _allowed(self, involved: Mapping[str, str]) -> bool:
+    def _allowed(self, involved: Mapping[str, str], component: str) -> bool:
         """Whether as much may be said of this object: a burst, then now and then, as the original's clients do."""
-        key = (involved["kind"], involved.get("uid") or f"{involved.get('namespace')}/{involved['name']}")
+        key = (component, involved.get("uid") or f"{involved.get('namespace')}/{involved['name']}")
         allowance = self._allowances.setdefault(key, _Allowance(BURST, monotonic()))
         self._allowances.move_to_end(key)
         if len(self._allowances) > _REMEMBERED:

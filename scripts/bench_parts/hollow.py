@@ -1,8 +1,8 @@
 """Minions without containers in one process: the real link to the master, the real API, pods that only say they run.
 
 Usage: hollow.py MASTER API COUNT. Prints a line of JSON when all of them are registered, as simulated.py does.
-A task is a pod: it is bound and its status written by the calls that `km executor` makes, its updates go to Mesos in
-their order, each after the one before was acknowledged.
+Each follows the pods of its node. A task is a pod: it is bound and its status written by the calls that `km executor`
+makes, its updates go to Mesos in their order, each after the one before was acknowledged.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ import uvloop
 from k8slab.k8sm import mapping
 from k8slab.kube.client import ApiError, KubeClient
 from k8slab.kube.clock import rfc3339
+from k8slab.kube.informer import Informer
 from k8slab.mesos.client.detector import MasterDetector
 
 CALLS_AT_ONCE = 32
+RESEND_SECONDS = 3.0
 
 Json = dict[str, Any]
 
@@ -42,6 +44,25 @@ class HollowAgent(simulated.Agent):
         self._pods: dict[tuple[str, str], Json] = {}
         self._waiting: dict[tuple[str, str], deque[tuple[str, str]]] = {}
         self._jobs: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(super().run())
+            group.create_task(self._resend())
+            group.create_task(Informer(self._client, "pods", field_selector=f"spec.nodeName={self._node}").run())
+
+    async def _resend(self) -> None:
+        """Updates that nobody has acknowledged, because the framework was away, are told again as agents do."""
+        before: set[str] = set()
+        while True:
+            await asyncio.sleep(RESEND_SECONDS)
+            waiting = {task["uuid"]: key for key, task in self._tasks.items() if task["uuid"]}
+            for uuid in before & waiting.keys():
+                reported = self._tasks[waiting[uuid]]["reported"]
+                status = reported["statuses"][-1]
+                update = {"type": "UPDATE", "framework_id": {"value": waiting[uuid][0]}, "status": status}
+                self._send({**update, "latest_state": reported["state"]})
+            before = set(waiting)
 
     def _heard(self, event: Json) -> None:
         if event["type"] == "KILL_TASK":

@@ -67,6 +67,7 @@ def test_the_manual_has_the_pages_flags(servicehost: dict[str, Any]) -> None:
         "-cloud_provider=mesos",
         "-health_check_minions=false",
         "-executor_path=/usr/local/bin/k8sm-executor",
+        "-proxy_path=/usr/local/bin/kube-proxy",
         "-mesos_user=root",
         f"-api_servers={host}:8888",
         f"-mesos_master={host}:5050",
@@ -113,7 +114,7 @@ def assert_is_a_task_of_the_framework(host: str) -> None:
     for line in lab("exec", host, "--", "ps", "-eo", "pid=,ppid=,args=").out.splitlines():
         pid, parent, command = line.split(None, 2)
         processes[pid] = (parent, command)
-    (executor,) = [pid for pid, (_, command) in processes.items() if "k8sm-executor" in command]
+    (executor,) = [pid for pid, (_, command) in processes.items() if "bin/k8sm-executor --api-servers=" in command]
     above = []
     while executor in processes:
         executor, command = processes[executor]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from k8slab.k8sm import static_pods
 from k8slab.k8sm.executor.executor import Executor
 from k8slab.k8sm.executor.main import Settings
 from k8slab.kube.client import KubeClient
@@ -63,7 +66,7 @@ async def serve(flags: Settings, environ: Mapping[str, str], stop: asyncio.Event
                 node=node,
                 suicide_timeout=flags.suicide_timeout,
                 launch_grace=flags.launch_grace,
-                manifests=flags.manifests,
+                manifests=flags.manifests or _static_pods(event["subscribed"]["executor_info"]),
             )
             runner = web.AppRunner(application(kubelet), access_log=None, shutdown_timeout=1.0)
             await runner.setup()
@@ -91,6 +94,15 @@ async def serve(flags: Settings, environ: Mapping[str, str], stop: asyncio.Event
             await runner.cleanup()
         await agent.close()
         await engine.close()
+
+
+def _static_pods(info: Mapping[str, Any]) -> Path:
+    """The directory with the static pods that the framework sent. With none sent it is not there: then those that an
+    earlier executor ran have no file any more."""
+    directory = Path.cwd() / static_pods.DIRECTORY
+    if data := info.get("data"):
+        static_pods.unpack(base64.b64decode(data), directory)
+    return directory
 
 
 async def _first_event(agent: ExecutorClient) -> tuple[Any, Mapping[str, Any]] | None:

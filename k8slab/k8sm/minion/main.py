@@ -63,6 +63,8 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("api-servers", "the API servers, separated by commas", required=True)
     parser.flag("hostname-override", "the node's name; the agent's host name by default", default="")
     parser.flag("v", "how much the executor logs", default="0")
+    parser.flag("executor-path", "the executor, when it is a program of its own", default="")
+    parser.flag("proxy-path", "the service proxy, when it is a program of its own", default="")
     parser.switch("run-proxy", "run the service proxy beside the executor", default=True)
     parser.flag("proxy-mode", "the service proxy's mode: iptables", default=PROXY_MODE)
     parser.flag("proxy-logv", "how much the service proxy logs", default="0")
@@ -80,14 +82,14 @@ def settings(argv: Sequence[str]) -> Settings:
         parser.error(str(error))
     common = [f"--hostname-override={flags.hostname_override}"] if flags.hostname_override else []
     executor = [f"--api-servers={flags.api_servers}", *common, f"--v={flags.v}", *others]
-    executor_settings(executor)
-    program = _own_program()
+    if not flags.executor_path:
+        executor_settings(executor)
+    executor_program = (flags.executor_path,) if flags.executor_path else (*_own_program(), "executor")
     proxy: tuple[str, ...] = ()
     if flags.run_proxy:
         address = "0.0.0.0" if flags.proxy_bindall else _own_address()
         proxy = (
-            *program,
-            "proxy",
+            *((flags.proxy_path,) if flags.proxy_path else (*_own_program(), "proxy")),
             f"--master={flags.api_servers}",
             *common,
             f"--proxy-mode={flags.proxy_mode}",
@@ -96,7 +98,7 @@ def settings(argv: Sequence[str]) -> Settings:
             f"--pod-bridge-interface={POD_BRIDGE}",
             f"--v={flags.proxy_logv}",
         )
-    return Settings((*program, "executor", *executor), proxy, limits, Path(flags.log_dir) if flags.log_dir else None)
+    return Settings((*executor_program, *executor), proxy, limits, Path(flags.log_dir) if flags.log_dir else None)
 
 
 def _own_program() -> tuple[str, ...]:
@@ -118,9 +120,11 @@ async def serve(flags: Settings, sandbox: Path, stop: asyncio.Event) -> int:
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([running, stopped], return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
-    if not running.done():
+    while not running.done():
         await executor.end()
-    code = await running
+        # Told to end while its executor is being started: there is a process to tell a moment later.
+        await asyncio.wait([running], timeout=0.1)
+    code = running.result()
     if proxy and keeping:
         keeping.cancel()
         await proxy.end()

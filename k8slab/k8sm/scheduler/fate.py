@@ -16,6 +16,7 @@ from k8slab.k8sm.scheduler.tasks import is_deleted, is_finished
 
 _NODE_GONE: Final = frozenset({"REASON_AGENT_REMOVED_BY_OPERATOR", "REASON_AGENT_DRAINING"})
 
+_SWEEPER: Final = "sweeper/"
 _EXECUTOR_GONE: Final = frozenset(
     {"REASON_EXECUTOR_TERMINATED", "REASON_EXECUTOR_UNREGISTERED", "REASON_EXECUTOR_REREGISTRATION_TIMEOUT"}
 )
@@ -60,6 +61,10 @@ def sweeper(host: str) -> dict[str, Any]:
     return {
         "kind": "Pod",
         "apiVersion": "v1",
-        "metadata": {"name": "sweeper", "namespace": "default", "uid": f"sweeper/{host}"},
+        "metadata": {"name": "sweeper", "namespace": "default", "uid": f"{_SWEEPER}{host}"},
         "spec": {"nodeName": host, "containers": [{"name": "none", "resources": {"limits": needs}}]},
     }
+
+
+def is_sweeper(uid: str) -> bool:
+    return uid.startswith(_SWEEPER)

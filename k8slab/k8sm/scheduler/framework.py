@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from k8slab.k8sm import mapping
 from k8slab.k8sm.scheduler import tasks as registry
-from k8slab.k8sm.scheduler.fate import Fate, fate, may_leave_containers, sweeper
+from k8slab.k8sm.scheduler.fate import Fate, fate, is_sweeper, may_leave_containers, sweeper
 from k8slab.k8sm.scheduler.handover import ASK_AGAIN, Replacer
 from k8slab.k8sm.scheduler.kills import Killer
 from k8slab.k8sm.scheduler.matching import Policy
@@ -25,6 +25,7 @@ from k8slab.k8sm.scheduler.queue import PodQueue
 from k8slab.k8sm.scheduler.reconciliation import Reconciler
 from k8slab.k8sm.scheduler.settings import Settings
 from k8slab.k8sm.scheduler.tasks import TERMINAL, Task, TaskRegistry
+from k8slab.kube.client import ApiError, ApiUnavailable
 from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.scheduler import SchedulerClient
 
@@ -166,8 +167,12 @@ class Framework:
                 unfit.append(offer.id)
                 for one in foreign:
                     await self._replacer.replace(offer.agent, offer.host, one)
+                self._bring_executor(offer.host)
             else:
                 self.offers.add(offer)
+                if not offer.executors and self._settings.executor.data:
+                    # Static pods run on every node, whether it has other pods or not.
+                    self._bring_executor(offer.host)
         if unfit:
             # With a filter for as long as the old executor may take to leave: then the agent offers more than now.
             await self._client.decline(unfit, refuse_seconds=ASK_AGAIN)
@@ -204,18 +209,21 @@ class Framework:
         if status["state"] in TERMINAL or status["state"] in ("TASK_UNKNOWN", "TASK_KILLING"):
             agent = self._nodes.agents.get((status.get("agent_id") or {}).get("value", ""))
             if agent is not None and may_leave_containers(status):
-                self._sweep(agent.host)
+                self._bring_executor(agent.host)
             return
         task_id = status["task_id"]["value"]
-        for pod in await self._pods.fresh():
-            if mapping.annotation(pod, mapping.TASK_ID) == task_id and not registry.is_finished(pod):
-                task = registry.recovered(pod, _now())
-                if task is not None:
-                    self.queue.remove(task.uid)
-                    self.tasks.add(task)
-                    self.tasks.change(task.id, status["state"], _now())
-                    self._killer.consider(task.uid)
-                    return
+        try:
+            pod = self._pods.by_task(task_id) or await self._pods.fresh_by_task(task_id)
+        except (ApiError, ApiUnavailable) as trouble:
+            log.warning("whose task %s is will be seen later: %s", task_id, trouble)
+            self.reconciler.everything_soon()
+            return
+        if pod is not None and not registry.is_finished(pod) and (task := registry.recovered(pod, _now())) is not None:
+            self.queue.remove(task.uid)
+            self.tasks.add(task)
+            self.tasks.change(task.id, status["state"], _now())
+            self._killer.consider(task.uid)
+            return
         log.warning("killing task %s, which is no pod's", task_id)
         await self._client.kill(task_id, (status.get("agent_id") or {}).get("value"))
 
@@ -224,6 +232,9 @@ class Framework:
         held = self.offers.drop_agent(agent)
         if "executor_id" in failure:
             log.warning("executor %s on agent %s ended", failure["executor_id"]["value"], agent)
+            known = self._nodes.agents.get(agent)
+            if known is not None and self._settings.executor.data:
+                self._bring_executor(known.host)
             if held:
                 # They count on an executor that is no more: the next ones will not.
                 await self._client.decline(held, refuse_seconds=0)
@@ -241,7 +252,11 @@ class Framework:
         if pod is None or not pod["spec"].get("nodeName"):
             self._pods.census.remove(task.uid)
         if outcome is Fate.SWEEP:
-            self._sweep(task.host)
+            self._bring_executor(task.host)
+        if pod is None and is_sweeper(task.uid):
+            # Refused by an executor that runs is what it is for; one that does not even start must not be hurried.
+            tell = self.queue.launched if status.get("source") == "SOURCE_EXECUTOR" else self.queue.launch_failed
+            tell(task.uid)
         if pod is None:
             return
         if task.state in _NOT_YET_RUNNING:
@@ -253,10 +268,11 @@ class Framework:
                 self._pods.say_warning(pod, "TaskLost", f"Mesos task ended as {status['state']}: {why}".rstrip(": "))
             self._consider(pod)
 
-    def _sweep(self, host: str) -> None:
-        """Have an executor look for containers of pods that are gone; one that does not come in time is let be."""
+    def _bring_executor(self, host: str) -> None:
+        """Have an executor run there, to look for containers of pods that are gone or for the sake of static pods; one
+        that cannot come in time is let be."""
         if self.queue.put(sweeper(host), _now()):
-            log.info("an executor is to look for what is left on %s", host)
+            log.info("an executor is to come to %s", host)
             self.placer.want_offers()
             asyncio.get_running_loop().call_later(SWEEP_PATIENCE, self.queue.remove, sweeper(host)["metadata"]["uid"])
 

@@ -49,7 +49,9 @@ class Scheduler:
             recorder = EventRecorder(client, "k8sm-scheduler", host=flags.hostname)
             service = SchedulerService(client, address=host, port=int(port), cluster_ip=flags.service_address)
             pods = PodStore(client, recorder)
-            nodes = NodeKeeper(client, lambda: pods.nodes, period=flags.node_monitor_period)
+            nodes = NodeKeeper(
+                client, lambda: pods.nodes, period=flags.node_monitor_period, credentials=flags.credentials
+            )
             work = [
                 asyncio.create_task(self._framework(client, store, service, pods, nodes), name="framework"),
                 asyncio.create_task(recorder.run(), name="events"),

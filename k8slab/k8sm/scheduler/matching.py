@@ -7,7 +7,7 @@ reasons of all agents together are what the pod's FailedScheduling event says.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -98,21 +98,43 @@ class Round:
 
 
 @dataclass(frozen=True)
-class _Wish:
-    """All that is asked for one pod; ``shape``: the same for pods that ask the same."""
+class Asked:
+    """What a pod asks, read out of it; ``shape``: the same for pods that ask the same of agents."""
 
     pod: Pod
     rules: NodeRules
     rules_key: bytes
     wanted: PodResources
     roles: tuple[str, ...]
-    neighbours: Neighbours
     shape: bytes
 
 
-def match(pods: Iterable[Pod], slots: Sequence[Slot], around: Surroundings, policy: Policy, *, turn: int = 0) -> Round:
+# By uid: what was read out of pods in earlier rounds, for those that wait for long.
+Memory = MutableMapping[str, Asked]
+
+
+@dataclass(frozen=True)
+class _Wish:
+    asked: Asked
+    neighbours: Neighbours
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it does not matter who is where: then pods of one shape share one fate in a round."""
+        return self.neighbours is INDIFFERENT
+
+
+def match(
+    pods: Iterable[Pod],
+    slots: Sequence[Slot],
+    around: Surroundings,
+    policy: Policy,
+    *,
+    turn: int = 0,
+    memory: Memory | None = None,
+) -> Round:
     """``turn``: of many agents, rounds with other numbers look at others first."""
-    matching = _Matching(slots, around, policy, turn)
+    matching = _Matching(slots, around, policy, turn, {} if memory is None else memory)
     try:
         for pod in pods:
             matching.place(pod)
@@ -125,8 +147,9 @@ def match(pods: Iterable[Pod], slots: Sequence[Slot], around: Surroundings, poli
 class _Matching:
     """One round."""
 
-    def __init__(self, slots: Sequence[Slot], around: Surroundings, policy: Policy, turn: int) -> None:
+    def __init__(self, slots: Sequence[Slot], around: Surroundings, policy: Policy, turn: int, memory: Memory) -> None:
         self._around = around
+        self._memory = memory
         self._policy = policy
         census, nodes = around.census, around.nodes
         self._places = [Place(slot, nodes.get(slot.host), len(list(census.on(slot.host)))) for slot in slots]
@@ -148,8 +171,7 @@ class _Matching:
                 return
             wish = self._wish(pod)
             # What found no place a moment ago finds none now: others only take away. Neighbours may be wished for.
-            known = self._failed.get(wish.shape) if wish.neighbours is INDIFFERENT else None
-            reason = known or self._try(wish)
+            reason = (wish.is_plain and self._failed.get(wish.asked.shape)) or self._try(wish)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as error:
             # One pod that cannot be read must not keep all the others from their places.
             reason = f"the pod cannot be read: {error or type(error).__name__}"
@@ -157,25 +179,31 @@ class _Matching:
             self.reasons[uid] = reason
 
     def _wish(self, pod: Pod) -> _Wish:
-        policy, around = self._policy, self._around
+        uid = pod["metadata"]["uid"]
+        asked = self._memory.get(uid)
+        if asked is None or asked.pod is not pod:
+            asked = self._memory[uid] = self._read(pod)
+        around, near = self._around, INDIFFERENT
+        if not asked.rules.node_name and (minds_neighbours(pod) or around.census.repelling):
+            near = neighbours(pod, asked.rules, around.census, around.nodes, around.namespaces)
+        return _Wish(asked, near)
+
+    def _read(self, pod: Pod) -> Asked:
+        policy = self._policy
         key = node_rules.key_of(pod)
         rules = self._rules.get(key)
         if rules is None:
             rules = self._rules[key] = node_rules.node_rules(pod)
         wanted = pod_resources(pod, policy.defaults, wildcard=policy.wildcard)
         roles = mapping.pod_roles(pod) or policy.roles
-        near = INDIFFERENT
-        if not rules.node_name and (minds_neighbours(pod) or around.census.repelling):
-            near = neighbours(pod, rules, around.census, around.nodes, around.namespaces)
-        shape = orjson.dumps(
-            [key.decode(), wanted.cpus, wanted.mem, [one.number for one in wanted.ports], wanted.extended, roles]
-        )
-        return _Wish(pod, rules, key, wanted, roles, near, shape)
+        ports = [one.number for one in wanted.ports]
+        shape = orjson.dumps([key.decode(), wanted.cpus, wanted.mem, ports, wanted.extended, roles])
+        return Asked(pod, rules, key, wanted, roles, shape)
 
     def _try(self, wish: _Wish) -> str:
         """Place it or have it wait; returns "" or why it has no place."""
-        groups = self._around.census.groups(wish.pod) if self._spreads and not wish.rules.node_name else ()
-        if wish.neighbours is INDIFFERENT and (wish.shape, groups) in self._deferring:
+        groups = self._around.census.groups(wish.asked.pod) if self._spreads and not wish.asked.rules.node_name else ()
+        if wish.is_plain and (wish.asked.shape, groups) in self._deferring:
             self.deferred += 1
             return ""
         fitting = list(
@@ -185,17 +213,18 @@ class _Matching:
             best = fitting[0] if len(fitting) == 1 else self._best(fitting, wish, groups)
             if groups and self._comes_better(best, wish, groups):
                 return self._defer(wish, groups)
-            fitted = best.take(wish.wanted, wish.roles, self._policy.executor)
+            fitted = best.take(wish.asked.wanted, wish.asked.roles, self._policy.executor)
             if fitted is not None:
-                self.placements.append(Placement(wish.pod, best.slot, fitted.resources, fitted.ports))
-                if not wish.rules.node_name:
-                    self._around.census.place(wish.pod, best.slot.host)
+                self.placements.append(Placement(wish.asked.pod, best.slot, fitted.resources, fitted.ports))
+                if not wish.asked.rules.node_name:
+                    self._around.census.place(wish.asked.pod, best.slot.host)
                 return ""
             fitting.remove(best)
         if any(self._will_fit(host, wish) for host in self._around.expected):
             return self._defer(wish, groups)
-        reason = summary(self._misfits(wish), wish.wanted)
-        self._failed[wish.shape] = reason
+        reason = summary(self._misfits(wish), wish.asked.wanted)
+        if wish.is_plain:
+            self._failed[wish.asked.shape] = reason
         return reason
 
     def _turn(self) -> Iterable[Place]:
@@ -210,15 +239,15 @@ class _Matching:
             return Misfit(places.NO_NODE)
         if reason := self._why_not(place.node, wish):
             return Misfit(reason)
-        return place.misfit(wish.wanted, wish.roles, self._policy.executor)
+        return place.misfit(wish.asked.wanted, wish.asked.roles, self._policy.executor)
 
     def _why_not(self, node: Mapping[str, Any], wish: _Wish) -> str:
-        verdicts = self._verdicts.setdefault(wish.rules_key, {})
+        verdicts = self._verdicts.setdefault(wish.asked.rules_key, {})
         name = node["metadata"]["name"]
         verdict = verdicts.get(name)
         if verdict is None:
-            verdict = verdicts[name] = wish.rules.why_not(node)
-        if verdict or wish.neighbours is INDIFFERENT:
+            verdict = verdicts[name] = wish.asked.rules.why_not(node)
+        if verdict or wish.is_plain:
             return verdict
         return wish.neighbours.why_not(node)
 
@@ -244,7 +273,8 @@ class _Matching:
         return {place.slot.agent: place.left() for place in self._places if place.slot.agent in used}
 
     def _defer(self, wish: _Wish, groups: tuple[Group, ...]) -> str:
-        self._deferring.add((wish.shape, groups))
+        if wish.is_plain:
+            self._deferring.add((wish.asked.shape, groups))
         self.deferred += 1
         return ""
 
@@ -280,10 +310,10 @@ class _Matching:
                     scores[index] += weight * 100 * (value - low) / (high - low)
 
         nodes = [place.node or {} for place in fitting]
-        if wish.rules.preferred:
-            add(_PREFERENCE, [wish.rules.preference(node) for node in nodes])
+        if wish.asked.rules.preferred:
+            add(_PREFERENCE, [wish.asked.rules.preference(node) for node in nodes])
         if any(place.is_disliked for place in fitting):
-            add(_DISLIKE, [-wish.rules.dislike(node) for node in nodes])
+            add(_DISLIKE, [-wish.asked.rules.dislike(node) for node in nodes])
         if wish.neighbours.has_preferences:
             add(_NEIGHBOURS, [wish.neighbours.preference(node) for node in nodes])
         for group in groups:

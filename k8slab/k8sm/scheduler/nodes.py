@@ -20,6 +20,7 @@ from k8slab.k8sm import mapping
 from k8slab.kube.api.version import GIT_VERSION
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.clock import rfc3339
+from k8slab.mesos.authentication import Credentials
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +134,15 @@ _NODE_INFO: Final = {
 class NodeKeeper:
     """``nodes``: the API's, by name, as far as they are known; ``period``: seconds between two looks at the agents."""
 
-    def __init__(self, client: KubeClient, nodes: Callable[[], Mapping[str, Object]], *, period: float) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        nodes: Callable[[], Mapping[str, Object]],
+        *,
+        period: float,
+        credentials: Credentials | None = None,
+    ) -> None:
+        self._headers = credentials.headers if credentials else {}
         self._client = client
         self._nodes = nodes
         self._period = period
@@ -169,7 +178,8 @@ class NodeKeeper:
     async def run(self) -> None:
         clock = asyncio.get_running_loop().time
         refreshed = float("-inf")
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+        timeout = aiohttp.ClientTimeout(total=5)
+        async with aiohttp.ClientSession(timeout=timeout, headers=self._headers) as session:
             while True:
                 self._wake.clear()
                 began = clock()

@@ -17,7 +17,7 @@ from typing import Any, Final
 from k8slab.k8sm import mapping
 from k8slab.k8sm.resources import pod_resources
 from k8slab.k8sm.scheduler import tasks as registry
-from k8slab.k8sm.scheduler.matching import Placement, Policy, Round, Surroundings, match
+from k8slab.k8sm.scheduler.matching import Asked, Placement, Policy, Round, Surroundings, match
 from k8slab.k8sm.scheduler.offers import OfferRegistry, Slot
 from k8slab.k8sm.scheduler.pods import PodStore
 from k8slab.k8sm.scheduler.queue import LONGEST_DELAY, PodQueue
@@ -70,6 +70,8 @@ class Placer:
         self._wake = asyncio.Event()
         self._calls = asyncio.Semaphore(CALLS_AT_ONCE)
         self._revived_at = float("-inf")
+        self._round_at = float("-inf")
+        self._memory: dict[str, Asked] = {}
         self._wants_offers = False
         self._suppressed = False
         self._idle_since = float("-inf")
@@ -115,10 +117,17 @@ class Placer:
     async def _round(self) -> None:
         now = _now()
         self.rounds += 1
+        if self._queue.any_released(self._round_at, now):
+            self._wants_offers = True
+        self._round_at = now
         if waiting := self._queue.pods(now):
             slots = self._offers.slots()
             if slots or self._queue.any_due(now):
-                matched = match(waiting, slots, self._surroundings(), self._policy, turn=self.rounds)
+                matched = match(
+                    waiting, slots, self._surroundings(), self._policy, turn=self.rounds, memory=self._memory
+                )
+                if len(self._memory) > 2 * len(self._queue) + 100:
+                    self._memory = {uid: asked for uid, asked in self._memory.items() if uid in self._queue}
                 self._wants_offers = self._wants_offers or matched.deferred > 0
                 await self._launch(matched)
                 for uid, reason in matched.reasons.items():

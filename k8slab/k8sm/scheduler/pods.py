@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
+from k8slab.k8sm import mapping
 from k8slab.k8sm.scheduler.tasks import is_finished
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.clock import rfc3339
@@ -39,6 +40,7 @@ class PodStore:
         self._informers = (self._pods, self._nodes, self._services, self._namespaces)
         self.census = Census()
         self._by_uid: dict[str, Object] = {}
+        self._by_task: dict[str, str] = {}
         self._listener: PodListener | None = None
         self._complete = False
         self._writes: set[asyncio.Task[None]] = set()
@@ -82,13 +84,14 @@ class PodStore:
     def by_uid(self, uid: str) -> Object | None:
         return self._by_uid.get(uid)
 
-    async def fresh(self) -> list[Object]:
-        """All pods, asked from the API now; the last known when it is away."""
-        try:
-            return (await self._client.list("pods")).items
-        except (ApiError, ApiUnavailable) as trouble:
-            log.warning("pods not listed: %s", trouble)
-            return list(self._by_uid.values())
+    def by_task(self, task: str) -> Object | None:
+        """The pod whose annotations speak of this task, as far as the watch has told."""
+        return self._by_uid.get(self._by_task.get(task, ""))
+
+    async def fresh_by_task(self, task: str) -> Object | None:
+        """The same, asked from the API now. Raises ApiError and ApiUnavailable."""
+        listed = (await self._client.list("pods")).items
+        return next((pod for pod in listed if mapping.annotation(pod, mapping.TASK_ID) == task), None)
 
     def scheduled(self, pod: Pod, node: str) -> None:
         if not pod["spec"].get("nodeName"):
@@ -169,14 +172,25 @@ class PodStore:
             self.census.remove(pod["metadata"]["uid"])
         elif pod["spec"].get("nodeName"):
             self.census.place(pod, pod["spec"]["nodeName"])
-        if (pod["spec"].get("schedulerName") or SCHEDULER_NAME) != SCHEDULER_NAME:
+        if (pod["spec"].get("schedulerName") or SCHEDULER_NAME) != SCHEDULER_NAME or _is_mirror(pod):
             return
+        uid, task = pod["metadata"]["uid"], mapping.annotation(pod, mapping.TASK_ID)
+        if old is not None and (before := mapping.annotation(old, mapping.TASK_ID)) != task:
+            self._by_task.pop(before, None)
         if kind == "DELETED":
-            self._by_uid.pop(pod["metadata"]["uid"], None)
+            self._by_uid.pop(uid, None)
+            self._by_task.pop(task, None)
         else:
-            self._by_uid[pod["metadata"]["uid"]] = pod
+            self._by_uid[uid] = pod
+            if task:
+                self._by_task[task] = uid
         if self._listener is not None:
             self._listener(pod, gone=kind == "DELETED")
+
+
+def _is_mirror(pod: Object) -> bool:
+    """Whether it only shows a static pod, which its node's kubelet runs by itself."""
+    return "kubernetes.io/config.mirror" in (pod["metadata"].get("annotations") or {})
 
 
 def _places_change(node: Object, old: Object | None) -> bool:

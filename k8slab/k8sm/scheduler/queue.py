@@ -93,6 +93,10 @@ class PodQueue:
         self._entries[uid] = replace(entry, reason=reason, attempts=entry.attempts + 1, due=now + delay)
         return self._entries[uid]
 
+    def any_released(self, since: float, now: float) -> bool:
+        """Whether a pod's being held back ended after ``since``."""
+        return any(since < entry.not_before <= now for entry in self._entries.values())
+
     def any_due(self, now: float) -> bool:
         """Whether a pod is to hear why it waits."""
         return any(entry.due <= now for entry in self._entries.values())

@@ -69,6 +69,13 @@ class Reconciler:
             self._explicit_at = at
             self._wake.set()
 
+    def everything_soon(self) -> None:
+        """Ask for all that Mesos knows, a little later."""
+        at = _now() + self._implicit_delay
+        if self._subscribed_at is not None and (self._implicit_at is None or at < self._implicit_at):
+            self._implicit_at = at
+            self._wake.set()
+
     def all_now(self, *, explicit: bool) -> None:
         """Ask for all tasks known here, or for all that Mesos knows."""
         if self._subscribed_at is None:

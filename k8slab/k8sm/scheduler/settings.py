@@ -6,10 +6,10 @@ import os
 import shutil
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from k8slab.daemon import FlagParser
 from k8slab.k8sm import mapping, static_pods
@@ -154,7 +154,8 @@ def _parser() -> FlagParser:
     parser.flag("default-container-mem-limit", "MB of a container that names none", default="64")
     parser.flag("hostname-override", "the host name to register with")
     parser.flag("km-path", "the program that agents run as executor")
-    parser.flag("executor-path", "an executor that is a program of its own, in place of --km-path")
+    parser.flag("executor-path", "an executor that is a program of its own, in place of km's", default="")
+    parser.flag("proxy-path", "a service proxy that is a program of its own, in place of km's", default="")
     parser.flag("mesos-launch-grace-period", "a launched pod must be bound within this time", default="5m0s")
     parser.flag("executor-suicide-timeout", "an executor without pods for so long ends; 0 never", default="20m0s")
     parser.flag("kubelet-docker-endpoint", "the engine that executors use", default="")
@@ -175,8 +176,8 @@ def _executor_command(flags: object) -> list[str]:
     given = vars(flags)
     if given["proxy_mode"] != "iptables":
         raise ValueError(f"--proxy-mode: {given['proxy_mode']!r} is not served; iptables is")
-    own = given["executor_path"]
-    command = [own] if own else _minion_command(given)
+    program = given["km_path"] or _own_program()
+    command = [program, "minion", f"--run-proxy={str(given['run_proxy']).lower()}"]
     command.append(f"--api-servers={_urls(given['api_servers'])}")
     command.append(f"--suicide-timeout={given['executor_suicide_timeout']}")
     command.append(f"--launch-grace-period={given['mesos_launch_grace_period']}")
@@ -186,15 +187,13 @@ def _executor_command(flags: object) -> list[str]:
         "docker-endpoint": given["kubelet_docker_endpoint"],
         "root-dir": given["kubelet_root_dir"],
         "pod-infra-container-image": given["kubelet_pod_infra_container_image"],
+        "executor-path": given["executor_path"],
+        "proxy-path": given["proxy_path"],
+        "proxy-logv": given["proxy_logv"],
+        "log-dir": given["minion_log_dir"],
     }
     command += [f"--{name}={text}" for name, text in optional.items() if text]
     return [*command, f"--v={given['v']}"] if given["v"] != "0" else command
-
-
-def _minion_command(given: Mapping[str, Any]) -> list[str]:
-    command = [given["km_path"] or _own_program(), "minion", f"--run-proxy={str(given['run_proxy']).lower()}"]
-    optional = {"proxy-logv": given["proxy_logv"], "log-dir": given["minion_log_dir"]}
-    return command + [f"--{name}={text}" for name, text in optional.items() if text]
 
 
 def _own_program() -> str:

@@ -22,6 +22,10 @@ from k8slab.kube.api.storage.base import Change, Compacted, Record, Storage, Sto
 
 log = logging.getLogger(__name__)
 
+# Kinds, by group and plural, most of whose watches want one value of a field: each is told of its own share alone.
+# Every kubelet watches the pods of its node; telling all of them of every pod would be most of the work of a cluster.
+SHARED_OUT_BY: Final = {("", "pods"): "spec.nodeName"}
+
 WINDOW: Final = 4096
 PAGE: Final = 5000
 
@@ -96,6 +100,8 @@ class KindCache:
         self.oldest = 0
         self._window: deque[Event] = deque()
         self._watchers: set[Watcher] = set()
+        self._shares: dict[str, set[Watcher]] = {}
+        self.field = SHARED_OUT_BY.get((kind.group, kind.plural), "")
         self._sorted: list[str] | None = None
 
     def scan(self, scope: str) -> Iterable[Entry]:
@@ -114,11 +120,22 @@ class KindCache:
             raise Compacted(self.oldest)
         return [event for event in self._window if event.revision > revision]
 
-    def join(self, watcher: Watcher) -> None:
-        self._watchers.add(watcher)
+    def join(self, watcher: Watcher, share: str | None = None) -> None:
+        """``share``: only what has, or had, this value in the kind's ``field`` is of interest."""
+        (self._watchers if share is None else self._shares.setdefault(share, set())).add(watcher)
 
-    def leave(self, watcher: Watcher) -> None:
-        self._watchers.discard(watcher)
+    def leave(self, watcher: Watcher, share: str | None = None) -> None:
+        if share is None:
+            self._watchers.discard(watcher)
+        elif (sharers := self._shares.get(share)) is not None:
+            sharers.discard(watcher)
+            if not sharers:
+                del self._shares[share]
+
+    def close_watchers(self) -> None:
+        for watchers in (self._watchers, *self._shares.values()):
+            for watcher in watchers:
+                watcher.close()
 
     def reset(self, entries: dict[str, Entry], revision: int) -> None:
         """Start anew: watchers must list again, for what happened in between is not known."""
@@ -126,8 +143,7 @@ class KindCache:
         self.oldest = revision
         self._window.clear()
         self._sorted = None
-        for watcher in self._watchers:
-            watcher.close()
+        self.close_watchers()
 
     def apply(self, change: Change) -> None:
         before = self.entries.get(change.key)
@@ -148,6 +164,11 @@ class KindCache:
         self._window.append(event)
         for watcher in self._watchers:
             watcher.push(event)
+        if self._shares:
+            read = self.kind.readers[self.field]
+            for share in {read(one.obj) for one in (entry, before) if one is not None}:
+                for watcher in self._shares.get(share, ()):
+                    watcher.push(event)
 
 
 class Cache:
@@ -225,8 +246,7 @@ class Cache:
 
     def close_watchers(self) -> None:
         for held in self._kinds.values():
-            for watcher in held._watchers:
-                watcher.close()
+            held.close_watchers()
 
     async def _load(self) -> None:
         found: dict[str, dict[str, Entry]] = {prefix: {} for prefix in self._kinds}

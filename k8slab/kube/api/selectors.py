@@ -78,6 +78,10 @@ class Selector:
         """The one name that can match, when a term says so; it makes a list a single read."""
         return name_among(self.fields)
 
+    def only(self, label: str) -> str | None:
+        """The one value of a field that can match, when a term says so."""
+        return next((term.value for term in self.fields if term.equal and term.label == label), None)
+
 
 def name_among(terms: Sequence[FieldTerm]) -> str:
     return next((term.value for term in terms if term.equal and term.label == "metadata.name"), "")

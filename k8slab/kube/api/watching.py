@@ -162,7 +162,8 @@ async def watch(
             )
             return await outlet.end()
     watcher = Watcher(LONGEST_QUEUE)
-    held.join(watcher)
+    share = options.selector.only(held.field) if held.field else None
+    held.join(watcher, share)
     try:
         await outlet.open()
         opening += b"".join(map(stream.line, backlog))
@@ -172,7 +173,7 @@ async def watch(
             return await outlet.end()
         return outlet.response
     finally:
-        held.leave(watcher)
+        held.leave(watcher, share)
 
 
 async def _up_to_date(cache: Cache, storage: Storage, options: WatchOptions) -> None:

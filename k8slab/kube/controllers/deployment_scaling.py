@@ -122,9 +122,11 @@ def scale(deployment: Object, sets: ReplicaSets) -> list[Resize]:
         return [Resize(only, limits.wanted)] if size(only) != limits.wanted else []
     if _is_saturated(deployment, sets.new):
         return [Resize(one, 0) for one in sets.active_old]
+    active = [one for one in sets.all if size(one)]
     if not is_rolling(deployment):
-        return []
-    return _in_proportion(deployment, [one for one in sets.all if size(one)], limits)
+        # As they are: all but one go next. They only have to take note, or every look would find it scaled.
+        return [Resize(one, size(one)) for one in active]
+    return _in_proportion(deployment, active, limits)
 
 
 def _active_or_latest(sets: ReplicaSets) -> Object | None:

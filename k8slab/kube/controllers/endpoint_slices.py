@@ -15,6 +15,7 @@ from k8slab.kube.client import ApiError, KubeClient, Object
 from k8slab.kube.controllers.endpoints import SETTLE, Port, ports_of, selects
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.node_lifecycle import condition
+from k8slab.kube.controllers.owned import controller_reference
 from k8slab.kube.controllers.workqueue import WorkQueue
 from k8slab.kube.informer import key_of
 
@@ -26,6 +27,15 @@ ZONE: Final = "topology.kubernetes.io/zone"
 OVER: Final = ("Succeeded", "Failed")
 
 Ports = tuple[Port, ...]
+
+
+@dataclass(frozen=True)
+class Head:
+    """Of what the slices are: ``name`` they begin with, and whose they are."""
+
+    name: str
+    labels: Mapping[str, str]
+    owner: Object
 
 
 @dataclass(frozen=True)
@@ -80,18 +90,18 @@ class EndpointSlicesController:
         present = (await self._client.list("endpointslices", meta["namespace"], label_selector=own)).items
         zones = {name: (node["metadata"].get("labels") or {}).get(ZONE, "") for name, node in self._nodes.cache.items()}
         wanted = endpoints(service, self._pods.cache.values(), zones)
-        changes = reconcile(service, present, wanted, self._most)
-        for one in changes.create:
-            await self._client.create("endpointslices", one, meta["namespace"])
-        for one in changes.update:
-            await self._client.update("endpointslices", one)
-        for one in changes.delete:
-            await self._delete(one)
+        await carry_out(self._client, meta["namespace"], reconcile(head_of(service), present, wanted, self._most))
 
-    async def _delete(self, one: Object) -> None:
+
+async def carry_out(client: KubeClient, namespace: str, changes: Changes) -> None:
+    for one in changes.create:
+        await client.create("endpointslices", one, namespace)
+    for one in changes.update:
+        await client.update("endpointslices", one)
+    for one in changes.delete:
         meta = one["metadata"]
         try:
-            await self._client.delete("endpointslices", meta["name"], meta["namespace"], uid=meta["uid"])
+            await client.delete("endpointslices", meta["name"], namespace, uid=meta["uid"])
         except ApiError as error:
             if not error.is_not_found:
                 raise
@@ -109,7 +119,8 @@ def endpoints(
         ports = ports_of(service, pod)
         if ports or not service["spec"].get("ports"):
             found[ports].append(endpoint(service, pod, zones.get(pod["spec"].get("nodeName") or "", "")))
-    return {ports: sorted(some, key=lambda one: one["addresses"]) for ports, some in found.items()}
+    # A service without any endpoint has one empty slice, which says so.
+    return {ports: sorted(some, key=lambda one: one["addresses"]) for ports, some in found.items()} or {(): []}
 
 
 def endpoint(service: Mapping[str, Any], pod: Mapping[str, Any], zone: str) -> Object:
@@ -129,29 +140,23 @@ def endpoint(service: Mapping[str, Any], pod: Mapping[str, Any], zone: str) -> O
     return {**made, **{key: text for key, text in optional.items() if text}}
 
 
-def reconcile(
-    service: Mapping[str, Any], present: Sequence[Object], wanted: Mapping[Ports, list[Object]], most: int
-) -> Changes:
+def reconcile(head: Head, present: Sequence[Object], wanted: Mapping[Ports, list[Object]], most: int) -> Changes:
     """What makes the slices that are there hold what is wanted, with as few of them changed as can be."""
     changes = Changes([], [], [])
-    labels = _labels(service)
     by_ports: dict[Ports, list[Object]] = defaultdict(list)
     for one in present:
         if one.get("addressType") == "IPv4" and not one["metadata"].get("deletionTimestamp"):
             by_ports[_ports_of_slice(one)].append(one)
         else:
             changes.delete.append(one)
-    # A service without any endpoint has one empty slice, which says so.
-    groups = wanted or {(): []}
-    for ports in {**by_ports, **groups}:
-        _fill(changes, service, labels, ports, by_ports.get(ports, []), groups.get(ports), most)
+    for ports in {**by_ports, **wanted}:
+        _fill(changes, head, ports, by_ports.get(ports, []), wanted.get(ports), most)
     return changes
 
 
 def _fill(
     changes: Changes,
-    service: Mapping[str, Any],
-    labels: dict[str, str],
+    head: Head,
     ports: Ports,
     present: Sequence[Object],
     wanted: list[Object] | None,
@@ -166,7 +171,7 @@ def _fill(
     }
     new = list(left.values())
     # Into those that change anyway first, the fullest first of all.
-    for one in sorted(present, key=lambda one: (not _differs(one, kept, labels), -len(kept[one["metadata"]["name"]]))):
+    for one in sorted(present, key=lambda one: (not _differs(one, kept, head), -len(kept[one["metadata"]["name"]]))):
         held = kept[one["metadata"]["name"]]
         room = max(most - len(held), 0)
         held += new[:room]
@@ -178,17 +183,17 @@ def _fill(
             changes.delete.append(one)
             continue
         empty_one = empty_one and bool(held)
-        if _differs(one, kept, labels):
-            metadata = {**one["metadata"], "labels": labels}
+        if _differs(one, kept, head):
+            metadata = {**one["metadata"], "labels": dict(head.labels)}
             changes.update.append({**one, "metadata": metadata, "endpoints": held})
     while new or empty_one:
-        changes.create.append(_slice(service, labels, ports, new[:most]))
+        changes.create.append(_slice(head, ports, new[:most]))
         new, empty_one = new[most:], False
 
 
-def _differs(one: Object, kept: Mapping[str, list[Object]], labels: dict[str, str]) -> bool:
+def _differs(one: Object, kept: Mapping[str, list[Object]], head: Head) -> bool:
     meta = one["metadata"]
-    return (one.get("endpoints") or []) != kept[meta["name"]] or (meta.get("labels") or {}) != labels
+    return (one.get("endpoints") or []) != kept[meta["name"]] or (meta.get("labels") or {}) != head.labels
 
 
 def _identity(one: Mapping[str, Any]) -> tuple[str, ...]:
@@ -204,24 +209,20 @@ def _ports_of_slice(one: Mapping[str, Any]) -> Ports:
     )
 
 
-def _labels(service: Mapping[str, Any]) -> dict[str, str]:
-    """The service's own, and those by which slices are found."""
-    reserved = {MANAGED_BY, SERVICE_NAME, HEADLESS}
-    own = {key: text for key, text in (service["metadata"].get("labels") or {}).items() if key not in reserved}
-    headless = {HEADLESS: ""} if service["spec"].get("clusterIP") == "None" else {}
-    return {**own, **headless, SERVICE_NAME: service["metadata"]["name"], MANAGED_BY: MANAGER}
-
-
-def _slice(service: Mapping[str, Any], labels: dict[str, str], ports: Ports, held: list[Object]) -> Object:
+def head_of(service: Mapping[str, Any]) -> Head:
+    """Slices have the service's own labels, and those by which they are found."""
     meta = service["metadata"]
-    owner = {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "name": meta["name"],
-        "uid": meta["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
-    metadata = {"generateName": f"{meta['name']}-", "labels": labels, "ownerReferences": [owner]}
+    headless = {HEADLESS: ""} if service["spec"].get("clusterIP") == "None" else {}
+    labels = {**own_labels(service), **headless, SERVICE_NAME: meta["name"], MANAGED_BY: MANAGER}
+    return Head(meta["name"], labels, controller_reference({**service, "apiVersion": "v1", "kind": "Service"}))
+
+
+def own_labels(obj: Mapping[str, Any]) -> dict[str, str]:
+    reserved = {MANAGED_BY, SERVICE_NAME, HEADLESS}
+    return {key: text for key, text in (obj["metadata"].get("labels") or {}).items() if key not in reserved}
+
+
+def _slice(head: Head, ports: Ports, held: list[Object]) -> Object:
+    metadata = {"generateName": f"{head.name}-", "labels": dict(head.labels), "ownerReferences": [head.owner]}
     written = [{"name": "", **port.written()} for port in ports]
     return {"metadata": metadata, "addressType": "IPv4", "endpoints": held, "ports": written}

@@ -14,12 +14,17 @@ from aiohttp import web
 from k8slab import daemon
 from k8slab.daemon import FlagParser
 from k8slab.kube.client import KubeClient
+from k8slab.kube.controllers.cronjobs import CronJobController
+from k8slab.kube.controllers.daemonsets import DaemonSetController
 from k8slab.kube.controllers.deployments import DeploymentController
 from k8slab.kube.controllers.disruption import DisruptionController
+from k8slab.kube.controllers.endpoint_mirroring import EndpointMirroring
 from k8slab.kube.controllers.endpoint_slices import EndpointSlicesController
 from k8slab.kube.controllers.endpoints import EndpointsController
 from k8slab.kube.controllers.garbage import GarbageCollector
 from k8slab.kube.controllers.informers import SharedInformers
+from k8slab.kube.controllers.job_ttl import JobTtl
+from k8slab.kube.controllers.jobs import JobController
 from k8slab.kube.controllers.namespaces import NamespaceController
 from k8slab.kube.controllers.node_lifecycle import NodeLifecycle
 from k8slab.kube.controllers.node_taints import NodeTaints
@@ -27,6 +32,7 @@ from k8slab.kube.controllers.owned import Owned
 from k8slab.kube.controllers.owned_pods import OwnedPods
 from k8slab.kube.controllers.pod_garbage import PodGarbage
 from k8slab.kube.controllers.replicasets import ReplicaSetController
+from k8slab.kube.controllers.resource_quotas import ResourceQuotaController
 from k8slab.kube.controllers.root_ca import RootCaPublisher
 from k8slab.kube.controllers.service_accounts import ServiceAccountsController
 from k8slab.kube.controllers.statefulsets import StatefulSetController
@@ -53,6 +59,7 @@ class Settings:
     node_period: float
     endpoints_per_slice: int
     ended_pods_kept: int
+    quota_period: float
     root_ca: str
     lease: LeaseSettings | None
     verbosity: int
@@ -81,6 +88,7 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("max-endpoints-per-slice", "a service's slice of endpoints holds so many, up to 1000", default="100")
     ended = "so many pods that have ended are kept, the newest; 0: all"
     parser.flag("terminated-pod-gc-threshold", ended, default="12500")
+    parser.flag("resource-quota-sync-period", "how often what quotas bound is counted anew", default="5m0s")
     parser.flag("root-ca-file", "the certificates by which pods know the API server, PEM")
     add_flags(parser, NAME)
     parser.flag("v", "how much to log", default="0")
@@ -97,6 +105,7 @@ def settings(argv: Sequence[str]) -> Settings:
             node_period=duration(flags.node_monitor_period),
             endpoints_per_slice=_between(flags.max_endpoints_per_slice, 1, 1000, "--max-endpoints-per-slice"),
             ended_pods_kept=int(flags.terminated_pod_gc_threshold),
+            quota_period=duration(flags.resource_quota_sync_period),
             root_ca=_certificates(flags.root_ca_file),
             lease=lease_settings(flags),
             verbosity=int(flags.v),
@@ -188,14 +197,20 @@ def _controllers(
         "pod garbage": PodGarbage(client, informers, threshold=flags.ended_pods_kept),
         "endpoints": EndpointsController(client, informers),
         "endpoint slices": EndpointSlicesController(client, informers, most=flags.endpoints_per_slice),
+        "mirrored endpoints": EndpointMirroring(client, informers),
         "root certificates": RootCaPublisher(client, informers, flags.root_ca),
         "namespaces": NamespaceController(client, informers),
         "accounts": ServiceAccountsController(client, informers),
         "garbage": GarbageCollector(client, informers),
+        "cronjobs": CronJobController(client, informers, Owned(client, informers, "jobs"), recorder),
+        "jobs": JobController(client, informers, pods, recorder),
+        "jobs that have ended": JobTtl(client, informers),
+        "daemonsets": DaemonSetController(client, informers, recorder, pods, revisions),
         "deployments": DeploymentController(client, informers, recorder, pods, sets),
         "disruption": DisruptionController(client, informers, recorder, pods),
         "replicationcontrollers": ReplicaSetController(client, informers, pods, sets, "replicationcontrollers"),
         "replicasets": ReplicaSetController(client, informers, pods, sets, "replicasets"),
+        "resourcequotas": ResourceQuotaController(client, informers, period=flags.quota_period),
         "statefulsets": StatefulSetController(client, informers, recorder, pods, revisions),
     }
 

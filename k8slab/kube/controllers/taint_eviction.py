@@ -19,11 +19,13 @@ from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.workqueue import WorkQueue
 from k8slab.kube.events import NORMAL, EventRecorder
 from k8slab.kube.informer import key_of
+from k8slab.kube.scheduler.node_rules import tolerated
 
 log = logging.getLogger(__name__)
 
 REASON: Final = "TaintManagerEviction"
 DISRUPTED: Final = "DisruptionTarget"
+COMPONENT: Final = "taint-eviction-controller"
 WORKERS: Final = 8
 
 
@@ -65,14 +67,14 @@ class TaintEviction:
         deadline = leaves_at(pod, no_execute(node), self._going.get(key, now))
         if deadline == math.inf:
             if self._going.pop(key, None) is not None:
-                self._recorder.say(pod, NORMAL, REASON, f"Cancelling deletion of Pod {key}")
+                self._recorder.say(pod, NORMAL, REASON, f"Cancelling deletion of Pod {key}", component=COMPONENT)
             return
         self._going.setdefault(key, now)
         left = deadline - now
         if left > 0:
             self._queue.add_after(key, left)
             return
-        self._recorder.say(pod, NORMAL, REASON, f"Marking for deletion Pod {key}")
+        self._recorder.say(pod, NORMAL, REASON, f"Marking for deletion Pod {key}", component=COMPONENT)
         log.info("pod %s leaves node %s, whose taints it does not tolerate", key, pod["spec"]["nodeName"])
         message = "Taint manager: deleting due to NoExecute taint"
         await delete_disrupted(self._client, pod, "DeletionByTaintManager", message)
@@ -112,7 +114,7 @@ def leaves_at(pod: Mapping[str, Any], taints: Iterable[Mapping[str, Any]], seen:
     tolerations = pod["spec"].get("tolerations") or ()
     deadlines = [math.inf]
     for taint in taints:
-        toleration = next((one for one in tolerations if tolerates(one, taint)), None)
+        toleration = next((one for one in tolerations if tolerated(taint, [one])), None)
         if toleration is None:
             return -math.inf
         seconds = toleration.get("tolerationSeconds")
@@ -120,12 +122,3 @@ def leaves_at(pod: Mapping[str, Any], taints: Iterable[Mapping[str, Any]], seen:
             added = clock.parse(taint["timeAdded"]).timestamp() if taint.get("timeAdded") else seen
             deadlines.append(added + seconds if seconds > 0 else -math.inf)
     return min(deadlines)
-
-
-def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    if (toleration.get("effect") or taint["effect"]) != taint["effect"]:
-        return False
-    if toleration.get("operator") == "Exists":
-        return toleration.get("key") in (None, "", taint["key"])
-    same_value = (toleration.get("value") or "") == (taint.get("value") or "")
-    return same_value and bool(toleration.get("key") == taint["key"])

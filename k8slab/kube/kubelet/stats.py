@@ -103,7 +103,7 @@ class Sampler:
         meta, status = pod["metadata"], pod.get("status") or {}
         started = {
             one["name"]: ((one.get("state") or {}).get("running") or {}).get("startedAt", "")
-            for one in status.get("containerStatuses") or ()
+            for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
         }
         shown = [
             {"name": name, "startTime": started.get(name, ""), **self._shown(identity, now)}

@@ -11,7 +11,7 @@ from typing import Final
 
 from k8slab.kube.client import KubeClient, Object
 from k8slab.kube.informer import Informer
-from k8slab.kube.proxy import bridge, iptables, rules
+from k8slab.kube.proxy import bridge, flows, iptables, rules
 from k8slab.kube.proxy.metrics import Metrics
 from k8slab.kube.proxy.programs import ProgramFailed
 from k8slab.kube.proxy.services import service_ports
@@ -51,6 +51,7 @@ class Proxier:
         self._slices = Informer(client, "endpointslices")
         self._endpoints = Informer(client, "endpoints")
         self._wanted = asyncio.Event()
+        self._told = (-1, -1)
         self.last_synced = 0.0
         self.oldest_waiting = 0.0
 
@@ -111,12 +112,15 @@ class Proxier:
         )
         text = rules.text(ports, await iptables.present(), self._settings)
         await iptables.restore(text)
+        await flows.forget_stale(ports)
         if self._pod_bridge:
             await bridge.let_pods_reach_themselves(self._pod_bridge)
         for table, count in _counts(text).items():
             self._metrics.rules.labels(table).set(count)
-        endpoints = sum(len(port.endpoints) for port in ports)
-        log.debug("rules for %d service ports with %d endpoints are in force", len(ports), endpoints)
+        found = (len(ports), sum(len(port.endpoints) for port in ports))
+        if found != self._told:
+            self._told = found
+            log.info("the rules are in force: %d service ports, %d endpoints", *found)
 
 
 def _counts(text: str) -> dict[str, int]:

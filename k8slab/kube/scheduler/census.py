@@ -19,7 +19,7 @@ Group = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """``repels``: the terms of its required anti-affinity."""
+    """``repels``: the terms of its required anti-affinity; ``leaving``: it is deleted, nobody is spread from it."""
 
     uid: str
     namespace: str
@@ -27,6 +27,7 @@ class Resident:
     host: str
     groups: tuple[Group, ...]
     repels: tuple[PodTerm, ...]
+    leaving: bool = False
 
 
 @dataclass
@@ -61,9 +62,10 @@ class Census:
     def place(self, pod: Object, host: str) -> None:
         """The pod is there from now on, wherever it was before."""
         meta = pod["metadata"]
+        leaving = bool(meta.get("deletionTimestamp"))
         before = self._residents.get(meta["uid"])
         if before is not None:
-            if before.host == host and before.labels == (meta.get("labels") or {}):
+            if (before.host, before.leaving, before.labels) == (host, leaving, meta.get("labels") or {}):
                 return
             self.remove(meta["uid"])
         resident = Resident(
@@ -71,8 +73,9 @@ class Census:
             namespace=meta["namespace"],
             labels=meta.get("labels") or {},
             host=host,
-            groups=self.groups(pod),
+            groups=() if leaving else self.groups(pod),
             repels=required_anti_affinity(pod),
+            leaving=leaving,
         )
         self._add(resident)
 
@@ -123,7 +126,7 @@ class Census:
             hosts[resident.host] = hosts.get(resident.host, 0) + 1
 
     def _regroup(self, namespace: str) -> None:
-        for one in [one for one in self if one.namespace == namespace]:
+        for one in [one for one in self if one.namespace == namespace and not one.leaving]:
             kept = tuple(group for group in one.groups if group[0] == "owner")
             self.remove(one.uid)
             groups = (*kept, *self._selecting(namespace, one.labels))

@@ -149,11 +149,11 @@ def _skew(pod: Object, one: Spread, rules: NodeRules, census: Census, nodes: Nod
 def _counted(
     term: PodTerm, census: Census, nodes: Nodes, namespaces: Namespaces, *, hosts: Iterable[str] | None = None
 ) -> Counter[str]:
-    """How many matching pods there are in each domain that has any."""
+    """How many matching pods there are in each domain that has any; of those on ``hosts``, only pods that stay."""
     found: Counter[str] = Counter()
     among = None if hosts is None else frozenset(hosts)
     for resident in census:
-        if among is not None and resident.host not in among:
+        if among is not None and (resident.leaving or resident.host not in among):
             continue
         if term.matches(resident.namespace, resident.labels, namespaces):
             value = _label(nodes, resident.host, term.topology_key)

@@ -121,7 +121,7 @@ GUESTBOOK = PodRecipe(
     parts="guestbook",
     # A web server that is a container's first process hears no SIGTERM of its own accord.
     entrypoint=("/usr/bin/catatonit", "--"),
-    command=("httpd", "-f", "-v", "-p", "80", "-h", "/usr/share/guestbook", "-c", "/etc/httpd.conf"),
+    command=("httpd", "-f", "-vv", "-p", "80", "-h", "/usr/share/guestbook", "-c", "/etc/httpd.conf"),
     ports=("80/tcp",),
 )
 

@@ -11,6 +11,8 @@ import orjson
 import pytest
 
 from k8slab.kube.client import KubeClient
+from k8slab.kube.clock import parse
+from k8slab.kube.controllers.node_lifecycle import condition
 from tests.daemons.k8sm.cluster import Cluster, Pod, finish, pod, ready, running, start, state
 from tests.daemons.processes import Daemon, Supervisor, ZooKeeper, eventually
 
@@ -227,6 +229,51 @@ async def test_a_silent_nodes_pods_are_not_ready_until_it_speaks(cluster: Cluste
     finally:
         await cluster.scheduler.start_async()
     await cluster.until(client, "silent", running)
+
+
+@pytest.mark.slow
+async def test_the_pods_of_a_node_that_is_lost_are_made_elsewhere(cluster: Cluster, client: KubeClient) -> None:
+    """Frozen, with agent, executor and containers going on unseen; when it is back, what was replaced ends there."""
+    leave = [
+        {"key": f"node.kubernetes.io/{one}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}
+        for one in ("not-ready", "unreachable")
+    ]
+    made = pod("moving", tolerations=leave)
+    template = {"metadata": {"labels": made["metadata"]["labels"]}, "spec": made["spec"]}
+    selector = {"matchLabels": made["metadata"]["labels"]}
+    spec = {"replicas": 1, "selector": selector, "template": template}
+    await client.create("replicasets", {"metadata": {"name": "moving"}, "spec": spec}, "default")
+
+    async def running_on(hosts: list[str]) -> Pod | None:
+        found = (await client.list("pods", "default", label_selector="app=moving")).items
+        return next((one for one in found if running(one) and one["spec"].get("nodeName") in hosts), None)
+
+    first = await eventually(lambda: running_on(cluster.hosts), timeout=30, what="the first pod runs")
+    assert first is not None
+    agent = cluster.agent_of(first)
+    frozen = [cluster.agents[agent].pid, *cluster.executors(agent)]
+    for pid in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        others = [host for host in cluster.hosts if host != cluster.hosts[agent]]
+        second = await eventually(lambda: running_on(others), timeout=60, what="another pod runs elsewhere")
+        assert second is not None
+        lost = condition(await client.get("nodes", cluster.hosts[agent]), "Ready")
+        assert lost["status"] != "True"
+        declared, began = parse(lost["lastTransitionTime"]), parse(second["metadata"]["creationTimestamp"])
+        assert (began - declared).total_seconds() <= 3
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+    try:
+
+        async def ended() -> bool:
+            return cluster.containers(first) == {} and await cluster.get(client, first["metadata"]["name"]) is None
+
+        await eventually(ended, timeout=60, interval=0.3, what="the pod that was replaced is gone from its node")
+        assert (await running_on(others) or {}).get("metadata", {}).get("uid") == second["metadata"]["uid"]
+    finally:
+        await client.delete("replicasets", "moving", "default", propagation="Background")
 
 
 async def test_a_service_follows_its_pods(cluster: Cluster, client: KubeClient) -> None:

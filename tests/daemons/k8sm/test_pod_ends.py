@@ -7,8 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,11 @@ import pytest
 from k8slab.kube.client import STRATEGIC_PATCH, KubeClient
 from k8slab.kube.kubelet.ending import Ending
 from k8slab.kube.kubelet.engine import Engine
-from k8slab.kube.kubelet.kubelet import Kubelet
 from k8slab.kube.kubelet.observation import RUNNING, Seen
 from tests.daemons.k8sm import images
-from tests.daemons.k8sm.cluster import Cluster, Pod, containers_of_node, pod, ready, running
-from tests.daemons.processes import eventually
+from tests.daemons.k8sm.cluster import Cluster, Pod, pod, ready, running
+from tests.daemons.k8sm.own_engine import OwnEngine, own_kubelet
+from tests.daemons.processes import Supervisor, eventually
 
 SOCKET = "/var/run/docker.sock"
 
@@ -263,101 +262,54 @@ async def _follow_the_end(client: KubeClient, shown: Pod) -> Callable[[], Awaita
     return wait
 
 
-class Gate:
-    """The engine's socket, behind one that can be shut."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def open(self) -> None:
-        self._server = await asyncio.start_unix_server(self._pass, str(self.path))
-
-    def shut(self) -> None:
-        assert self._server is not None
-        self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        self.path.unlink(missing_ok=True)
-
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_unix_connection(SOCKET)
-        self._writers |= {writer, inner_writer}
-        await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer), return_exceptions=True)
-        self._writers -= {writer, inner_writer}
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+@pytest.fixture
+def own_engine(pod_images: None, supervisor: Supervisor, tmp_path: Path) -> Iterator[OwnEngine]:
+    made = OwnEngine(supervisor, tmp_path / "engine")
     try:
-        while content := await reader.read(1 << 16):
-            writer.write(content)
-            await writer.drain()
+        made.start()
+        made.load_images()
+        yield made
     finally:
-        writer.close()
+        made.remove()
 
 
-@asynccontextmanager
-async def _kubelet(cluster: Cluster, client: KubeClient, socket: Path, root: Path) -> AsyncIterator[Kubelet]:
-    """A kubelet of its own on a node "<host>-own", which no Mesos knows."""
-    engine = Engine(f"unix://{socket}")
-    kubelet = Kubelet(
-        client,
-        engine,
-        node=f"{cluster.hosts[0]}-own",
-        address="127.0.0.1",
-        image_store=root / "images",
-        infra_image=images.PAUSE,
-        root=root,
-    )
-    running_it = asyncio.create_task(kubelet.run())
-    try:
-        yield kubelet
-    finally:
-        running_it.cancel()
-        await asyncio.gather(running_it, return_exceptions=True)
-        await engine.close()
-
-
-async def test_an_engine_that_was_away(cluster: Cluster, client: KubeClient, tmp_path: Path) -> None:
-    """What ran on without it is not touched; what died with it begins anew, in a new sandbox."""
-    gate = Gate(tmp_path / "docker.sock")
-    await gate.open()
+async def test_an_engine_that_was_killed(
+    cluster: Cluster, client: KubeClient, own_engine: OwnEngine, tmp_path: Path
+) -> None:
+    """What ran on without it is not touched and stays ready; what died with it begins anew, in a new sandbox."""
     node = f"{cluster.hosts[0]}-own"
-    async with _kubelet(cluster, client, gate.path, tmp_path) as kubelet:
-        try:
-            made = await client.create("pods", pod("outlives", nodeName=node))
-            kubelet.add(made)
-            shown = await cluster.until(client, "outlives", running)
-            before = cluster.containers(shown)
-            gate.shut()
-            await gate.open()
-            await _healthy(kubelet)
-            assert cluster.containers(shown) == before
-            gate.shut()
-            await asyncio.to_thread(_docker, "kill", *before.values())
-            await gate.open()
-            again = await cluster.until(
-                client, "outlives", lambda one: running(one) and one["status"]["containerStatuses"][0]["restartCount"]
+    probe = {"readinessProbe": executes("exit 0")}
+    async with own_kubelet(client, own_engine.endpoint, node, tmp_path) as kubelet:
+        for name in ("outlives", "later"):
+            await client.create("pods", pod(name, nodeName=node, container=probe))
+        kubelet.add(await client.get("pods", "outlives", "default"))
+        first = await cluster.until(client, "outlives", running)
+        before = own_engine.containers()
+        await asyncio.to_thread(own_engine.kill)
+        await asyncio.to_thread(own_engine.start)
+        kubelet.add(await client.get("pods", "later", "default"))
+        await cluster.until(client, "later", running)
+        shown = await client.get("pods", "outlives", "default")
+        assert shown["status"] == first["status"]
+        assert before.items() <= own_engine.containers().items()
+
+        await asyncio.to_thread(own_engine.kill, with_containers=True)
+        await asyncio.to_thread(own_engine.start)
+        for name in ("outlives", "later"):
+            await cluster.until(
+                client, name, lambda one: running(one) and one["status"]["containerStatuses"][0]["restartCount"] == 1
             )
-            assert {name.rpartition("_")[2] for name in cluster.containers(again, alive_only=True)} == {"1"}
+        running_now = own_engine.docker("ps", "--format", "{{.Names}}").splitlines()
+        assert {name.rpartition("_")[2] for name in running_now} == {"1"}
+        assert len(running_now) == 4
 
-            async def told() -> bool:
-                events = (await client.list("events", "default")).items
-                said = "Pod sandbox changed, it will be killed and re-created."
-                return any((one["reason"], one["message"]) == ("SandboxChanged", said) for one in events)
+        async def told() -> bool:
+            events = (await client.list("events", "default")).items
+            said = "Pod sandbox changed, it will be killed and re-created."
+            return any((one["reason"], one["message"]) == ("SandboxChanged", said) for one in events)
 
-            await eventually(told, what="the new sandbox is an event")
-            await kubelet.kill(made["metadata"]["uid"], 1)
-            assert containers_of_node(node) == []
-        finally:
-            await client.delete("pods", "outlives", "default", grace_period_seconds=0)
-            if left := containers_of_node(node):
-                await asyncio.to_thread(_docker, "rm", "-f", *left)
-
-
-async def _healthy(kubelet: Kubelet) -> None:
-    async def answers() -> bool:
-        return bool(await kubelet.engine.version())
-
-    await eventually(answers, what="the engine answers")
+        await eventually(told, what="the new sandbox is an event")
+        for uid in list(kubelet.workers):
+            await kubelet.kill(uid, 1)
+        assert own_engine.containers() == {}
+        assert not list((tmp_path / "pods").iterdir())

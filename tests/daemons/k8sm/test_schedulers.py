@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import aiohttp
+import orjson
 import pytest
 
 from k8slab.kube.client import KubeClient
@@ -59,6 +61,7 @@ async def metric(url: str, name: str) -> str:
         return next((line.split()[1] for line in (await answer.text()).splitlines() if line.startswith(name)), "")
 
 
+@pytest.mark.slow
 async def test_a_standby_takes_over_and_no_pod_is_stopped(shared: Cluster, api: KubeClient) -> None:
     before = await steady(shared, api)
     known = await frameworks(shared)
@@ -87,6 +90,7 @@ async def test_a_standby_takes_over_and_no_pod_is_stopped(shared: Cluster, api: 
     assert shared.containers(before) == {}
 
 
+@pytest.mark.slow
 async def test_a_leader_that_was_frozen_for_too_long_ends(shared: Cluster, api: KubeClient) -> None:
     standby, url = shared.another_scheduler("--ha")
     await standby.start_async()
@@ -103,6 +107,7 @@ async def test_a_leader_that_was_frozen_for_too_long_ends(shared: Cluster, api: 
     assert standby.stop() == 0
 
 
+@pytest.mark.slow
 async def test_other_flags_bring_other_executors_and_keep_pods_and_nodes(shared: Cluster, api: KubeClient) -> None:
     before = await steady(shared, api)
     (old,) = shared.executors(0)
@@ -136,3 +141,29 @@ async def test_other_flags_bring_other_executors_and_keep_pods_and_nodes(shared:
     await shared.gone(api, "last")
     assert changed.stop() == 0
     await shared.scheduler.start_async()
+
+
+async def test_static_pods_run_on_every_minion_for_as_long_as_the_scheduler_has_them(
+    shared: Cluster, api: KubeClient, tmp_path: Path
+) -> None:
+    manifest = pod("logger", container={"resources": {"limits": {"cpu": "100m", "memory": "32Mi"}}})
+    manifest["spec"]["terminationGracePeriodSeconds"] = 0
+    (tmp_path / "logger.json").write_bytes(orjson.dumps({"kind": "Pod", "apiVersion": "v1", **manifest}))
+    shared.scheduler.stop()
+    changed, _ = shared.another_scheduler("--ha", f"--static-pods-config={tmp_path}")
+    await changed.start_async()
+    name = f"logger-{shared.hosts[0]}"
+    shown = await shared.until(api, name, running)
+    assert shown["metadata"]["annotations"]["k8s.mesosphere.io/staticPodFilename"] == "logger.json"
+    # It is the kubelet's, not a task of the framework's.
+    assert "k8s.mesosphere.io/taskId" not in shown["metadata"]["annotations"]
+    before = await steady(shared, api)
+    assert changed.stop() == 0
+    await shared.scheduler.start_async()
+    await shared.gone(api, name)
+    await untouched(shared, api, before)
+
+    async def only_the_other() -> bool:
+        return set(containers_of_node(shared.hosts[0])) == {one[:12] for one in shared.containers(before).values()}
+
+    await eventually(only_the_other, what="the static pod's containers are gone")

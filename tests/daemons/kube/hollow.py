@@ -9,14 +9,16 @@ from typing import Any
 
 from k8slab.kube.client import ApiError, KubeClient, Object
 from k8slab.kube.clock import rfc3339
+from k8slab.kube.controllers.daemon_pods import node_of
 from k8slab.kube.informer import Informer, key_of
 
 Fate = Callable[[Object], str]
 
 
 class Hollow:
-    """Of one namespace: binds pods that have no node to ``node`` unless that is empty, and gives each the phase that
-    ``fate`` says. A pod that is to be deleted is gone at once, unless ``lingers``."""
+    """Of one namespace: binds pods that have no node to the one that they are for, else to ``node`` unless that is
+    empty, and gives each the phase that ``fate`` says. A pod that is to be deleted is gone at once, unless
+    ``lingers``."""
 
     def __init__(self, client: KubeClient, namespace: str, *, node: str, fate: Fate) -> None:
         self.client = client
@@ -53,8 +55,8 @@ class Hollow:
             if not self.lingers:
                 await self.client.delete("pods", meta["name"], self._namespace, grace_period_seconds=0, uid=meta["uid"])
         elif not pod["spec"].get("nodeName"):
-            if self.node:
-                await self.client.bind(self._namespace, meta["name"], self.node)
+            if node := node_of(pod) or self.node:
+                await self.client.bind(self._namespace, meta["name"], node)
         elif now not in ("Succeeded", "Failed") and (phase := self.fate(pod)) != now:
             await self.become(pod, phase)
 

@@ -77,6 +77,8 @@ import socket, sys
 kind, host, port, times = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 for _ in range(times):
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as made:
+        if sys.argv[6] != "0":
+            made.bind(("0.0.0.0", int(sys.argv[6])))
         made.settimeout(float(sys.argv[5]))
         try:
             made.connect((host, port))
@@ -136,10 +138,19 @@ class Network:
         return self.daemon(where, f"server-{where}", argv).start()
 
     def ask(
-        self, where: str, host: str, port: int, *, times: int = 1, kind: str = "tcp", seconds: float = 5.0
+        self,
+        where: str,
+        host: str,
+        port: int,
+        *,
+        times: int = 1,
+        kind: str = "tcp",
+        seconds: float = 5.0,
+        source: int = 0,
     ) -> list[str]:
-        """ "SERVER CLIENT-ADDRESS" for each connection, or the name of the error that it met."""
-        argv = ["python3", "-c", _CLIENT, kind, host, str(port), str(times), str(seconds)]
+        """ "SERVER CLIENT-ADDRESS" for each connection, or the name of the error that it met. ``source``: the port from
+        which each is made, 0 for any."""
+        argv = ["python3", "-c", _CLIENT, kind, host, str(port), str(times), str(seconds), str(source)]
         return self.run(where, *argv).splitlines()
 
     def api(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, port: int = 8080) -> dict[str, Any]:

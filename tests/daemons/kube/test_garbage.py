@@ -40,7 +40,10 @@ def named(name: str, *owners: dict[str, Any], **rest: Any) -> Object:
 async def family(client: KubeClient, namespace: str) -> None:
     """A deployment, its replica set, and what belongs to that: a config map in the place of a pod."""
     deployment = await client.create("deployments", named("d", spec=SPEC), namespace)
-    replicas = await client.create("replicasets", named("r", reference(deployment), spec=SPEC), namespace)
+    made = named("r", reference(deployment), spec=SPEC)
+    # Without the labels its deployment would let go of it.
+    made["metadata"]["labels"] = {"a": "b"}
+    replicas = await client.create("replicasets", made, namespace)
     await client.create("configmaps", named("c", reference(replicas)), namespace)
 
 

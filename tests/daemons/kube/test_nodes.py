@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from k8slab.kube.client import ApiError, KubeClient, Object
-from k8slab.kube.clock import rfc3339_micro
+from k8slab.kube.client import KubeClient, Object
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.node_lifecycle import condition
 from k8slab.kube.controllers.pod_garbage import PodGarbage
 from tests.daemons.kube.conftest import Api, Kubectl, kubectls
 from tests.daemons.kube.hollow import hollow
+from tests.daemons.kube.nodes import Nodes, beating_nodes
 from tests.daemons.processes import Etcd, Supervisor, eventually, free_port, start_etcd
 
 GRACE = 1.5
-BEAT = 0.3
 UNREACHABLE = "node.kubernetes.io/unreachable"
-
-
-class Nodes:
-    """Nodes that beat while they are in ``beating``."""
-
-    def __init__(self, client: KubeClient) -> None:
-        self._client = client
-        self.beating: set[str] = set()
-
-    async def add(self, name: str) -> None:
-        await self._client.create("nodes", {"metadata": {"name": name}})
-        self.beating.add(name)
-        await self._beat(name)
-
-    async def run(self) -> None:
-        while True:
-            await asyncio.sleep(BEAT)
-            for name in sorted(self.beating):
-                await self._beat(name)
-
-    async def _beat(self, name: str) -> None:
-        ready = {"type": "Ready", "status": "True", "lastHeartbeatTime": rfc3339_micro()}
-        await self._client.patch("nodes", name, {"status": {"conditions": [ready]}}, subresource="status")
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +44,8 @@ async def client(own_api: Api) -> AsyncIterator[KubeClient]:
 
 @pytest.fixture
 async def nodes(client: KubeClient) -> AsyncIterator[Nodes]:
-    nodes = Nodes(client)
-    beats = asyncio.create_task(nodes.run())
-    for name in ("node-a", "node-b"):
-        await nodes.add(name)
-    yield nodes
-    beats.cancel()
-    await asyncio.gather(beats, return_exceptions=True)
-    for node in (await client.list("nodes")).items:
-        with contextlib.suppress(ApiError):
-            await client.delete("nodes", node["metadata"]["name"])
+    async with beating_nodes(client, "node-a", "node-b") as nodes:
+        yield nodes
 
 
 def pod(name: str, node: str = "node-b", **spec: Any) -> Object:

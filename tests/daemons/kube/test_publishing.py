@@ -1,9 +1,11 @@
-"""What controllers keep for others to read: slices of endpoints, and the certificate in every namespace."""
+"""What controllers keep for others to read: slices of endpoints, certificates, what is used of quotas."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 from k8slab.kube.client import ApiError, KubeClient, Object
 from tests.daemons.kube.conftest import Api, Kubectl
 from tests.daemons.kube.hollow import hollow
-from tests.daemons.processes import Supervisor, eventually, free_port
+from tests.daemons.processes import Etcd, Supervisor, eventually, free_port
 
 CERTIFICATE = "-----BEGIN CERTIFICATE-----\nZm9y IHRlc3Rz\n-----END CERTIFICATE-----\n"
 
@@ -22,7 +24,12 @@ CERTIFICATE = "-----BEGIN CERTIFICATE-----\nZm9y IHRlc3Rz\n-----END CERTIFICATE-
 def controllers(session_supervisor: Supervisor, api: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     authority: Path = tmp_path_factory.mktemp("pki") / "ca.crt"
     authority.write_text(CERTIFICATE)
-    flags = (f"--master={api.url}", f"--port={free_port()}", "--max-endpoints-per-slice=3")
+    flags = (
+        f"--master={api.url}",
+        f"--port={free_port()}",
+        "--max-endpoints-per-slice=3",
+        "--resource-quota-sync-period=1s",
+    )
     daemon = session_supervisor.km("controller-manager", *flags, f"--root-ca-file={authority}").start()
     yield
     daemon.stop()
@@ -100,6 +107,44 @@ async def test_a_service_without_pods_has_an_empty_slice_and_one_without_selecto
     assert (one["metadata"]["labels"]["kubernetes.io/service-name"], one.get("endpoints") or []) == ("web", [])
 
 
+async def test_endpoints_written_by_hand_have_slices_too(controllers: None, client: KubeClient, namespace: str) -> None:
+    await client.create("services", named("web", spec={"ports": [{"port": 5432}]}), namespace)
+    subset = {"addresses": [{"ip": "192.0.2.7"}], "notReadyAddresses": [{"ip": "192.0.2.8"}], "ports": [{"port": 5432}]}
+    await client.create("endpoints", named("web", subsets=[subset]), namespace)
+
+    async def ready() -> dict[str, bool]:
+        found = [end for one in await slices(client, namespace) for end in one["endpoints"]]
+        return {end["addresses"][0]: end["conditions"]["ready"] for end in found}
+
+    async def mirrored() -> bool:
+        return await ready() == {"192.0.2.7": True, "192.0.2.8": False}
+
+    await eventually(mirrored, what="the slices hold what was written")
+    (one,) = await slices(client, namespace)
+    assert (
+        one["metadata"]["labels"]["endpointslice.kubernetes.io/managed-by"]
+        == "endpointslicemirroring-controller.k8s.io"
+    )
+    assert one["metadata"]["ownerReferences"][0]["kind"] == "Endpoints"
+    await client.patch("endpoints", "web", {"subsets": [{**subset, "notReadyAddresses": None}]}, namespace)
+
+    async def followed() -> bool:
+        return await ready() == {"192.0.2.7": True}
+
+    await eventually(followed, what="the slices follow")
+    skip = {"metadata": {"labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}}}
+    await client.patch("endpoints", "web", skip, namespace)
+
+    async def gone() -> bool:
+        return not await slices(client, namespace)
+
+    await eventually(gone, what="what is not to be mirrored is not")
+    server = (
+        await client.list("endpointslices", "default", label_selector="kubernetes.io/service-name=kubernetes")
+    ).items
+    assert [end["addresses"] for one in server for end in one["endpoints"]], "the server itself is found by its slice"
+
+
 async def test_every_namespace_has_the_certificate_and_gets_it_back(
     controllers: None, kubectl: Kubectl, client: KubeClient, namespace: str
 ) -> None:
@@ -120,6 +165,43 @@ async def test_every_namespace_has_the_certificate_and_gets_it_back(
     ):
         await asyncio.to_thread(kubectl, *verb, *inside)
         await eventually(published, what=f"it is there again after {verb[0]}")
+
+
+async def test_a_quotas_status_is_put_right(
+    controllers: None, client: KubeClient, namespace: str, kube_etcd: Etcd
+) -> None:
+    hard = {"secrets": "5", "pods": "4", "requests.cpu": "2"}
+    await client.create("resourcequotas", named("q", spec={"hard": hard}), namespace)
+    container = {"name": "c", "image": "i", "resources": {"requests": {"cpu": "250m"}}}
+    for number in range(2):
+        await client.create("pods", named(f"p{number}", spec={"containers": [container]}), namespace)
+    await client.create("secrets", named("s"), namespace)
+
+    async def used() -> dict[str, str]:
+        return dict((await client.get("resourcequotas", "q", namespace))["status"]["used"])
+
+    right = {"secrets": "1", "pods": "2", "requests.cpu": "500m"}
+    assert await used() == right
+    wrong = {"status": {"hard": hard, "used": {"secrets": "4", "pods": "0", "requests.cpu": "0"}}}
+    await client.patch("resourcequotas", "q", wrong, namespace, subresource="status")
+    assert await used() != right
+
+    async def put_right() -> bool:
+        return await used() == right
+
+    await eventually(put_right, what="what a hand wrote is put right")
+    # Past the API server, as no controller sees it: only counting anew finds it.
+    key = f"/registry/secrets/{namespace}/s"
+    command = ["etcdctl", f"--endpoints={kube_etcd.servers}", "del", key]
+    gone = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, env={**os.environ, "ETCDCTL_API": "3"}
+    )
+    assert gone.stdout.strip() == "1", gone.stderr
+
+    async def counted_anew() -> bool:
+        return await used() == {**right, "secrets": "0"}
+
+    await eventually(counted_anew, what="what went past the server is found")
 
 
 async def test_a_certificate_that_cannot_be_read_is_told_at_the_start(supervisor: Supervisor, api: Api) -> None:

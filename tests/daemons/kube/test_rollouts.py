@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from k8slab.kube.client import KubeClient, Object
+from k8slab.kube.client import ApiError, KubeClient, Object
 from k8slab.kube.controllers.node_lifecycle import condition
 from tests.daemons.kube.conftest import Api, Kubectl
 from tests.daemons.kube.hollow import Hollow, hollow
@@ -360,3 +362,35 @@ async def test_killed_amid_a_rollout(api: Api, client: KubeClient, namespace: st
         assert set(await sets(client, namespace)) == {"web:1", "web:2"}
         assert watched.most <= 44
         assert watched.least >= 36
+
+
+async def test_whatever_was_asked_for_in_a_hurry_the_last_word_counts(client: KubeClient, namespace: str) -> None:
+    seed = random.randrange(1000)
+    chance = random.Random(seed)
+    async with hollow(client, namespace, node="node-a", fate=fate):
+        await client.create("deployments", deployment(3, revisionHistoryLimit=3), namespace)
+        for _ in range(40):
+            match chance.choice(("scale", "scale", "image", "image", "pause", "resume", "strategy", "pod")):
+                case "scale":
+                    await client.patch("deployments", "web", {"spec": {"replicas": chance.randrange(12)}}, namespace)
+                case "image":
+                    await give(client, namespace, chance.choice(("web:1", "web:2", "web:3", BROKEN)))
+                case "strategy":
+                    strategy = chance.choice(({"type": "Recreate", "rollingUpdate": None}, rolling("50%", 1)))
+                    await client.patch("deployments", "web", {"spec": {"strategy": strategy}}, namespace)
+                case "pod":
+                    for pod in (await client.list("pods", namespace)).items[:2]:
+                        with suppress(ApiError):
+                            await client.delete("pods", pod["metadata"]["name"], namespace, uid=pod["metadata"]["uid"])
+                case word:
+                    await client.patch("deployments", "web", {"spec": {"paused": word == "pause"}}, namespace)
+            await asyncio.sleep(chance.choice((0, 0.01, 0.05)))
+        await client.patch("deployments", "web", {"spec": {"replicas": 7, "paused": False}}, namespace)
+        await give(client, namespace, "web:9")
+        print(f"the seed was {seed}")
+        await complete(client, namespace, "web:9")
+
+        async def tidy() -> bool:
+            return len(await sets(client, namespace)) <= 4 and sum((await sizes(client, namespace)).values()) == 7
+
+        await eventually(tidy, what="no more is left than is to be kept")

@@ -225,6 +225,22 @@ async def test_datagrams(node: Node, network: Network) -> None:
     await answers(network, "node", address, 80, f"pod-a {BRIDGE}", f"pod-b {BRIDGE}", kind="udp")
 
 
+async def test_datagrams_of_one_flow_follow_the_endpoints(node: Node, network: Network) -> None:
+    address, _ = service(network, protocol="UDP")
+
+    async def until(*expected: str) -> None:
+        async def probe() -> bool:
+            seen = await asyncio.to_thread(network.ask, "pod-b", address, 80, kind="udp", seconds=0.3, source=40000)
+            return seen == list(expected)
+
+        await eventually(probe, timeout=15, what=f"the flow hears {expected}")
+
+    endpoints(network, POD_A, protocol="UDP")
+    await until(f"pod-a {POD_B}")
+    endpoints(network, OUTSIDE, protocol="UDP")
+    await until(f"outside {POD_B}")
+
+
 async def test_slices_go_before_endpoints(node: Node, network: Network) -> None:
     address, _ = service(network)
     endpoints(network, POD_A)

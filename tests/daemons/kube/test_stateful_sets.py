@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from k8slab.kube.client import KubeClient, Object
+from k8slab.kube.client import ApiError, KubeClient, Object
 from tests.daemons.kube.conftest import Api, Kubectl
 from tests.daemons.kube.hollow import Hollow, hollow
 from tests.daemons.processes import Supervisor, eventually, free_port
@@ -277,3 +279,39 @@ async def test_claims_that_are_not_to_be_kept(client: KubeClient, namespace: str
         await left("data-db-0", "data-db-1")
         await client.delete("statefulsets", "db", namespace)
         await left()
+
+
+@pytest.mark.parametrize("policy", ["OrderedReady", "Parallel"])
+async def test_whatever_was_asked_for_in_a_hurry_the_last_word_counts(
+    client: KubeClient, namespace: str, policy: str
+) -> None:
+    seed = random.randrange(1000)
+    chance = random.Random(seed)
+    async with hollow(client, namespace, node="node-a"):
+        await client.create("statefulsets", stateful(podManagementPolicy=policy, revisionHistoryLimit=2), namespace)
+        for _ in range(30):
+            match chance.choice(("scale", "image", "partition", "pod")):
+                case "scale":
+                    await client.patch("statefulsets", "db", {"spec": {"replicas": chance.randrange(6)}}, namespace)
+                case "image":
+                    await give(client, namespace, f"db:{chance.randrange(6)}")
+                case "partition":
+                    strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": chance.randrange(3)}}
+                    await client.patch("statefulsets", "db", {"spec": {"updateStrategy": strategy}}, namespace)
+                case "pod":
+                    for pod in (await client.list("pods", namespace)).items[:2]:
+                        with suppress(ApiError):
+                            await client.delete("pods", pod["metadata"]["name"], namespace, uid=pod["metadata"]["uid"])
+            await asyncio.sleep(chance.choice((0, 0.01, 0.05)))
+        strategy = {"type": "RollingUpdate", "rollingUpdate": {"partition": 0}}
+        await client.patch("statefulsets", "db", {"spec": {"replicas": 4, "updateStrategy": strategy}}, namespace)
+        await give(client, namespace, "db:9")
+        print(f"the seed was {seed}")
+        await settled(client, namespace, numbered("db:9", 0, 1, 2, 3))
+
+        async def tidy() -> bool:
+            status = (await client.get("statefulsets", "db", namespace))["status"]
+            kept = (await client.list("controllerrevisions", namespace)).items
+            return len(kept) <= 3 and status["currentRevision"] == status["updateRevision"]
+
+        await eventually(tidy, what="the update is done, and no more revisions are left than are to be kept")

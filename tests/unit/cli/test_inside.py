@@ -80,6 +80,15 @@ def test_logs_are_those_of_one_node(up: Any) -> None:
     assert "k8slab logs etcd-0/etcd" in up("logs", "etcd", code=2).stderr
 
 
+def test_what_the_framework_runs_on_a_minion_has_a_log_too(up: Any) -> None:
+    up.console.output = [b"one\n"]
+    assert up("logs", "kubernetes-minion-2/proxy").stdout == "one\n"
+    (called,) = up.console.calls
+    assert (called[0], called[1][-1]) == ("id-kubernetes-minion-2", "/var/log/proxy/current")
+    assert "k8slab logs kubernetes-minion-0/executor" in up("logs", "executor", code=2).stderr
+    assert "kubernetes-minion-2/proxy" in up("logs", "kubernetes-minion-2/proxi", code=2).stderr
+
+
 def test_logs_end_with_the_exit_code_of_what_prints_them(up: Any) -> None:
     up.console.output, up.console.code = [b"one\n"], 1
     assert up("logs", "etcd-0", code=1).stdout == "one\n"

@@ -92,6 +92,7 @@ def test_uninstalling_ends_the_framework_and_then_the_machine(dcos: Any) -> None
 def test_a_package_whose_machine_is_off_is_ended_from_a_master(dcos: Any) -> None:
     dcos("package", "install", "kubernetes")
     dcos("node", "stop", "kubernetes")
+    assert "its machine is stopped" in dcos("package", "list").stdout
     dcos("kill", "etcd")
     dcos("package", "uninstall", "kubernetes")
     assert any(call.startswith("master: km teardown ") for call in dcos.runtime.calls)

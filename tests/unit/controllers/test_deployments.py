@@ -117,6 +117,14 @@ def test_when_the_new_one_is_whole_the_old_ones_go() -> None:
     assert sizes(scaling.scale(deployment(5, 3, 2), given)) == {"old": 0}
 
 
+def test_scaling_what_is_to_be_recreated_does_not_keep_it_from_that() -> None:
+    """Several sets with pods, as when the strategy was changed amid a rollout."""
+    wanted = deployment(7, strategy={"type": "Recreate"})
+    given = sets(None, one("a", 6, most=9, desired=6), one("b", 3, most=9, desired=6))
+    assert scaling.was_scaled(wanted, given)
+    assert sizes(scaling.scale(wanted, given)) == {"a": 6, "b": 3}, "each is written with what is desired now"
+
+
 def test_the_set_of_a_template_is_found_again() -> None:
     made = known.new_set(deployment(3), 3, 4, 7)
     assert re.fullmatch("web-[bcdfghjklmnpqrstvwxz2456789]{1,10}", made["metadata"]["name"])

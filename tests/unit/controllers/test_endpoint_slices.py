@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8slab.kube.controllers.endpoint_slices import Changes, endpoint, endpoints, reconcile
+from k8slab.kube.controllers.endpoint_slices import Changes, endpoint, endpoints, head_of, reconcile
 from tests.unit.controllers.test_endpoints import pod, service
 
 Slices = dict[str, dict[str, Any]]
@@ -33,7 +33,7 @@ def web(**more: Any) -> dict[str, Any]:
 
 def settled(slices: Slices, names: list[str], *, most: int = 3, **more: Any) -> Slices:
     wanted = endpoints(web(**more), [pod(name, ip=f"10.1.0.{name}") for name in names], {"minion-0": "z"})
-    return apply(reconcile(web(**more), list(slices.values()), wanted, most), slices)
+    return apply(reconcile(head_of(web(**more)), list(slices.values()), wanted, most), slices)
 
 
 def held(slices: Slices) -> list[str]:
@@ -52,13 +52,13 @@ def test_whatever_comes_after_whatever_is_held_once_and_then_nothing_changes(
     assert all(len(one["endpoints"]) <= 3 for one in slices.values())
     assert slices, "a service has a slice even when it has no pods"
     wanted = endpoints(web(), [pod(name, ip=f"10.1.0.{name}") for name in second], {"minion-0": "z"})
-    assert reconcile(web(), list(slices.values()), wanted, 3) == Changes([], [], [])
+    assert reconcile(head_of(web()), list(slices.values()), wanted, 3) == Changes([], [], [])
 
 
 def test_one_pod_more_changes_one_slice() -> None:
     slices = settled({}, ["2", "3", "4", "5"])
     wanted = endpoints(web(), [pod(name, ip=f"10.1.0.{name}") for name in ("2", "3", "4", "5", "6")], {"minion-0": "z"})
-    changes = reconcile(web(), list(slices.values()), wanted, 3)
+    changes = reconcile(head_of(web()), list(slices.values()), wanted, 3)
     assert (changes.create, changes.delete, len(changes.update)) == ([], [], 1)
 
 
@@ -78,7 +78,7 @@ def test_a_slice_says_whose_it_is() -> None:
 def test_named_ports_that_differ_are_in_slices_of_their_own() -> None:
     named = web(ports=[{"name": "web", "port": 80, "targetPort": "http"}])
     wanted = endpoints(named, [pod("a", port=8080), pod("b", ip="10.1.1.2", port=9090)], {})
-    changes = reconcile(named, [], wanted, 100)
+    changes = reconcile(head_of(named), [], wanted, 100)
     assert sorted(one["ports"][0]["port"] for one in changes.create) == [8080, 9090]
 
 

@@ -67,6 +67,10 @@ def test_the_scheduler_hands_its_flags_to_the_executor() -> None:
         "--api-servers=http://172.17.1.7:8080",
     )
     assert flags.advertised_address == "172.17.1.7:10251"
+    programs = ["--executor-path=/e", "--proxy-path=/p"]
+    own = settings(["--api-servers=a", "--address=1.2.3.4", "--km-path=/km", *programs]).executor.command
+    assert own[:2] == ("/km", "minion")
+    assert set(programs) < set(own)
     assert (flags.executor.cpus, flags.executor.mem) == (0.25, 128.0)
 
 

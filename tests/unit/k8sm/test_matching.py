@@ -248,6 +248,16 @@ def test_what_an_agent_offered_last_is_what_the_reason_speaks_of() -> None:
     assert result.reasons["uid-nginx"] == "0/1 nodes are available: 1 Insufficient cpu (needs 2; minion-0 has 1)."
 
 
+def test_one_that_avoids_others_does_not_keep_those_away_that_do_not_care() -> None:
+    term = {"labelSelector": {}, "topologyKey": "rack"}
+    affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+    census = Census()
+    census.place(a_pod("there"), "minion-0")
+    result = matched([a_pod("shy", affinity=affinity), a_pod("bold")], an_offer(), among=nodes(1), census=census)
+    assert set(result.reasons) == {"uid-shy"}
+    assert hosts(result) == ["minion-0"]
+
+
 def test_nothing_registered_is_said_so() -> None:
     assert matched([a_pod()], among={}).reasons["uid-nginx"] == (
         "no nodes available to schedule pods: no Mesos agent has registered"

@@ -75,7 +75,13 @@ def test_its_flags_become_two_command_lines(monkeypatch: pytest.MonkeyPatch) -> 
         "--hostname-override=m",
     )
     assert "--healthz-bind-address=172.17.1.8" in found.proxy
+    own = settings(["--api-servers=a", "--executor-path=/bin/k8sm-executor", "--proxy-path=/bin/kube-proxy"])
+    assert own.executor[:2] == ("/bin/k8sm-executor", "--api-servers=a")
+    assert own.proxy[:2] == ("/bin/kube-proxy", "--master=a")
     assert settings(["--api-servers=a", "--no-run-proxy"]).proxy == ()
+    others = settings(["--api-servers=a", "--executor-path=/e", "--proxy-path=/p", "--its-own=1"])
+    assert others.executor == ("/e", "--api-servers=a", "--v=0", "--its-own=1")
+    assert others.proxy[:2] == ("/p", "--master=a")
 
 
 @pytest.mark.parametrize(

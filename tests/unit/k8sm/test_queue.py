@@ -82,6 +82,9 @@ def test_a_pod_whose_launches_fail_is_held_back_ever_longer() -> None:
     assert held == [0, 1, 2, 4, 8, 16, 32, 60, 60]
     queue.put(a_pod("a"), 100)
     assert queue.pods(159) == []
+    assert not queue.any_released(100, 159)
+    assert queue.any_released(159, 160)
+    assert not queue.any_released(160, 200)
     assert queue.next_due(100) == 160
     assert len(queue.pods(160)) == 1
     queue.remove("uid-a")

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from k8slab.k8sm.resources import Defaults, Pool, attributes, pod_resources
+from k8slab.kube.api.admission.limits import pod_amounts
+from k8slab.kube.quantity import cores
 from tests.unit.k8sm.samples import a_pod, port_ranges, scalar
 
 
@@ -77,3 +79,25 @@ def test_attributes_that_are_text_or_numbers() -> None:
         {"name": "range", "type": "RANGES", "ranges": {"range": []}},
     ]
     assert attributes(raw) == {"rack": "r0", "level": "10"}
+
+
+def asks(cpu: str, **more: str) -> dict[str, Any]:
+    return {"name": "c", "image": "i", "resources": {"requests": {"cpu": cpu}}, **more}
+
+
+@pytest.mark.parametrize(
+    ("init", "cpus"),
+    [
+        ([], 0.5),
+        ([asks("200m")], 0.5),
+        ([asks("2"), asks("1")], 2.0),
+        ([asks("1", restartPolicy="Always")], 1.5),
+        ([asks("1", restartPolicy="Always"), asks("2")], 3.0),
+        ([asks("2"), asks("1", restartPolicy="Always")], 2.0),
+    ],
+)
+def test_init_containers_and_sidecars_count(init: list[dict[str, Any]], cpus: float) -> None:
+    spec = {"containers": [asks("500m")], "initContainers": init}
+    pod = {"metadata": {"name": "p", "namespace": "default"}, "spec": spec}
+    assert pod_resources(pod, Defaults()).cpus == cpus
+    assert cores(pod_amounts(spec, "requests")["cpu"]) == cpus

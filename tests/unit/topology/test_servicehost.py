@@ -51,7 +51,10 @@ def test_the_scheduler_runs_the_executor_that_it_was_given() -> None:
     flags = settings(argv)
     assert program == "k8sm-scheduler"
     assert (flags.master, flags.user, flags.verbosity) == (f"{HOST}:5050", "root", 2)
-    assert flags.executor.command[:2] == ("/usr/local/bin/k8sm-executor", f"--api-servers=http://{HOST}:8888")
+    assert flags.etcd_servers == (f"http://{HOST}:4001",)
+    assert flags.executor.command[1:4] == ("minion", "--run-proxy=true", f"--api-servers=http://{HOST}:8888")
+    assert "--executor-path=/usr/local/bin/k8sm-executor" in flags.executor.command
+    assert "--proxy-path=/usr/local/bin/kube-proxy" in flags.executor.command
 
 
 def test_the_controller_manager_understands_its_old_flags() -> None:

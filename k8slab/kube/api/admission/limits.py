@@ -78,18 +78,23 @@ def _refuse(plural: str, obj: Object, found: list[str]) -> None:
 
 
 def pod_amounts(spec: Mapping[str, Any], field: str) -> dict[str, str]:
-    """What a pod asks for as a whole: its containers' sum, or what its largest init container needs alone."""
+    """What a pod asks for as a whole: its containers' sum, or what its largest init container needs; both beside the
+    sidecars that run then."""
     total: dict[str, Decimal] = {}
+    highest: dict[str, Decimal] = {}
     like: dict[str, str] = {}
+    for container in spec.get("initContainers") or ():
+        for name, value in (dig(container, "resources", field) or {}).items():
+            with_it = total.get(name, Decimal(0)) + (parse_quantity(value) or 0)
+            highest[name] = max(highest.get(name, Decimal(0)), with_it)
+            if container.get("restartPolicy") == "Always":
+                total[name] = with_it
+            like.setdefault(name, str(value))
     for container in spec.get("containers") or ():
         for name, value in (dig(container, "resources", field) or {}).items():
             total[name] = total.get(name, Decimal(0)) + (parse_quantity(value) or 0)
             like.setdefault(name, str(value))
-    for container in spec.get("initContainers") or ():
-        for name, value in (dig(container, "resources", field) or {}).items():
-            total[name] = max(total.get(name, Decimal(0)), parse_quantity(value) or Decimal(0))
-            like.setdefault(name, str(value))
-    return {name: written(amount, like[name]) for name, amount in total.items()}
+    return {name: written(max(total.get(name, Decimal(0)), highest.get(name, Decimal(0))), like[name]) for name in like}
 
 
 def _of_type(ranges: Iterable[Object], kind: str) -> list[Mapping[str, Any]]:

@@ -68,12 +68,12 @@ class Quotas:
     def _objects(self, quota: Object, namespace: str) -> Iterator[tuple[Kind, Object]]:
         hard = dig(quota, "spec", "hard") or {}
         for kind in self._kinds:
-            if _bounded(hard, kind):
+            if bounds(hard, kind):
                 for entry in self._cache.of(kind).scan(kind.scope(namespace)):
                     yield kind, entry.obj
 
 
-def _bounded(hard: dict[str, Any], kind: Kind) -> bool:
+def bounds(hard: dict[str, Any], kind: Kind) -> bool:
     """Whether any of the quota's resources is of the kind."""
     if f"count/{qualified(kind.plural, kind.group)}" in hard:
         return True

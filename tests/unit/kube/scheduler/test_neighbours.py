@@ -115,6 +115,16 @@ def test_pods_are_spread_over_domains_within_the_skew() -> None:
     assert set(verdicts(seen(pod("new", "web", **spread(2)), census)).values()) == {"", NO_DOMAIN}
 
 
+def test_nobody_is_spread_from_a_pod_that_leaves() -> None:
+    census = where(web_0="a0", web_1="a1", web_2="b0")
+    leaving = pod("web_0", "web")
+    leaving["metadata"]["deletionTimestamp"] = "2016-01-02T15:04:05Z"
+    census.place(leaving, "a0")
+    assert verdicts(seen(pod("new", "web", **spread(1)), census))["a0"] == ""
+    keeper = pod("new", "web", **affinity("podAntiAffinity", term("web", "kubernetes.io/hostname")))
+    assert verdicts(seen(keeper, census))["a0"] == ANTI_AFFINITY
+
+
 def test_domains_that_the_pod_does_not_select_do_not_count() -> None:
     one = pod("new", "web", nodeSelector={"zone": "a"}, **spread(1))
     assert verdicts(seen(one, where(web_0="a0", web_1="a1")))["a0"] == ""
@@ -146,6 +156,10 @@ def test_groups_follow_services_that_come_and_go() -> None:
     assert census.counts(group) == {"a0": 2}
     census.remove("default/web_0")
     assert census.counts(group) == {"a0": 1}
+    leaving = pod("web_1", "web")
+    leaving["metadata"]["deletionTimestamp"] = "2016-01-02T15:04:05Z"
+    census.place(leaving, "a0")
+    assert census.counts(group) == {}
     census.remove_service(service)
     assert census.groups(pod("new", "web")) == ()
     assert census.counts(group) == {}
