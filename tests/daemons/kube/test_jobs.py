@@ -235,6 +235,21 @@ async def test_each_index_is_done_once(controllers: None, client: KubeClient, na
     assert (counts(shown), shown["status"]["completedIndexes"]) == ((0, 4, 0), "0-3")
 
 
+async def test_the_success_policy_needs_no_more_than_it_says(
+    controllers: None, client: KubeClient, namespace: str, kubelet: Hollow
+) -> None:
+    policy = {"rules": [{"succeededIndexes": "1"}]}
+    made = job(parallelism=3, completions=3, completionMode="Indexed", successPolicy=policy)
+    await client.create("jobs", made, namespace)
+    await until(client, namespace, lambda found: found["status"].get("ready") == 3)
+    kubelet.fate = lambda pod: "Succeeded" if pod["metadata"]["annotations"][INDEX] == "1" else "Running"
+    kubelet.look_again()
+    shown = await until(client, namespace, ended("Complete"))
+    assert condition(shown, "Complete")["reason"] == "SuccessPolicy"
+    assert shown["status"]["completedIndexes"] == "1"
+    assert len([one for one in await pods(client, namespace) if not one["metadata"].get("deletionTimestamp")]) == 1
+
+
 async def test_the_failure_policy_judges_exit_codes(
     controllers: None, client: KubeClient, namespace: str, kubelet: Hollow
 ) -> None:
