@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from k8slab.kube.kubelet.engine import EngineError, EngineUnavailable
 from k8slab.kube.kubelet.probes import ProbeError, Target, execute, http_get
+
+AGENT: Final = "kube-lifecycle/1.32"
 
 
 class HookError(Exception):
@@ -23,7 +25,7 @@ async def run_hook(target: Target, handler: Mapping[str, Any]) -> None:
             if not result.well:
                 raise HookError(f"Exec lifecycle hook ({command}) for Container {name!r} failed: {result.said.strip()}")
         elif http := handler.get("httpGet"):
-            result = await http_get(target, http, None)
+            result = await http_get(target, http, None, agent=AGENT)
             if not result.answered:
                 where = http.get("path") or ""
                 raise HookError(f"HTTP lifecycle hook ({where}) for Container {name!r} failed: {result.said}")

@@ -20,7 +20,7 @@ from k8slab.kube.streams.dial import dial_error
 _DEFAULT_TIMEOUT: Final = 1.0
 _LARGEST_OUTPUT: Final = 10 * 1024
 _MOST_REDIRECTS: Final = 10
-_AGENT: Final = "kube-probe/1.32"
+AGENT: Final = "kube-probe/1.32"
 _HEALTH_CHECK: Final = "/grpc.health.v1.Health/Check"
 _SERVING: Final = 1
 _GRPC_STATUS: Final = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
@@ -128,11 +128,12 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-async def http_get(target: Target, http: Mapping[str, Any], timeout: float | None) -> Result:
+async def http_get(target: Target, http: Mapping[str, Any], timeout: float | None, *, agent: str = AGENT) -> Result:
+    """``agent``: as whom to come, unless the request's own headers say otherwise."""
     host, port = http.get("host") or target.address, port_of(target.container, http["port"])
     path = str(http.get("path") or "/")
     url = f"{str(http.get('scheme') or 'HTTP').lower()}://{_bracketed(host)}:{port}/{path.removeprefix('/')}"
-    headers = {"User-Agent": _AGENT, "Accept": "*/*"}
+    headers = {"User-Agent": agent, "Accept": "*/*"}
     headers |= {one["name"]: one.get("value") or "" for one in http.get("httpHeaders") or ()}
     try:
         async with asyncio.timeout(timeout), _session() as session:
@@ -190,7 +191,7 @@ async def _grpc(host: str, port: int, service: str, timeout: float) -> Result:
     place = f"{_bracketed(host)}:{port}"
     name = service.encode()
     request = b"\x0a" + bytes([len(name)]) + name if name else b""
-    async with insecure_channel(place, options=[("grpc.primary_user_agent", _AGENT)]) as channel:
+    async with insecure_channel(place, options=[("grpc.primary_user_agent", AGENT)]) as channel:
         try:
             answer = await channel.unary_unary(_HEALTH_CHECK)(request, timeout=timeout)
         except AioRpcError as trouble:
