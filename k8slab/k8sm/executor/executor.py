@@ -21,7 +21,7 @@ from k8slab.k8sm import mapping
 from k8slab.kube import clock
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.informer import Informer
-from k8slab.kube.kubelet.engine import EngineUnavailable
+from k8slab.kube.kubelet.engine import EngineError, EngineUnavailable
 from k8slab.kube.kubelet.kubelet import Kubelet
 from k8slab.kube.kubelet.machine import describe_node
 from k8slab.kube.kubelet.manifests import is_mirror
@@ -336,8 +336,9 @@ class Executor:
             wanted = {pod["metadata"]["uid"] for pod in self._pods.cache.values()}
             try:
                 await self._kubelet.collect(wanted | set(self._by_uid))
-            except EngineUnavailable as trouble:
-                log.info("containers not looked through: %s", trouble)
+            except (EngineError, EngineUnavailable, OSError) as trouble:
+                # An executor that ends is an end of all its tasks for Mesos, while their pods run on.
+                log.warning("containers not looked through: %s", trouble)
             await asyncio.sleep(COLLECT_PERIOD)
 
     async def _lonely(self) -> None:

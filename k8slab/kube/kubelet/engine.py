@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -121,9 +121,14 @@ class Engine:
         async for message in self._progress("images/create", params=parameters, headers=headers):
             _raise_if_failed(message)
 
-    async def events(self, labels: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
-        """What happens to containers with these labels from now on; first an empty one when the stream stands."""
-        filters = orjson.dumps({"type": ["container"], "label": _pairs(labels)}).decode()
+    async def events(self, labels: Mapping[str, str], actions: Iterable[str]) -> AsyncIterator[dict[str, Any]]:
+        """Which of these ``actions`` ("die") containers with these labels undergo from now on; first an empty one when
+        the stream stands.
+
+        Only what is asked for is told: each command that is executed in a container would be told with all its words,
+        and a line may not be of any length.
+        """
+        filters = orjson.dumps({"type": ["container"], "label": _pairs(labels), "event": sorted(actions)}).decode()
         async with self._request("GET", "events", params={"filters": filters}) as response:
             yield {}
             async for line in response.content:

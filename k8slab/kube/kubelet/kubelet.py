@@ -143,7 +143,7 @@ class Kubelet:
     async def collect(self, wanted: set[str]) -> None:
         """Remove what is left of this node's pods that nobody wants any more: containers, and directories without any.
 
-        Raises EngineUnavailable.
+        Raises EngineError and EngineUnavailable.
         """
         for summary in await self._engine.containers({naming.LABEL_NODE: self._context.node}):
             labels = summary["Labels"]
@@ -224,16 +224,15 @@ class Kubelet:
         labels = {naming.LABEL_NODE: self._context.node}
         while True:
             try:
-                async for event in self._engine.events(labels):
+                async for event in self._engine.events(labels, _ENDS):
                     if not event:
                         # The stream stands anew: whatever happened before it did is found by looking.
                         for worker in self._workers.values():
                             worker.poke()
-                    elif event.get("Action", event.get("status")) in _ENDS:
-                        uid = event["Actor"]["Attributes"].get(naming.LABEL_UID, "")
-                        if uid in self._workers:
-                            self._workers[uid].poke()
+                    elif told := self._workers.get(event["Actor"]["Attributes"].get(naming.LABEL_UID, "")):
+                        told.poke()
                 log.info("the engine ended its event stream; connecting again")
-            except (EngineUnavailable, EngineError) as trouble:
+            except (EngineUnavailable, EngineError, ValueError) as trouble:
+                # Also what cannot be understood is only a reason to look for oneself: the stream is begun anew.
                 log.info("the engine's events are away: %s", trouble)
             await asyncio.sleep(_RECONNECT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,10 +41,15 @@ def stamps(directory: Path) -> dict[Path, Stamp]:
     """All files that may be pods; none while the directory is not there."""
     found: dict[Path, Stamp] = {}
     for path in sorted(directory.glob("*")):
-        if path.name.startswith(".") or not path.is_file():
+        if path.name.startswith("."):
             continue
-        shown = path.stat()
-        found[path] = Stamp(shown.st_mtime_ns, shown.st_size, shown.st_ino)
+        try:
+            shown = path.stat()
+        except OSError:
+            # Editors make files and rename them while nobody looks.
+            continue
+        if stat.S_ISREG(shown.st_mode):
+            found[path] = Stamp(shown.st_mtime_ns, shown.st_size, shown.st_ino)
     return found
 
 
@@ -52,7 +58,8 @@ def pod_in(path: Path, node: str) -> Object:
     try:
         # A file that is being written is not valid yet: it is read again when it has changed.
         loaded = yaml.safe_load(path.read_bytes())
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        # A date such as 2020-13-45 is a mere ValueError.
         raise ManifestError(f"{path}: {error}") from error
     if not isinstance(loaded, dict):
         raise ManifestError(f"{path}: it holds no object")
@@ -66,6 +73,9 @@ def pod_in(path: Path, node: str) -> Object:
         problems = [*POD.validate(pod, None), *_references(pod)]
     except ApiFailure as error:
         raise ManifestError(f"{path}: {error.message}") from error
+    except TypeError as error:
+        # Half of a surrogate pair is text in YAML, and in no JSON.
+        raise ManifestError(f"{path}: {error}") from error
     if problems:
         raise ManifestError(f"{path}: {'; '.join(str(problem) for problem in problems)}")
     return pod

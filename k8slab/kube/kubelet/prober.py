@@ -142,6 +142,11 @@ class Prober:
             if not isinstance(trouble, EngineUnavailable):
                 self._say("Unhealthy", f"{kind} probe errored: {trouble}", name)
             return None
+        except Exception as trouble:
+            # A container that nobody looks at any more would stay for good what it was found to be last.
+            log.exception("%s probe of container %s (%s)", kind, name, seen.id[:12])
+            self._say("Unhealthy", f"{kind} probe errored: {trouble or type(trouble).__name__}", name)
+            return None
         if not result.well:
             self._say("Unhealthy", f"{kind} probe failed: {result.said}", name)
         elif result.warning:

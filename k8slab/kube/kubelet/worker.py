@@ -123,6 +123,10 @@ class PodWorker:
             except (EngineError, EngineUnavailable) as error:
                 log.warning("ending pod %s: %s", naming.display_name(self._pod), error)
                 await asyncio.sleep(RETRY)
+            except Exception:
+                # Nobody else would ever end it.
+                log.exception("ending pod %s", naming.display_name(self._pod))
+                await asyncio.sleep(RETRY)
         await self._clear_away()
         self._patience.forget(container["name"] for container in all_containers(self._pod))
         self._context.images.forget(self.uid)

@@ -106,6 +106,14 @@ async def test_a_look_that_was_not_possible_says_nothing_about_the_container(mon
     assert place.said[0] == ("Unhealthy", "Liveness probe errored: is paused")
 
 
+async def test_nothing_unexpected_ends_the_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Place(monkeypatch, readiness=[OverflowError("getsockaddrarg: port must be 0-65535."), GOOD])
+    async with asyncio.timeout(5):
+        assert await place.watch(running()) == Health()
+    why = "Readiness probe errored: getsockaddrarg: port must be 0-65535."
+    assert place.said == [("Unhealthy", why)]
+
+
 async def test_startup_comes_before_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place(monkeypatch, startup=[BAD, GOOD], liveness=[], readiness=[GOOD])
     assert await place.watch(running()) == Health()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from k8slab.kube.client import ApiError, Object
-from k8slab.kube.kubelet.manifests import HASH, MIRROR, ManifestError, mirror_of, mirrors, pod_in
+from k8slab.kube.kubelet.manifests import HASH, MIRROR, ManifestError, mirror_of, mirrors, pod_in, stamps
 from k8slab.kube.kubelet.static import StaticPods
 
 NODE = {"metadata": {"name": "node-0", "uid": "n-1"}}
@@ -48,6 +48,8 @@ def test_the_same_file_is_the_same_pod_and_a_changed_one_another(tmp_path: Path)
     [
         ("{", "expected"),
         ("just words", "it holds no object"),
+        ("metadata: {name: x, creationTimestamp: 2020-13-45}", "month must be in 1..12"),
+        ('metadata: {name: x}\nspec: {containers: [{name: c, image: "\\ud800"}]}', "surrogates not allowed"),
         ("kind: Service\nmetadata: {name: x}\n", "cannot be handled as a Pod"),
         ("spec: {containers: [{name: c, image: i}]}", "metadata.name: Required value"),
         ("metadata: {name: x}\nspec: {containers: nothing}\n", "cannot unmarshal string"),
@@ -68,6 +70,23 @@ def test_a_file_that_is_no_pod_says_why(tmp_path: Path, text: str, why: str) -> 
         pod_in(path, "node-0")
     assert str(refused.value).startswith(f"{path}: ")
     assert why in str(refused.value)
+
+
+def test_a_file_that_goes_while_it_is_looked_at_is_no_trouble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, going = written(tmp_path, WEB % 1), written(tmp_path, WEB % 1, "going.yaml")
+    (tmp_path / "dangling.yaml").symlink_to(tmp_path / "nowhere")
+    look = Path.stat
+
+    def stat(path: Path, **how: Any) -> Any:
+        shown = look(path, **how)
+        if path == going:
+            path.unlink()
+        return shown
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", stat)
+        assert kept in stamps(tmp_path)
+    assert set(stamps(tmp_path)) == {kept}
 
 
 def test_a_mirror_shows_its_pod_and_goes_with_its_node(tmp_path: Path) -> None:

@@ -128,6 +128,26 @@ async def test_nothing_unexpected_ends_a_worker(tmp_path: Path, monkeypatch: pyt
     assert len(node.engine.started) == 1
 
 
+async def test_nothing_unexpected_keeps_a_pod_from_being_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node(tmp_path, monkeypatch, sandbox())
+    troubles: list[Exception] = [EngineError(500, "busy"), ValueError("what the engine says makes no sense")]
+
+    async def remove(container: str) -> None:
+        if troubles:
+            raise troubles.pop(0)
+        node.seen = observed()
+
+    async def sleep(seconds: float) -> None:
+        pass
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    monkeypatch.setattr(node.engine, "remove", remove, raising=False)
+    monkeypatch.setattr(node.context.images, "forget", lambda uid: None, raising=False)
+    worker = PodWorker(node.context, a_pod())
+    await worker.kill(0)
+    assert worker.finished
+
+
 async def test_what_the_disk_refuses_is_why_a_container_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pods").write_text("a file where a directory has to be")
     node = Node(tmp_path, monkeypatch, sandbox())
