@@ -248,30 +248,32 @@ async def test_the_pods_of_a_node_that_is_lost_are_made_elsewhere(cluster: Clust
         found = (await client.list("pods", "default", label_selector="app=moving")).items
         return next((one for one in found if running(one) and one["spec"].get("nodeName") in hosts), None)
 
-    first = await eventually(lambda: running_on(cluster.hosts), timeout=30, what="the first pod runs")
-    assert first is not None
-    agent = cluster.agent_of(first)
-    frozen = [cluster.agents[agent].pid, *cluster.executors(agent)]
-    for pid in frozen:
-        os.kill(pid, signal.SIGSTOP)
     try:
+        first = await eventually(lambda: running_on(cluster.hosts), timeout=30, what="the first pod runs")
+        assert first is not None
+        agent = cluster.agent_of(first)
         others = [host for host in cluster.hosts if host != cluster.hosts[agent]]
-        second = await eventually(lambda: running_on(others), timeout=60, what="another pod runs elsewhere")
-        assert second is not None
-        lost = condition(await client.get("nodes", cluster.hosts[agent]), "Ready")
-        assert lost["status"] != "True"
-        declared, began = parse(lost["lastTransitionTime"]), parse(second["metadata"]["creationTimestamp"])
-        assert (began - declared).total_seconds() <= 3
-    finally:
+        frozen = [cluster.agents[agent].pid, *cluster.executors(agent)]
         for pid in frozen:
-            os.kill(pid, signal.SIGCONT)
-    try:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            second = await eventually(lambda: running_on(others), timeout=60, what="another pod runs elsewhere")
+            assert second is not None
+            lost = condition(await client.get("nodes", cluster.hosts[agent]), "Ready")
+            assert lost["status"] != "True"
+            declared, began = parse(lost["lastTransitionTime"]), parse(second["metadata"]["creationTimestamp"])
+            assert (began - declared).total_seconds() <= 3
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
 
         async def ended() -> bool:
             return cluster.containers(first) == {} and await cluster.get(client, first["metadata"]["name"]) is None
 
         await eventually(ended, timeout=60, interval=0.3, what="the pod that was replaced is gone from its node")
-        assert (await running_on(others) or {}).get("metadata", {}).get("uid") == second["metadata"]["uid"]
+        now = await running_on(others)
+        assert now is not None
+        assert now["metadata"]["uid"] == second["metadata"]["uid"]
     finally:
         await client.delete("replicasets", "moving", "default", propagation="Background")
 
