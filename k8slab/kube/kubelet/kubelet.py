@@ -18,12 +18,14 @@ from typing import Final
 
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.events import EventRecorder
+from k8slab.kube.informer import Informer
 from k8slab.kube.kubelet import naming
 from k8slab.kube.kubelet.context import INFRA_IMAGE, ROOT, Context, Pod
 from k8slab.kube.kubelet.engine import Engine, EngineError, EngineUnavailable
 from k8slab.kube.kubelet.images import Images
 from k8slab.kube.kubelet.resolver import DnsConfig
 from k8slab.kube.kubelet.spec import is_static
+from k8slab.kube.kubelet.status import ENDED
 from k8slab.kube.kubelet.supplies import ApiSupplies
 from k8slab.kube.kubelet.volumes import PodDirectory, remains
 from k8slab.kube.kubelet.worker import PodWorker
@@ -32,6 +34,7 @@ from k8slab.kube.kubelet.writer import StatusWriter
 log = logging.getLogger(__name__)
 
 _RECONNECT: Final = 0.5
+_PATIENCE: Final = 3.0
 _INSIST_PERIOD: Final = 5.0
 _LAST_WORDS: Final = 2.0
 _ENDS: Final = frozenset({"die", "destroy", "oom", "pause", "unpause"})
@@ -57,7 +60,7 @@ class Kubelet:
         self._engine = engine
         self._recorder = EventRecorder(client, "kubelet", host=node)
         self._writer = StatusWriter(client)
-        self._services: list[Object] | None = None
+        self._services = Informer(client, "services")
         self._supplies = ApiSupplies(client, node, self._supplies_changed)
         self._listener = on_status
         self._workers: dict[str, PodWorker] = {}
@@ -98,6 +101,7 @@ class Kubelet:
                 group.create_task(self._writer.run(), name="pod statuses")
                 group.create_task(self._recorder.run(), name="events")
                 group.create_task(self._insist(), name="insistence")
+                group.create_task(self._services.run(), name="services")
         finally:
             await asyncio.gather(*(worker.stop_watching() for worker in self._workers.values()))
             await self._supplies.close()
@@ -179,6 +183,9 @@ class Kubelet:
             self._publish_mirror(pod, status)
         else:
             self._writer.publish(pod, status)
+        if status["phase"] in ENDED:
+            # Nothing of it is ever made again.
+            self._supplies.forget(pod["metadata"]["uid"])
         if self._listener is not None:
             self._listener(pod, status)
 
@@ -192,13 +199,13 @@ class Kubelet:
             worker.supplied()
 
     async def _list_services(self) -> list[Object]:
+        """As the API last told them: a container that crashed while it is away must come back."""
         try:
-            self._services = (await self._client.list("services")).items
-        except (ApiError, ApiUnavailable) as trouble:
-            # A container that crashed while the API is away must come back: with the services last known.
-            if self._services is None or (isinstance(trouble, ApiError) and not trouble.is_temporary):
-                raise
-        return self._services
+            async with asyncio.timeout(_PATIENCE):
+                await self._services.synced()
+        except TimeoutError:
+            raise ApiUnavailable("the services of the cluster are not known yet") from None
+        return list(self._services.cache.values())
 
     async def _insist(self) -> None:
         """Say again what the API has otherwise: a node that was silent for a while finds its pods marked unready.
