@@ -55,6 +55,12 @@ async def test_pods_that_avoid_each_other_take_a_node_each_and_the_next_one_wait
 async def test_pods_of_a_service_are_spread_and_a_cordoned_node_gets_none(cluster: Cluster, client: KubeClient) -> None:
     spec = {"selector": {"kind": "spread"}, "ports": [{"port": 80}]}
     await client.create("services", {"metadata": {"name": "spread", "namespace": "default"}, "spec": spec})
+
+    async def known() -> bool:
+        """Who watches services has heard of it by then."""
+        return any(one["metadata"]["name"] == "spread" for one in (await client.list("endpoints", "default")).items)
+
+    await eventually(known, what="the service has endpoints")
     try:
         names = [f"spread-{number}" for number in range(4)]
         for name in names:
