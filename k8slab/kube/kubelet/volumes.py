@@ -23,6 +23,7 @@ from k8slab.kube.kubelet.security import of_pod
 MEASURE_EVERY: Final = 10.0
 
 _MESSAGE_LIMIT: Final = 4096
+_FOR_ROOT: Final = 0o750
 _PLUGINS: Final = {
     "emptyDir": "kubernetes.io~empty-dir",
     "configMap": "kubernetes.io~configmap",
@@ -53,6 +54,10 @@ class PodDirectory:
 
     async def prepare(self, pod: Pod) -> dict[str, Path]:
         """Make all volumes that are not there yet; returns where each lies. Raises VolumeError."""
+        try:
+            self._close()
+        except OSError as error:
+            raise VolumeError(f"{self._path}: {error}") from error
         return {volume["name"]: await self._prepared(volume, pod) for volume in pod["spec"].get("volumes") or ()}
 
     async def refresh(self, pod: Pod) -> None:
@@ -127,6 +132,11 @@ class PodDirectory:
         for path in mounts.below(self._path):
             mounts.unmount(path)
         await asyncio.to_thread(shutil.rmtree, self._path, ignore_errors=True)
+
+    def _close(self) -> None:
+        """Nobody else on the node is to see what pods have: files of secrets may well be for all who run in theirs."""
+        self._path.mkdir(parents=True, exist_ok=True)
+        self._path.parent.chmod(_FOR_ROOT)
 
     async def _prepared(self, volume: Mapping[str, Any], pod: Pod) -> Path:
         name = volume["name"]

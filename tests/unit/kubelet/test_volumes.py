@@ -113,6 +113,14 @@ async def test_files_follow_their_object_while_they_are_in_use(tmp_path: Path) -
     assert shown(path) == {"a": "2", "b": "3"}
 
 
+async def test_nobody_else_on_the_node_sees_what_pods_have(tmp_path: Path) -> None:
+    directory = PodDirectory(tmp_path, "u-1", Shelf())
+    await directory.prepare(a_pod(volumes=[{"name": "v", "emptyDir": {}}]))
+    for path in (tmp_path / "pods", tmp_path / "pods" / "u-1" / "volumes"):
+        assert path.is_dir()
+    assert stat.S_IMODE((tmp_path / "pods").stat().st_mode) == 0o750
+
+
 async def test_another_kubelet_goes_on_with_the_files_while_the_api_is_away(tmp_path: Path) -> None:
     api = Api(a_config_map("conf", {"a": "1"}))
     path = (await PodDirectory(tmp_path, "u-1", api).prepare(POD))["conf"]
