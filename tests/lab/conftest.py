@@ -13,6 +13,9 @@ from driving import NGINX, is_running, k8slab, pod, status, until
 # A shell that runs the tests in the background ignores Ctrl-C for them, and so for every command that they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The default lab's name, unless the caller's environment gives it another one.
+LAB = os.environ.get("K8SLAB_LAB", "k8s-mesos")
+
 
 @pytest.fixture(scope="session")
 def hermetic() -> None:
@@ -23,11 +26,11 @@ def hermetic() -> None:
 @pytest.fixture(scope="module")
 def lab(hermetic: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """The default lab, up and whole; removed when the module's tests are done."""
-    k8slab("rm", "--lab", "k8s-mesos")
+    k8slab("rm", "--lab", LAB)
     try:
         yield k8slab("run", "-o", "json").json
     finally:
-        k8slab("rm", "--lab", "k8s-mesos")
+        k8slab("rm", "--lab", LAB)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,21 @@ def is_ready(pod: dict[str, Any]) -> bool:
     )
 
 
+def names_on(minion: str, *which: str) -> list[list[str]]:
+    """The names of pods' containers on the minion, in parts: k8s, container, pod, namespace, uid, attempt."""
+    # The engine is asked without the command of ours: this is looked at again and again.
+    words = ["docker", "exec", minion, "docker", "ps", *which, "--format", "{{.Names}}"]
+    shown = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False).stdout
+    return [name.split("_") for name in shown.split() if name.startswith("k8s_")]
+
+
 def running_on(minion: str) -> list[tuple[str, str]]:
     """(pod uid, container name) of each running container of a pod on the minion."""
-    shown = k8slab("exec", minion, "--", "docker", "ps", "--format", "{{.Names}}", check=False)
-    parts = [name.split("_") for name in shown.out.split() if name.startswith("k8s_")]
-    return [(part[4], part[1]) for part in parts]
+    return [(parts[4], parts[1]) for parts in names_on(minion)]
 
 
 def all_containers_on(minion: str) -> list[str]:
-    shown = k8slab("exec", minion, "--", "docker", "ps", "-a", "--format", "{{.Names}}", check=False)
-    return [name.split("_")[4] for name in shown.out.split() if name.startswith("k8s_")]
+    return [parts[4] for parts in names_on(minion, "-a")]
 
 
 def trouble(replicas: int) -> str:

@@ -7,7 +7,7 @@ containers of these pods, each pod once; none of any other pod.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +17,11 @@ from driving import daemons_of, docker, k8slab, status, until
 
 
 @pytest.fixture
-def web(whole: dict[str, Any], tmp_path: Path) -> Iterator[int]:
-    """A deployment of four pods, all of them ready; gone again with all its containers."""
+def web(whole: dict[str, Any], tmp_path: Path) -> int:
+    """A deployment of four pods, all of them ready, as it was before the first fault."""
     declare(tmp_path, 4)
-    settled(4, within=60)
-    yield 4
-    k8slab("run")
-    k8slab("kubectl", "delete", "deployment", "web", "--ignore-not-found", timeout=180)
-    settled(0, within=60)
+    settled(4, within=90)
+    return 4
 
 
 def victim() -> dict[str, Any]:
@@ -118,7 +115,8 @@ def test_a_rollout_goes_on_without(who: str, web: int) -> None:
         "leading Mesos master": lambda: [leading_master()],
         "etcd leader": lambda: [etcd_leader()],
     }[who]()
-    k8slab("kubectl", "set", "env", "deployment/web", "ROUND=two")
+    turn = who.split()[0]
+    k8slab("kubectl", "set", "env", "deployment/web", f"ROUND={turn}")
     until(
         "a new pod is there", lambda: len({p["metadata"]["labels"]["pod-template-hash"] for p in pods()}) > 1, within=20
     )
@@ -132,7 +130,7 @@ def test_a_rollout_goes_on_without(who: str, web: int) -> None:
     )
     settled(web, within=60)
     envs = [pod["spec"]["containers"][0].get("env") for pod in pods()]
-    assert envs == [[{"name": "ROUND", "value": "two"}]] * web
+    assert envs == [[{"name": "ROUND", "value": turn}]] * web
 
 
 def test_a_rollout_of_a_broken_image_stops_says_why_and_is_undone(web: int, tmp_path: Path) -> None:
@@ -152,10 +150,12 @@ def test_a_rollout_of_a_broken_image_stops_says_why_and_is_undone(web: int, tmp_
     assert {pod["spec"]["containers"][0]["image"] for pod in pods()} == {IMAGE}
 
 
-def test_scaling_a_controller_up_and_down_leaves_what_was_asked(web: int) -> None:
+def test_scaling_up_and_down_and_deleting_leaves_what_was_asked(web: int) -> None:
     k8slab("kubectl", "scale", "deployment/web", "--replicas=2")
     settled(2, within=30)
     k8slab("kubectl", "scale", "deployment/web", "--replicas=20")
     settled(20, within=60)
     k8slab("kubectl", "scale", "deployment/web", "--replicas=2")
     settled(2, within=60)
+    k8slab("kubectl", "delete", "deployment", "web")
+    settled(0, within=60)

@@ -71,6 +71,7 @@ async def serve(flags: Settings, environ: Mapping[str, str], stop: asyncio.Event
             runner = web.AppRunner(application(kubelet), access_log=None, shutdown_timeout=1.0)
             await runner.setup()
             await web.TCPSite(runner, address, flags.port, reuse_address=True).start()
+            log.info("the kubelet of %s serves on %s:%d", node, address, flags.port)
             work = asyncio.create_task(executor.run(events), name="executor")
             background = [work, asyncio.create_task(kubelet.run(), name="kubelet")]
             await asyncio.wait([stopped, *background], return_when=asyncio.FIRST_COMPLETED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,8 @@ class Scheduler:
     async def serve(self, stop: asyncio.Event) -> int:
         """Run until ``stop``. Leaves Mesos without a teardown: pods go on, and the next scheduler takes them over."""
         flags = self._flags
+        # As in the original: make way for another one, in good order.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, stop.set)
         host, _, port = flags.advertised_address.rpartition(":")
         store = None
         if flags.etcd_servers:

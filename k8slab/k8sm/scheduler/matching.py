@@ -153,6 +153,7 @@ class _Matching:
         self._policy = policy
         census, nodes = around.census, around.nodes
         self._places = [Place(slot, nodes.get(slot.host), len(list(census.on(slot.host)))) for slot in slots]
+        self._by_host = {place.slot.host: place for place in self._places}
         self._start = turn * COMPARED
         self._rules: dict[bytes, NodeRules] = {}
         self._verdicts: dict[bytes, dict[str, str]] = {}
@@ -207,7 +208,7 @@ class _Matching:
             self.deferred += 1
             return ""
         fitting = list(
-            itertools.islice(filter(lambda place: self._misfit(place, wish) is None, self._turn()), COMPARED)
+            itertools.islice(filter(lambda place: self._misfit(place, wish) is None, self._turn(wish)), COMPARED)
         )
         while fitting:
             best = fitting[0] if len(fitting) == 1 else self._best(fitting, wish, groups)
@@ -227,8 +228,10 @@ class _Matching:
             self._failed[wish.asked.shape] = reason
         return reason
 
-    def _turn(self) -> Iterable[Place]:
+    def _turn(self, wish: _Wish) -> Iterable[Place]:
         """All places, beginning where the last pod's search did not look, so that all get their turn."""
+        if (only := wish.asked.rules.only_nodes()) is not None:
+            return [self._by_host[name] for name in only if name in self._by_host]
         if len(self._places) <= COMPARED:
             return self._places
         self._start = (self._start + COMPARED) % len(self._places)

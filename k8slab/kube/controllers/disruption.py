@@ -21,6 +21,8 @@ from k8slab.kube.informer import key_of
 
 # A pod whose eviction was granted and that is still there after so many seconds will not go any more.
 DELETION_TIMEOUT: Final = 120.0
+# Pods of a rollout change in bursts: one count for each burst is enough, as every eviction counts itself.
+SETTLE: Final = 0.05
 COMPONENT: Final = "controllermanager"
 CONDITION: Final = "DisruptionAllowed"
 SCALED: Final = {
@@ -61,7 +63,7 @@ class DisruptionController:
     def _pod_changed(self, kind: str, pod: Object, old: Object | None) -> None:
         for budget in self._budgets.cache.values():
             if any(covers(budget, one) for one in (pod, old) if one is not None):
-                self._queue.add(key_of(budget))
+                self._queue.add_after(key_of(budget), SETTLE)
 
     async def _sync(self, key: str) -> None:
         budget = self._budgets.cache.get(key)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 COMPLETION_INDEX: Final = "batch.kubernetes.io/job-completion-index"
+# How often an index has failed is written onto the pod that tries it next, where the limit is one of each index.
+INDEX_FAILURES: Final = "batch.kubernetes.io/job-index-failure-count"
 NONE: Final = -1
 
 
@@ -13,6 +15,12 @@ def index_of(pod: Mapping[str, Any]) -> int:
     """NONE for a pod that does not say which it is."""
     text = (pod["metadata"].get("annotations") or {}).get(COMPLETION_INDEX) or ""
     return int(text) if text.isdigit() else NONE
+
+
+def failures_before(pod: Mapping[str, Any]) -> int:
+    """How often its index had failed when the pod was made."""
+    text = (pod["metadata"].get("annotations") or {}).get(INDEX_FAILURES) or ""
+    return int(text) if text.isdigit() else 0
 
 
 def indexes(text: str) -> set[int]:
@@ -35,3 +43,13 @@ def written(numbers: Iterable[int]) -> str:
             runs.append([number])
     parts = [f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs]
     return ",".join(parts)
+
+
+def success_rule(policy: Mapping[str, Any], done: set[int]) -> int | None:
+    """The place of the first rule by which enough indexes are done."""
+    for place, rule in enumerate(policy.get("rules") or ()):
+        named = indexes(rule["succeededIndexes"]) if rule.get("succeededIndexes") is not None else None
+        enough = rule["succeededCount"] if rule.get("succeededCount") is not None else len(named or ())
+        if len(done if named is None else done & named) >= enough:
+            return place
+    return None

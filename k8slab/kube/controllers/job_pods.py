@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from k8slab.kube import clock
 from k8slab.kube.client import Object
-from k8slab.kube.controllers.job_indexes import COMPLETION_INDEX, index_of, indexes
+from k8slab.kube.controllers.job_indexes import COMPLETION_INDEX, INDEX_FAILURES, failures_before, index_of, indexes
 from k8slab.kube.controllers.owned_pods import is_active, phase, pod_of
 
 TRACKED: Final = "batch.kubernetes.io/job-tracking"
@@ -24,6 +25,8 @@ class Tally:
 
     ``new_failures``: those not seen as failed before; ``ignored``: failures that the job's policy does not count;
     ``verdict``: why the policy lets the whole job fail, "" when it does not; ``done``: indexes, of an indexed job.
+    Where each index has a limit of its own, ``failures`` says how often it failed and when (seconds since the epoch) it
+    did last, and ``lost`` are those that are not tried again.
     """
 
     active: list[Object] = field(default_factory=list)
@@ -38,6 +41,8 @@ class Tally:
     verdict: str = ""
     done: set[int] = field(default_factory=set)
     indexed: bool = False
+    failures: dict[int, tuple[int, float]] = field(default_factory=dict)
+    lost: set[int] = field(default_factory=set)
 
     @property
     def succeeded(self) -> int:
@@ -69,11 +74,39 @@ def tally(job: Object, pods: Iterable[Object], *, failing: bool) -> Tally:
         failed_uids=[uid for uid in was_bad if uid in tracked],
         done=indexes(status.get("completedIndexes") or ""),
         indexed=is_indexed,
+        lost=indexes(status.get("failedIndexes") or ""),
     )
+    limit = job["spec"].get("backoffLimitPerIndex")
+    if limit is not None:
+        _judge_indexes(found, job, here, limit)
     for uid, pod in tracked.items():
-        if uid not in was_good and uid not in was_bad:
-            _count(found, job, uid, pod, failing=failing)
+        if uid in was_good or uid in was_bad or (limit is not None and not failing and _is_needed(found, pod, here)):
+            continue
+        _count(found, job, uid, pod, failing=failing)
     return found
+
+
+def _judge_indexes(found: Tally, job: Object, pods: Iterable[Object], limit: int) -> None:
+    for pod in pods:
+        if phase(pod) == "Succeeded" or not has_failed(job, pod):
+            continue
+        index = index_of(pod)
+        action, _ = judge_failure(job["spec"].get("podFailurePolicy") or {}, pod)
+        count = failures_before(pod) + (action != "Ignore")
+        found.failures[index] = max(found.failures.get(index, (0, 0.0)), (count, ended_at(pod) or 0.0))
+        if count > limit or action == "FailIndex":
+            found.lost.add(index)
+
+
+def _is_needed(found: Tally, pod: Object, pods: Iterable[Object]) -> bool:
+    """Whether nobody but this pod knows how often its index has failed: then it is counted later."""
+    index = index_of(pod)
+    if phase(pod) == "Succeeded" or index not in found.failures or index in found.lost | found.done:
+        return False
+    others = [one for one in pods if one is not pod and index_of(one) == index]
+    return (
+        is_tracked(pod) and not is_active(pod) and all(failures_before(one) <= failures_before(pod) for one in others)
+    )
 
 
 def _count(found: Tally, job: Object, uid: str, pod: Object, *, failing: bool) -> None:
@@ -144,20 +177,22 @@ def restarts(pods: Iterable[Object]) -> int:
     return counts
 
 
-def new_pods(job: Object, count: int, free: Sequence[int]) -> list[Object]:
-    """So many pods of the job; those of an indexed one are for the first ``free`` indexes."""
+def new_pods(job: Object, count: int, free: Sequence[int], failures: Mapping[int, tuple[int, float]]) -> list[Object]:
+    """So many pods of the job; those of an indexed one are for the first ``free`` indexes, and know of ``failures``."""
     template = job["spec"]["template"]
     wanted = template.get("metadata") or {}
     finalizers = [*(wanted.get("finalizers") or ()), TRACKED]
     tracked = {**template, "metadata": {**wanted, "finalizers": finalizers}}
     if job["spec"].get("completionMode") != "Indexed":
         return [pod_of(tracked, job) for _ in range(count)]
-    return [_with_index(pod_of(tracked, job), job, index) for index in free[:count]]
+    return [_with_index(pod_of(tracked, job), job, index, failures.get(index, (0, 0.0))[0]) for index in free[:count]]
 
 
-def _with_index(pod: Object, job: Object, index: int) -> Object:
+def _with_index(pod: Object, job: Object, index: int, failures: int) -> Object:
     meta, name = pod["metadata"], job["metadata"]["name"]
     marks = {field: {**(meta.get(field) or {}), COMPLETION_INDEX: str(index)} for field in ("labels", "annotations")}
+    if job["spec"].get("backoffLimitPerIndex") is not None:
+        marks["annotations"][INDEX_FAILURES] = str(failures)
     field_path = f"metadata.labels['{COMPLETION_INDEX}']"
     variable = {"name": "JOB_COMPLETION_INDEX", "valueFrom": {"fieldRef": {"fieldPath": field_path}}}
     spec = {**pod["spec"], "hostname": pod["spec"].get("hostname") or f"{name}-{index}"}
@@ -180,3 +215,13 @@ def has_ended(pod: Object) -> bool:
 
 def is_tracked(pod: Object) -> bool:
     return TRACKED in (pod["metadata"].get("finalizers") or ())
+
+
+def ended_at(pod: Object) -> float | None:
+    """When the last of its containers ended (seconds since the epoch), None when it does not say."""
+    ends = [
+        (one.get("state") or {}).get("terminated", {}).get("finishedAt")
+        for one in (pod.get("status") or {}).get("containerStatuses") or ()
+    ]
+    known = [clock.parse(end).timestamp() for end in ends if end]
+    return max(known) if known and has_ended(pod) else None

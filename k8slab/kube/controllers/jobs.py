@@ -10,14 +10,14 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from k8slab.kube import clock
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.controllers.informers import SharedInformers
-from k8slab.kube.controllers.job_indexes import index_of, written
-from k8slab.kube.controllers.job_pods import TRACKED, Tally, has_ended, is_tracked, new_pods, restarts, tally
+from k8slab.kube.controllers.job_indexes import index_of, success_rule, written
+from k8slab.kube.controllers.job_pods import TRACKED, Tally, ended_at, is_tracked, new_pods, restarts, tally
 from k8slab.kube.controllers.node_lifecycle import condition
 from k8slab.kube.controllers.owned import controller_of
 from k8slab.kube.controllers.owned_pods import OwnedPods, is_ready, to_delete
@@ -34,6 +34,8 @@ BURST: Final = 500
 FIRST_BACKOFF: Final = 10.0
 LONGEST_BACKOFF: Final = 600.0
 LOOK_AGAIN: Final = 1.0
+# Of an index that has not failed yet.
+FRESH: Final = (0, 0.0)
 
 SUSPENDED: Final = "Suspended"
 TARGETS: Final = {"FailureTarget": "Failed", "SuccessCriteriaMet": "Complete"}
@@ -50,12 +52,13 @@ class End:
 
 @dataclass
 class _Known:
-    """Of a job: up to where our own writes must have been seen, and its failures since the last success."""
+    """Of a job: up to where our own writes must have been seen, its failures since the last success, and who failed."""
 
     job_version: int = 0
     pod_version: int = 0
     failures: int = 0
     last_failure: float = 0.0
+    failed: set[str] = field(default_factory=set)
 
 
 class JobController:
@@ -154,9 +157,11 @@ class JobController:
     def _remember_failures(self, known: _Known, found: Tally, now: float) -> None:
         if found.new_successes:
             known.failures = 0
-        if found.new_failures:
-            known.failures += len(found.new_failures)
-            known.last_failure = max(ended_at(one) or now for one in found.new_failures)
+        news = [one for one in found.new_failures if one["metadata"]["uid"] not in known.failed]
+        if news:
+            known.failures += len(news)
+            known.last_failure = max(ended_at(one) or now for one in news)
+            known.failed |= {one["metadata"]["uid"] for one in news}
 
     async def _act(self, job: Object, found: Tally, end: End | None, known: _Known, now: float) -> list[Object]:
         """Make or take away pods; the pods that are active then, as far as they are known."""
@@ -176,15 +181,19 @@ class JobController:
         missing = wanted - len(found.active)
         if job["spec"].get("podReplacementPolicy") == "Failed":
             missing -= found.terminating
-        if missing > 0 and self._may_start(job, known, now):
-            await self._pods.create(job, new_pods(job, min(missing, BURST), _free_indexes(job, found)))
+        own_limits = job["spec"].get("backoffLimitPerIndex") is not None
+        if missing > 0 and (own_limits or self._may_start(job, known.failures, known.last_failure, now)):
+            free = [
+                one for one in _free_indexes(job, found) if self._may_start(job, *found.failures.get(one, FRESH), now)
+            ]
+            await self._pods.create(job, new_pods(job, min(missing, BURST), free, found.failures))
         return found.active
 
-    def _may_start(self, job: Object, known: _Known, now: float) -> bool:
-        if not known.failures:
+    def _may_start(self, job: Object, failures: int, last: float, now: float) -> bool:
+        if not failures:
             return True
-        pause: float = min(self._backoff * 2 ** min(known.failures - 1, 32), LONGEST_BACKOFF)
-        left = known.last_failure + pause - now
+        pause: float = min(self._backoff * 2 ** min(failures - 1, 32), LONGEST_BACKOFF)
+        left = last + pause - now
         if left > 0:
             self._queue.add_after(key_of(job), left)
         return left <= 0
@@ -252,7 +261,14 @@ def ending(job: Object, found: Tally, now: float) -> End | None:
         return End("FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
     if not spec.get("suspend") and now >= deadline_of(job):
         return End("FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline")
-    completions = spec.get("completions")
+    if (place := success_rule(spec.get("successPolicy") or {}, found.done)) is not None:
+        return End("SuccessCriteriaMet", "SuccessPolicy", f"Matched rules at index {place}")
+    completions, most = spec.get("completions"), spec.get("maxFailedIndexes")
+    if most is not None and len(found.lost) > most:
+        why = "Job has exceeded the specified maximal number of failed indexes"
+        return End("FailureTarget", "MaxFailedIndexesExceeded", why)
+    if found.lost and len(found.lost | found.done) >= completions:
+        return End("FailureTarget", "FailedIndexes", "Job has failed indexes")
     enough = found.succeeded >= completions if completions is not None else found.succeeded and not found.active
     if enough:
         return End("SuccessCriteriaMet", "CompletionsReached", "Reached expected number of succeeded pods")
@@ -270,11 +286,11 @@ def wanted_active(job: Object, found: Tally) -> int:
     if spec.get("completions") is None:
         # The first that succeeds knows that the work is done: the others end by themselves.
         return len(found.active) if found.succeeded else int(spec["parallelism"])
-    return max(min(int(spec["completions"]) - found.succeeded, int(spec["parallelism"])), 0)
+    return max(min(int(spec["completions"]) - found.succeeded - len(found.lost), int(spec["parallelism"])), 0)
 
 
 def _free_indexes(job: Object, found: Tally) -> list[int]:
-    taken = found.done | {index_of(one) for one in found.active}
+    taken = found.done | found.lost | {index_of(one) for one in found.active}
     return [index for index in range(job["spec"].get("completions") or 0) if index not in taken]
 
 
@@ -307,6 +323,7 @@ def status_of(job: Object, found: Tally, end: End | None, active: Sequence[Objec
         "uncountedTerminatedPods": {name: uids for name, uids in uncounted.items() if uids},
         **({"conditions": conditions} if conditions else {}),
         **({"completedIndexes": written(found.done)} if found.done else {}),
+        **({"failedIndexes": written(found.lost)} if found.lost else {}),
     }
     was_suspended = condition(job, SUSPENDED).get("status") == "True"
     if not spec.get("suspend"):
@@ -348,13 +365,3 @@ def _set(conditions: list[Object], kind: str, status: str, reason: str, message:
 
 def is_finished(job: Object) -> bool:
     return any(condition(job, kind).get("status") == "True" for kind in TARGETS.values())
-
-
-def ended_at(pod: Object) -> float | None:
-    """When the last of its containers ended (seconds since the epoch), None when it does not say."""
-    ends = [
-        (one.get("state") or {}).get("terminated", {}).get("finishedAt")
-        for one in (pod.get("status") or {}).get("containerStatuses") or ()
-    ]
-    known = [clock.parse(end).timestamp() for end in ends if end]
-    return max(known) if known and has_ended(pod) else None

@@ -184,6 +184,14 @@ def seconds_to_available(pod: Mapping[str, Any], min_ready_seconds: int, now: fl
     return ready_since(pod) + min_ready_seconds - (time.time() if now is None else now)
 
 
+def seconds_to_next_available(pods: Iterable[Mapping[str, Any]], min_ready_seconds: int) -> float | None:
+    """Until the next of those that are ready has been so for long enough; None when no time makes a difference."""
+    if not min_ready_seconds:
+        return None
+    waits = (seconds_to_available(one, min_ready_seconds) for one in pods if is_ready(one))
+    return min((seconds for seconds in waits if seconds > 0), default=None)
+
+
 def phase(pod: Mapping[str, Any]) -> str:
     return str((pod.get("status") or {}).get("phase") or "")
 

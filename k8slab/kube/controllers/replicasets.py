@@ -17,7 +17,7 @@ from k8slab.kube.controllers.owned_pods import (
     is_ready,
     pod_of,
     reason_of,
-    seconds_to_available,
+    seconds_to_next_available,
     to_delete,
 )
 from k8slab.kube.controllers.workqueue import WorkQueue
@@ -74,8 +74,9 @@ class ReplicaSetController:
         await self._tell(owner, pods, trouble)
         if trouble is not None:
             raise trouble
-        if waits := [seconds for one in pods if (seconds := _seconds_to_wait(owner, one)) > 0]:
-            self._queue.add_after(key, min(waits))
+        seconds = seconds_to_next_available(pods, owner["spec"].get("minReadySeconds") or 0)
+        if seconds is not None:
+            self._queue.add_after(key, seconds)
 
     async def _even_out(self, owner: Object, pods: Sequence[Object]) -> None:
         missing = owner["spec"]["replicas"] - len(pods)
@@ -109,10 +110,11 @@ def status_of(owner: Mapping[str, Any], pods: Sequence[Object], trouble: ApiErro
     spec, old = owner["spec"], owner.get("status") or {}
     wanted = ((spec.get("template") or {}).get("metadata") or {}).get("labels") or {}
     least = spec.get("minReadySeconds") or 0
+    ready = [one for one in pods if is_ready(one)]
     counts = {
         "fullyLabeledReplicas": sum(1 for one in pods if wanted.items() <= _labels(one).items()),
-        "readyReplicas": sum(1 for one in pods if is_ready(one)),
-        "availableReplicas": sum(1 for one in pods if is_available(one, least)),
+        "readyReplicas": len(ready),
+        "availableReplicas": sum(1 for one in ready if is_available(one, least)) if least else len(ready),
         "observedGeneration": owner["metadata"].get("generation") or 0,
     }
     status = {"replicas": len(pods), **{name: count for name, count in counts.items() if count}}
@@ -133,11 +135,6 @@ def _conditions(old: Iterable[Object], trouble: ApiError | ApiUnavailable | None
         "message": reason_of(trouble),
     }
     return [*old, failure]
-
-
-def _seconds_to_wait(owner: Mapping[str, Any], pod: Mapping[str, Any]) -> float:
-    least = owner["spec"].get("minReadySeconds") or 0
-    return seconds_to_available(pod, least) if is_ready(pod) else 0.0
 
 
 def _labels(obj: Mapping[str, Any]) -> Mapping[str, str]:

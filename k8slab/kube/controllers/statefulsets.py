@@ -20,7 +20,7 @@ from k8slab.kube.controllers.owned_pods import (
     is_ready,
     phase,
     reason_of,
-    seconds_to_available,
+    seconds_to_next_available,
 )
 from k8slab.kube.controllers.revisions import Revisions, RevisionTaken, template_of
 from k8slab.kube.controllers.stateful_pods import (
@@ -145,8 +145,9 @@ class StatefulSetController:
             await self._write(owner, status_of(look))
         used = {current["metadata"]["name"], update["metadata"]["name"], *map(revision_of, found)}
         await self._revisions.forget_oldest(owner, known, used)
-        if waits := [seconds for one in found if (seconds := _seconds_to_wait(look, one)) > 0]:
-            self._queue.add_after(key, min(waits))
+        seconds = seconds_to_next_available(found, look.least_ready_seconds)
+        if seconds is not None:
+            self._queue.add_after(key, seconds)
 
     async def _step(self, look: Look) -> None:
         """The next thing to do; what comes after it is done when this one shows."""
@@ -307,7 +308,3 @@ def status_of(look: Look) -> Object:
         "collisionCount": int(old.get("collisionCount") or 0),
         "availableReplicas": sum(1 for one in ready if is_available(one, look.least_ready_seconds)),
     }
-
-
-def _seconds_to_wait(look: Look, pod: Object) -> float:
-    return seconds_to_available(pod, look.least_ready_seconds) if is_ready(pod) else 0.0

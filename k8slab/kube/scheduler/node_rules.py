@@ -53,6 +53,15 @@ class NodeRules:
     preferred: tuple[tuple[int, NodeTerm], ...]
     tolerations: tuple[Mapping[str, Any], ...]
 
+    def only_nodes(self) -> frozenset[str] | None:
+        """The names of the only nodes that can be meant, None when it may be any: a daemon set's pod names its one."""
+        if self.node_name:
+            return frozenset((self.node_name,))
+        if self.terms is None:
+            return None
+        named = [next((one.values for one in term.names if one.operator == "in"), None) for term in self.terms]
+        return None if None in named else frozenset().union(*(names for names in named if names))
+
     def why_not(self, node: Object) -> str:
         """The reason why the node is not for this pod, "" when it is."""
         if self.node_name:

@@ -103,18 +103,8 @@ async def test_evictions_keep_to_the_budget(client: KubeClient, newest_kubectl: 
 
 
 async def test_when_nobody_knows_how_many_are_meant_to_be(client: KubeClient, namespace: str) -> None:
-    owner = {"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u", "controller": True}
-    job = await client.create(
-        "jobs",
-        {
-            "metadata": {"name": "j"},
-            "spec": {"suspend": True, "template": {"spec": {**TEMPLATE["spec"], "restartPolicy": "Never"}}},
-        },
-        namespace,
-    )
-    owner["uid"] = job["metadata"]["uid"]
-    pod = {"metadata": {"name": "p", "labels": {"app": "web"}, "ownerReferences": [owner]}, "spec": TEMPLATE["spec"]}
-    await client.create("pods", pod, namespace)
+    template = {**TEMPLATE, "spec": {**TEMPLATE["spec"], "restartPolicy": "Never"}}
+    await client.create("jobs", {"metadata": {"name": "j"}, "spec": {"template": template}}, namespace)
     await budget(client, namespace, maxUnavailable=1)
 
     async def failed() -> bool:

@@ -11,11 +11,12 @@ import pytest
 from k8slab.kube.client import KubeClient, Object
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.jobs import JobController
+from k8slab.kube.controllers.node_lifecycle import condition
 from k8slab.kube.controllers.owned_pods import OwnedPods
 from k8slab.kube.events import EventRecorder
 from tests.daemons.kube.conftest import Api
 from tests.daemons.kube.hollow import Hollow, hollow
-from tests.daemons.kube.test_jobs import counts, ended, job, pods, until
+from tests.daemons.kube.test_jobs import INDEX, counts, ended, job, pods, until
 from tests.daemons.processes import Supervisor, free_port
 
 
@@ -65,6 +66,36 @@ async def test_a_pod_that_is_deleted_counts_as_failed_and_is_replaced(
     assert json.dumps(shown["status"]["uncountedTerminatedPods"]) == "{}"
     (second,) = await pods(client, namespace)
     assert second["metadata"]["uid"] != first["metadata"]["uid"]
+
+
+@pytest.mark.parametrize(
+    ("most", "reason", "all_tried"),
+    [(None, "FailedIndexes", True), (0, "MaxFailedIndexesExceeded", False)],
+)
+async def test_an_index_that_fails_too_often_is_given_up(
+    hasty: None, client: KubeClient, namespace: str, kubelet: Hollow, most: int | None, reason: str, all_tried: bool
+) -> None:
+    """Index 1 fails each time, index 2 the first time."""
+    tries: dict[str, list[str]] = {}
+
+    def fate(pod: Object) -> str:
+        mine = tries.setdefault(pod["metadata"]["annotations"][INDEX], [])
+        if pod["metadata"]["name"] not in mine:
+            mine.append(pod["metadata"]["name"])
+        index, attempt = pod["metadata"]["annotations"][INDEX], mine.index(pod["metadata"]["name"])
+        return "Failed" if index == "1" or (index == "2" and attempt == 0) else "Succeeded"
+
+    kubelet.fate = fate
+    limits = {"backoffLimitPerIndex": 1, **({"maxFailedIndexes": most} if most is not None else {})}
+    await client.create("jobs", job(parallelism=3, completions=4, completionMode="Indexed", **limits), namespace)
+    shown = await until(client, namespace, ended("Failed"))
+    assert condition(shown, "Failed")["reason"] == reason
+    assert shown["status"]["failedIndexes"] == "1"
+    assert len(tries["1"]) == 2
+    if all_tried:
+        assert shown["status"]["completedIndexes"] == "0,2,3"
+        assert counts(shown) == (0, 3, 3)
+    assert not [one for one in await pods(client, namespace) if one["metadata"].get("finalizers")]
 
 
 async def test_a_hundred_pods_that_end_while_the_controller_is_away_are_counted_once_each(

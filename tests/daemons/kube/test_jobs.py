@@ -117,7 +117,7 @@ async def test_a_job_runs_so_many_pods_at_once_until_enough_have_succeeded(
     await eventually(gone, what="its pods went with it")
 
 
-async def test_kubectl_create_job_and_its_log_words(
+async def test_what_kubectl_makes_and_describes(
     controllers: None, kubectl: Kubectl, client: KubeClient, namespace: str, kubelet: Hollow
 ) -> None:
     kubelet.fate = lambda pod: "Succeeded"
@@ -235,6 +235,21 @@ async def test_each_index_is_done_once(controllers: None, client: KubeClient, na
     assert (counts(shown), shown["status"]["completedIndexes"]) == ((0, 4, 0), "0-3")
 
 
+async def test_the_success_policy_needs_no_more_than_it_says(
+    controllers: None, client: KubeClient, namespace: str, kubelet: Hollow
+) -> None:
+    policy = {"rules": [{"succeededIndexes": "1"}]}
+    made = job(parallelism=3, completions=3, completionMode="Indexed", successPolicy=policy)
+    await client.create("jobs", made, namespace)
+    await until(client, namespace, lambda found: found["status"].get("ready") == 3)
+    kubelet.fate = lambda pod: "Succeeded" if pod["metadata"]["annotations"][INDEX] == "1" else "Running"
+    kubelet.look_again()
+    shown = await until(client, namespace, ended("Complete"))
+    assert condition(shown, "Complete")["reason"] == "SuccessPolicy"
+    assert shown["status"]["completedIndexes"] == "1"
+    assert len([one for one in await pods(client, namespace) if not one["metadata"].get("deletionTimestamp")]) == 1
+
+
 async def test_the_failure_policy_judges_exit_codes(
     controllers: None, client: KubeClient, namespace: str, kubelet: Hollow
 ) -> None:
@@ -278,3 +293,20 @@ async def test_pods_of_a_job_that_was_left_behind_are_let_go(
         return not pod["metadata"].get("finalizers") and not pod["metadata"].get("ownerReferences")
 
     await eventually(untied, what="the pod is free")
+
+
+async def test_a_namespace_goes_with_a_job_that_is_at_work(
+    controllers: None, client: KubeClient, namespace: str, kubelet: Hollow
+) -> None:
+    await client.create("jobs", job(parallelism=3, completions=3), namespace)
+    await until(client, namespace, lambda found: found["status"].get("ready") == 3)
+    await client.delete("namespaces", namespace)
+
+    async def gone() -> bool:
+        try:
+            await client.get("namespaces", namespace)
+        except ApiError as error:
+            return error.is_not_found
+        return False
+
+    await eventually(gone, what="the namespace is gone, with all that waits to be counted in it")

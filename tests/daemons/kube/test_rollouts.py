@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -14,9 +14,9 @@ import pytest
 
 from k8slab.kube.client import ApiError, KubeClient, Object
 from k8slab.kube.controllers.node_lifecycle import condition
-from tests.daemons.kube.conftest import Api, Kubectl
+from tests.daemons.kube.conftest import Api, Kubectl, start_api
 from tests.daemons.kube.hollow import Hollow, hollow
-from tests.daemons.processes import Daemon, Supervisor, eventually, free_port
+from tests.daemons.processes import Daemon, Etcd, Supervisor, eventually, free_port
 
 BROKEN = "broken"
 # One is killed here, and the next must not wait for long.
@@ -394,3 +394,29 @@ async def test_whatever_was_asked_for_in_a_hurry_the_last_word_counts(client: Ku
             return len(await sets(client, namespace)) <= 4 and sum((await sizes(client, namespace)).values()) == 7
 
         await eventually(tidy, what="no more is left than is to be kept")
+
+
+async def test_an_api_server_that_dies_amid_a_rollout(
+    supervisor: Supervisor, etcd_cluster: Callable[[int], Etcd]
+) -> None:
+    """Its controllers go on with the other one."""
+    etcd = await asyncio.to_thread(etcd_cluster, 1)
+    first, second = [await asyncio.to_thread(start_api, supervisor, etcd) for _ in range(2)]
+    both = f"{first.url},{second.url}"
+    flags = (f"--master={both}", f"--port={free_port()}", *SHORT_LEASE)
+    await supervisor.km("controller-manager", *flags).start_async()
+    async with KubeClient(second.url) as client, hollow(client, "default", node="node-a") as kubelet:
+        await client.create("deployments", deployment(30, strategy=rolling(3, 3)), "default")
+        await complete(client, "default", "web:1")
+        watched = Watched(kubelet)
+        watched.begin()
+        await give(client, "default", "web:2")
+
+        async def halfway() -> bool:
+            return (await status_of(client, "default")).get("updatedReplicas", 0) >= 8
+
+        await eventually(halfway, what="a quarter is new", interval=0.01)
+        await asyncio.to_thread(first.daemon.kill)
+        await complete(client, "default", "web:2")
+        assert watched.most <= 33
+        assert watched.least >= 27

@@ -325,6 +325,22 @@ async def test_services_outlive_the_proxy(node: Node, network: Network) -> None:
     await answers(network, "pod-a", address, 80, f"pod-b {POD_A}")
 
 
+async def test_a_bridge_whose_packets_meet_no_rules(node: Node, network: Network) -> None:
+    """Pods on it would answer one another directly, with addresses that nobody asked."""
+    switch = "/proc/sys/net/bridge/bridge-nf-call-iptables"
+    node.proxy.stop()
+    network.shell("node", f"echo 0 > {switch}")
+    try:
+        node.proxy = start_proxy(network, node.env)
+        address, _ = service(network)
+        endpoints(network, POD_A, POD_B, local=(POD_A, POD_B))
+        await answers(network, "pod-a", address, 80, f"pod-a {BRIDGE}", f"pod-b {BRIDGE}")
+        node.proxy.stop()
+    finally:
+        network.shell("node", f"echo 1 > {switch}")
+    node.proxy = start_proxy(network, node.env)
+
+
 async def test_rules_that_are_refused_are_told(node: Node, network: Network, tmp_path: Path) -> None:
     """A second proxy whose iptables-restore fails: it is not healthy, and says why."""
     broken = tmp_path / "iptables-restore"

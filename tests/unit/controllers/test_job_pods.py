@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from k8slab.kube.controllers.job_indexes import indexes, written
+from k8slab.kube.controllers.job_indexes import indexes, success_rule, written
 from k8slab.kube.controllers.job_pods import TRACKED, judge_failure, tally
 
 
@@ -90,3 +90,18 @@ def test_the_first_rule_that_matches_judges(one: dict[str, Any], action: str) ->
 def test_what_is_ignored_is_not_counted() -> None:
     found = tally(job(podFailurePolicy={"rules": [ON_DISRUPTION]}), [pod("a", "Failed", disrupted=True)], failing=False)
     assert (found.failed, len(found.ignored)) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "met"),
+    [
+        ({"succeededIndexes": "0,2"}, True),
+        ({"succeededIndexes": "0-2"}, False),
+        ({"succeededIndexes": "0-2", "succeededCount": 2}, True),
+        ({"succeededCount": 3}, False),
+        ({"succeededCount": 2}, True),
+    ],
+)
+def test_enough_is_what_the_policy_says(rule: dict[str, Any], met: bool) -> None:
+    assert success_rule({"rules": [{"succeededCount": 9}, rule]}, {0, 2}) == (1 if met else None)
+    assert success_rule({}, {0, 2}) is None

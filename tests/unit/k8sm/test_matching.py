@@ -147,6 +147,19 @@ def test_node_selectors_and_affinity_are_held_to() -> None:
     assert reason.startswith("0/4 nodes are available: 4 node(s) didn't match Pod's node affinity/selector (minion-0,")
 
 
+def test_a_daemon_sets_pod_goes_to_the_node_that_it_names() -> None:
+    field = {"key": "metadata.name", "operator": "In", "values": ["minion-777"]}
+    terms = {"nodeSelectorTerms": [{"matchFields": [field]}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+    offers = [an_offer(number, agent=number) for number in range(1000)]
+    assert hosts(matched([a_pod(affinity=affinity)], *offers, among=nodes(1000))) == ["minion-777"]
+    terms["nodeSelectorTerms"].append({"matchExpressions": [{"key": "rack", "operator": "In", "values": ["r5"]}]})
+    either = hosts(matched([a_pod(affinity=affinity)], *offers[:777], among=nodes(1000)))
+    assert either == ["minion-5"]
+    terms["nodeSelectorTerms"] = []
+    assert hosts(matched([a_pod(affinity=affinity)], *offers, among=nodes(1000))) == []
+
+
 def test_agents_without_a_node_take_no_pods() -> None:
     result = matched([a_pod()], an_offer(), among={})
     assert result.reasons["uid-nginx"] == "0/1 nodes are available: 1 node(s) had no node object yet (minion-0)."

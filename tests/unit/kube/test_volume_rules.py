@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from k8slab.kube.api.kinds.volume_rules import env_problems, source_problems
+from k8slab.kube.api.kinds.volume_rules import env_from_problems, env_problems, source_problems
 
 WHERE = "spec.volumes[0]"
 MODE = "must be a number between 0 and 0777 (octal), both inclusive"
@@ -136,3 +136,21 @@ def test_volumes(volume: dict[str, Any], problems: list[str]) -> None:
 )
 def test_variables(variable: dict[str, Any], problems: list[str]) -> None:
     assert [str(one) for one in env_problems(variable, "env[0]")] == [f"env[0].valueFrom{one}" for one in problems]
+
+
+@pytest.mark.parametrize(
+    ("source", "problems"),
+    [
+        ({"prefix": "X_", "configMapRef": {"name": "c"}}, []),
+        ({"prefix": "X_"}, [': Invalid value: "": must specify one of: `configMapRef` or `secretRef`']),
+        (
+            {"secretRef": {"name": "s"}, "configMapRef": {}},
+            [
+                ': Invalid value: "": may not have more than one field specified at a time',
+                ".configMapRef.name: Required value",
+            ],
+        ),
+    ],
+)
+def test_sources_of_variables(source: dict[str, Any], problems: list[str]) -> None:
+    assert [str(one) for one in env_from_problems(source, "envFrom[0]")] == [f"envFrom[0]{one}" for one in problems]

@@ -8,7 +8,7 @@ from typing import Any, Final
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
 from k8slab.kube.api.kinds.lifecycle_rules import lifecycle_problems
-from k8slab.kube.api.kinds.volume_rules import env_problems, source_problems
+from k8slab.kube.api.kinds.volume_rules import env_from_problems, env_problems, source_problems
 from k8slab.kube.api.meta import Object, parse_quantity
 
 RESTART: Final = ("Always", "Never", "OnFailure")
@@ -123,6 +123,8 @@ def _container(container: Mapping[str, Any], path: str, seen: set[str], volumes:
         if not variable.get("name"):
             found.append(validation.required(f"{where}.name"))
         found += env_problems(variable, where)
+    for index, source in enumerate(container.get("envFrom") or ()):
+        found += env_from_problems(source, f"{path}.envFrom[{index}]")
     mounted: set[str] = set()
     for index, mount in enumerate(container.get("volumeMounts") or ()):
         where = f"{path}.volumeMounts[{index}]"

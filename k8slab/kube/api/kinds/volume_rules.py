@@ -86,6 +86,16 @@ def env_problems(variable: Mapping[str, Any], path: str) -> Iterator[FieldProble
             )
 
 
+def env_from_problems(source: Mapping[str, Any], path: str) -> Iterator[FieldProblem]:
+    """Of one source of variables."""
+    named = [name for name in ("configMapRef", "secretRef") if source.get(name) is not None]
+    if not named:
+        yield validation.invalid(path, "", "must specify one of: `configMapRef` or `secretRef`")
+    elif len(named) > 1:
+        yield validation.invalid(path, "", "may not have more than one field specified at a time")
+    yield from (validation.required(f"{path}.{name}.name") for name in named if not source[name].get("name"))
+
+
 def _modes(source: Mapping[str, Any], path: str, field: str = "defaultMode") -> Iterator[FieldProblem]:
     mode = source.get(field)
     if mode is not None and not 0 <= mode <= 0o777:
