@@ -164,6 +164,14 @@ ROWS: dict[str, Row] = {
         lambda pod: status(pod)["restartCount"] > 0,
         (r'Liveness probe failed: command "/bin/sh -c sleep 600" timed out',),
     ),
+    "a probe's own grace counts": Row(
+        one(
+            "trap '' TERM; while :; do sleep 0.1; done",
+            grace=600,
+            livenessProbe=executes("exit 1", failureThreshold=1, terminationGracePeriodSeconds=1),
+        ),
+        lambda pod: status(pod)["restartCount"] > 0 and ended(pod)["exitCode"] == 137,
+    ),
     "startup holds the others back until it succeeds": Row(
         one(
             "sleep 3; : > /tmp/up; exec sleep 3600",
@@ -219,6 +227,19 @@ ROWS: dict[str, Row] = {
         with_init(SIDECAR, command="[ -e /scratch/ready ] && echo saw it", policy="Never"),
         lambda pod: phase(pod) == "Succeeded" and ended(pod, "side").get("exitCode") == 0,
         logs={"main": "saw it\n"},
+    ),
+    "a sidecar's startup probe holds the others back": Row(
+        with_init(
+            shell(
+                "sleep 2; : > /scratch/up; exec sleep 3600",
+                name="side",
+                restartPolicy="Always",
+                startupProbe=executes("[ -e /scratch/up ]", failureThreshold=60),
+            ),
+            command="[ -e /scratch/up ] && echo after; exec sleep 3600",
+        ),
+        ready,
+        logs={"main": "after\n"},
     ),
     "a sidecar that dies comes back beside a running pod": Row(
         with_init(
