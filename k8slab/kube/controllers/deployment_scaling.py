@@ -74,11 +74,14 @@ def roll(deployment: Object, sets: ReplicaSets) -> list[Resize]:
 
 
 def new_size(deployment: Object, sets: Iterable[Object], present: int) -> int:
-    """How large the new set, which has ``present`` pods, may be among all sets."""
+    """How large the new set, which has ``present`` pods, may be among all sets.
+
+    Pods that a set was told to lose and still has are in the way of new ones.
+    """
     limits = bounds(deployment)
     if present >= limits.wanted or not is_rolling(deployment):
         return limits.wanted
-    room = limits.most - sum(map(size, sets))
+    room = limits.most - sum(max(size(one), counted(one)) for one in sets)
     return present + max(0, min(room, limits.wanted - present))
 
 

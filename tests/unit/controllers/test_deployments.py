@@ -90,6 +90,14 @@ def test_steps_of_a_rolling_update(new: tuple[int, int], old: list[tuple[int, in
     assert sizes(scaling.roll(deployment(10), sets(one("new", *new), *olds))) == expected
 
 
+def test_nothing_new_comes_before_the_old_has_gone() -> None:
+    old = one("old", 9)
+    old["status"]["replicas"] = 10
+    assert scaling.new_size(deployment(10), [old, one("new", 1)], 1) == 1
+    old["status"]["replicas"] = 9
+    assert scaling.new_size(deployment(10), [old, one("new", 1)], 1) == 2
+
+
 @pytest.mark.parametrize(
     ("replicas", "new", "old", "expected"),
     [
