@@ -50,8 +50,12 @@ class PodQueue:
         return list(self._entries.values())
 
     def pods(self, now: float) -> list[Pod]:
-        """Those that may be launched now, in the order in which they are to be served."""
-        return [entry.pod for entry in self._entries.values() if entry.not_before <= now]
+        """Those that may be launched now, in the order in which they were created.
+
+        A scheduler that was away hears of all that waited at once, in any order.
+        """
+        free = [entry.pod for entry in self._entries.values() if entry.not_before <= now]
+        return sorted(free, key=lambda pod: pod["metadata"].get("creationTimestamp") or "")
 
     def put(self, pod: Pod, now: float) -> bool:
         """Add a pod, or take over its newer form; whether it is new here, or asks for something else than before."""

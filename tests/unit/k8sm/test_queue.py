@@ -15,6 +15,15 @@ def test_first_come_first_served() -> None:
     assert [pod["metadata"]["name"] for pod in queue.pods(0)] == ["c", "a", "b"]
 
 
+def test_those_that_waited_while_nobody_listened_are_served_in_the_order_of_their_creation() -> None:
+    queue = PodQueue()
+    for name, second in (("a", 2), ("b", 3), ("c", 1), ("d", 1)):
+        pod = a_pod(name)
+        pod["metadata"]["creationTimestamp"] = f"2026-11-27T03:59:0{second}Z"
+        queue.put(pod, 0)
+    assert [pod["metadata"]["name"] for pod in queue.pods(0)] == ["c", "d", "a", "b"]
+
+
 def test_the_newer_form_of_a_pod_is_taken_over_in_place() -> None:
     queue = PodQueue()
     queue.put(a_pod("a"), 0)
