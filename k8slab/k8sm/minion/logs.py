@@ -26,6 +26,9 @@ class RotatingFile:
         self._file = path.open("ab", buffering=0)
 
     def write(self, data: bytes) -> None:
+        """Raises OSError; what comes after it is written when that can be done again."""
+        if self._file.closed:
+            self._file = self._path.open("ab", buffering=0)
         if self._file.tell() and self._file.tell() + len(data) > self._limits.size:
             self._rotate()
         self._file.write(data)

@@ -145,8 +145,11 @@ def _log(flags: Settings, sandbox: Path, name: str) -> RotatingFile:
 
 async def _keep(proxy: Child) -> None:
     while True:
-        code = await proxy.run()
-        log.warning("the proxy ended (%d): again in %g s", code, RESTART_PAUSE)
+        try:
+            code = await proxy.run()
+            log.warning("the proxy ended (%d): again in %g s", code, RESTART_PAUSE)
+        except OSError as trouble:
+            log.error("the proxy was not started: %s; again in %g s", trouble, RESTART_PAUSE)
         await asyncio.sleep(RESTART_PAUSE)
 
 
@@ -186,8 +189,16 @@ class Child:
             process.kill()
 
     async def _write(self, output: asyncio.StreamReader) -> None:
+        failing = False
         while data := await output.read(_LONGEST_LINE):
-            self._output.write(data)
+            try:
+                self._output.write(data)
+                failing = False
+            except OSError as trouble:
+                # A disk that is full must not hold up who writes: what is said meanwhile is lost.
+                if not failing:
+                    log.error("what %s says is not written: %s", self._name, trouble)
+                failing = True
 
 
 def _ends_with_parent() -> None:

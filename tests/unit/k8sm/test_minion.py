@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -10,11 +11,14 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from k8slab.k8sm.minion import main
 from k8slab.k8sm.minion.logs import Limits, RotatingFile
-from k8slab.k8sm.minion.main import settings
+from k8slab.k8sm.minion.main import Child, settings
 
 # The minion's supervision over programs of the test's: what it is told to run is all that differs.
 MINION = """
@@ -118,6 +122,48 @@ def test_a_full_log_is_set_aside(tmp_path: Path) -> None:
     again.write(b"once more\n")
     again.close()
     assert sorted(one.name for one in path.parent.iterdir()) == ["executor.log", "executor.log.1"]
+
+
+def test_a_log_is_written_again_when_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = RotatingFile(tmp_path / "x.log", Limits(4, 1, 60.0))
+    log.write(b"1234")
+
+    def full(path: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space"):
+                log.write(b"5678")
+    log.write(b"9")
+    log.close()
+    assert ((tmp_path / "x.log").read_bytes(), (tmp_path / "x.log.1").read_bytes()) == (b"9", b"1234")
+
+
+async def test_nobody_is_held_up_by_a_log_that_cannot_be_written() -> None:
+    full = RotatingFile(Path("/dev/full"), Limits(1 << 30, 0, 60.0))
+    async with asyncio.timeout(30):
+        assert await Child("executor", ("sh", "-c", "head -c 10000000 /dev/zero; exit 3"), full).run() == 3
+
+
+async def test_a_proxy_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(main, "RESTART_PAUSE", 0)
+    tried: list[None] = []
+    enough = asyncio.Event()
+
+    async def run() -> int:
+        tried.append(None)
+        if len(tried) > 1:
+            enough.set()
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    proxy: Any = SimpleNamespace(run=run)
+    keeping = asyncio.create_task(main._keep(proxy))
+    waiting = asyncio.create_task(enough.wait())
+    await asyncio.wait([keeping, waiting], return_when=asyncio.FIRST_COMPLETED)
+    assert not keeping.done()
+    keeping.cancel()
 
 
 def test_a_proxy_that_ends_is_started_again(tmp_path: Path) -> None:
