@@ -170,12 +170,16 @@ class Executor:
             async with asyncio.timeout(self._launch_grace):
                 bound = await self._bind(pod)
         except (_NotBound, TimeoutError) as trouble:
+            if self._is_over(task):
+                return
             log.warning("task %s: %s", task_id, trouble or "the API did not answer in time")
             self._forget(task)
             await self._update(task_id, "TASK_FAILED", f"{mapping.CREATE_BINDING_FAILURE}: {trouble}")
             return
+        if self._is_over(task):
+            return
         await self._update(task_id, "TASK_STARTING", mapping.CREATE_BINDING_SUCCESS)
-        if task.ending or self._by_uid.get(task.uid) is not task:
+        if self._is_over(task):
             return
         # The task's own spec: it may have host ports filled in that the API's does not have.
         task.pod = {**bound, "kind": "Pod", "apiVersion": "v1", "spec": {**bound["spec"], **pod["spec"]}}
@@ -364,6 +368,10 @@ class Executor:
         meta = pod["metadata"]
         found = self._pods.cache.get(f"{meta['namespace']}/{meta['name']}")
         return found if found and found["metadata"]["uid"] == meta["uid"] else None
+
+    def _is_over(self, task: _PodTask) -> bool:
+        """Whether its end is told or is about to be, as when it was killed before its pod was bound."""
+        return task.ending or self._tasks.get(task.id) is not task
 
     def _forget(self, task: _PodTask) -> None:
         self._tasks.pop(task.id, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from k8slab.kube.api.errors import FieldProblem
@@ -196,6 +196,16 @@ def address(field: str, value: Any) -> list[FieldProblem]:
     except ValueError:
         return [invalid(field, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]
     return []
+
+
+def network(field: str, value: str) -> list[FieldProblem]:
+    try:
+        ip_network(value, strict=False)
+        if value.partition("/")[2].isdigit():
+            return []
+    except ValueError:
+        pass
+    return [invalid(field, value, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)")]
 
 
 def labels(field: str, values: Mapping[str, Any] | None) -> list[FieldProblem]:

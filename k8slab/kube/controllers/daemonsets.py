@@ -106,7 +106,7 @@ class DaemonSetController:
         owner = self._owners.cache.get(key)
         if owner is None:
             return
-        trusted = self._pods.all_seen(owner)
+        trusted = await self._pods.all_seen(owner)
         found = await self._pods.claim(owner, owner["spec"]["selector"])
         known = await self._revisions.of(owner)
         status = owner.get("status") or {}

@@ -120,7 +120,7 @@ class JobController:
         if job is None or job["spec"].get("managedBy") not in (None, MANAGER):
             return
         known = self._known.setdefault(job["metadata"]["uid"], _Known())
-        if not self._is_up_to_date(job, known):
+        if not await self._is_up_to_date(job, known):
             self._queue.add_after(key, LOOK_AGAIN)
             return
         pods = await self._pods.claim(job, job["spec"].get("selector"))
@@ -149,10 +149,10 @@ class JobController:
         if not job["spec"].get("suspend") and (deadline := deadline_of(job)) != math.inf:
             self._queue.add_after(key, max(deadline - now, 0.0))
 
-    def _is_up_to_date(self, job: Object, known: _Known) -> bool:
+    async def _is_up_to_date(self, job: Object, known: _Known) -> bool:
         """Whether the copies show what we wrote: else what was counted would be counted again."""
         seen = self._jobs.has_seen(str(known.job_version)) and self._pods.informer.has_seen(str(known.pod_version))
-        return seen and self._pods.all_seen(job)
+        return seen and await self._pods.all_seen(job)
 
     def _remember_failures(self, known: _Known, found: Tally, now: float) -> None:
         if found.new_successes:

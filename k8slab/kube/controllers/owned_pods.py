@@ -21,7 +21,7 @@ from k8slab.kube import clock
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.node_lifecycle import condition
-from k8slab.kube.controllers.owned import Owned, controller_reference
+from k8slab.kube.controllers.owned import Owned, controller_reference, is_controlled_by
 from k8slab.kube.events import NORMAL, WARNING, EventRecorder
 
 # A write that never shows up here is forgotten after so many seconds: better a pod too many than an owner stuck.
@@ -40,9 +40,13 @@ T = TypeVar("T")
 
 @dataclass
 class _Awaited:
-    """What an owner's writes must still show: a version to get to, and pods (by uid) to see go."""
+    """What an owner's writes must still show: a version to get to, and pods (by uid) to see go.
+
+    ``in_doubt``: whether pods may have been made though the server did not say so.
+    """
 
     version: int = 0
+    in_doubt: bool = False
     going: set[str] = field(default_factory=set)
     since: float = field(default_factory=time.monotonic)
 
@@ -53,12 +57,18 @@ class OwnedPods(Owned):
         self._recorder = recorder
         self._awaited: dict[str, _Awaited] = {}
 
-    def all_seen(self, owner: Object) -> bool:
-        """Whether this owner's pods are here as its last writes left them; its key comes again when they are."""
+    async def all_seen(self, owner: Object) -> bool:
+        """Whether this owner's pods are here as its last writes left them; its key comes again when they are.
+
+        Raises ApiError and ApiUnavailable when the server has to be asked how it left them and does not say.
+        """
         uid = owner["metadata"]["uid"]
         awaited = self._awaited.get(uid)
         if awaited is None:
             return True
+        if awaited.in_doubt:
+            awaited.version = max(awaited.version, await self._newest(owner))
+            awaited.in_doubt = False
         here = {one["metadata"]["uid"]: one for one in self.of(owner)}
         awaited.going = {one for one in awaited.going if one in here and is_active(here[one])}
         seen = not awaited.going and self.informer.has_seen(str(awaited.version))
@@ -99,11 +109,22 @@ class OwnedPods(Owned):
             if not (taken or is_of_a_namespace_that_ends(trouble)):
                 words = NOT_CREATED.get(owner["kind"], "Error creating: {why}")
                 self._say(owner, WARNING, "FailedCreate", words, pod["metadata"].get("name", ""), trouble)
+            if isinstance(trouble, ApiUnavailable) or trouble.code >= 500:
+                # What a server or its store did before they fell silent is done: once more would be one pod too many.
+                self._of(owner).in_doubt = True
             raise
         meta = created["metadata"]
         awaited = self._of(owner)
         awaited.version = max(awaited.version, int(meta["resourceVersion"]))
         self._say(owner, NORMAL, "SuccessfulCreate", CREATED.get(owner["kind"], "Created pod: {pod}"), meta["name"])
+
+    async def _newest(self, owner: Object) -> int:
+        """The version of the owner's pod that was changed last, as the server has them."""
+        labels = ((owner["spec"].get("template") or {}).get("metadata") or {}).get("labels") or {}
+        selector = ",".join(f"{key}={text}" for key, text in labels.items())
+        listed = await self._client.list("pods", owner["metadata"]["namespace"], label_selector=selector)
+        own = (one["metadata"]["resourceVersion"] for one in listed.items if is_controlled_by(one, owner))
+        return max(map(int, own), default=0)
 
     async def _delete_one(self, owner: Object, pod: Object) -> None:
         meta = pod["metadata"]

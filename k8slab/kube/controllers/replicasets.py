@@ -61,7 +61,7 @@ class ReplicaSetController:
         owner = self._owners.cache.get(key)
         if owner is None:
             return
-        trusted = self._pods.all_seen(owner)
+        trusted = await self._pods.all_seen(owner)
         pods = [one for one in await self._pods.claim(owner, selector_of(owner)) if is_active(one)]
         trouble: ApiError | ApiUnavailable | None = None
         if not trusted:

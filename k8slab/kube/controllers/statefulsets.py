@@ -122,7 +122,7 @@ class StatefulSetController:
         owner = self._owners.cache.get(key)
         if owner is None:
             return
-        trusted = self._pods.all_seen(owner)
+        trusted = await self._pods.all_seen(owner)
         selected = owner["spec"]["selector"]
         found = await self._pods.claim(owner, selected, suits=lambda pod: ordinal(owner, pod) >= 0)
         pods = {ordinal(owner, pod): pod for pod in found}

@@ -19,6 +19,7 @@ from k8slab.kube.kubelet.hostpath import checked
 from k8slab.kube.kubelet.objects import Pod, Supplies
 from k8slab.kube.kubelet.payload import SOURCES, Files, VolumeError, files_of
 from k8slab.kube.kubelet.security import of_pod
+from k8slab.kube.kubelet.subpaths import pinned
 
 MEASURE_EVERY: Final = 10.0
 
@@ -89,9 +90,12 @@ class PodDirectory:
         Raises VolumeError for a path that leads out of its volume.
         """
         found = []
-        for mount, path in zip(container.get("volumeMounts") or (), paths, strict=True):
+        for number, (mount, path) in enumerate(zip(container.get("volumeMounts") or (), paths, strict=True)):
+            volume = volumes[mount["name"]]
+            target = self._path / "volume-subpaths" / mount["name"] / container["name"] / str(number)
             try:
-                found.append(_within(volumes[mount["name"]], path))
+                shared = mount.get("mountPropagation") == "Bidirectional"
+                found.append(pinned(volume, path, target, shared=shared) if path else volume)
             except (OSError, ValueError) as error:
                 why = f'failed to prepare subPath for volumeMount "{mount["name"]}" of container "{container["name"]}"'
                 raise VolumeError(f"{why}: {error}") from error
@@ -217,22 +221,3 @@ def _memory_size(source: Mapping[str, Any], pod: Pod) -> int:
     if all(one.get("memory") for one in limits):
         asked.append(sum(quantity.whole(one["memory"]) for one in limits))
     return min(asked, default=0)
-
-
-def _within(volume: Path, path: str) -> Path:
-    """A place in a volume, made when it is not there; links are followed, but not out of the volume."""
-    if not path:
-        return volume
-    if path.startswith("/") or ".." in Path(path).parts:
-        raise ValueError(f"{path!r} must be a relative path without '..'")
-    top = Path(os.path.realpath(volume))
-    found = Path(os.path.realpath(top / path))
-    if not found.is_relative_to(top):
-        raise ValueError(f"{path!r} leads out of its volume")
-    if not found.exists():
-        found.mkdir(mode=0o755, parents=True)
-        made = found
-        while made != top:
-            made.chmod(top.stat().st_mode & 0o7777)
-            made = made.parent
-    return found

@@ -1,10 +1,15 @@
-"""Services and their endpoints, as the API has them, as the ports that a node has to forward."""
+"""Services and their endpoints, as the API has them, as the ports that a node has to forward.
+
+What people have written becomes words of the packet filter's rules, all of which are refused for a single wrong one:
+here is let through only what is an address, a network or a number.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Final
 
 SERVICE_NAME_LABEL: Final = "kubernetes.io/service-name"
@@ -13,6 +18,7 @@ OTHER_PROXY_LABEL: Final = "service.kubernetes.io/service-proxy-name"
 HEADLESS_LABEL: Final = "service.kubernetes.io/headless"
 
 DEFAULT_AFFINITY_SECONDS: Final = 10800
+LONGEST_AFFINITY: Final = 86400
 
 Object = Mapping[str, Any]
 
@@ -109,7 +115,7 @@ def _ports(service: Object, behind: Mapping[tuple[str, str], Sequence[Endpoint]]
     affinity = 0
     if spec.get("sessionAffinity") == "ClientIP":
         config = (spec.get("sessionAffinityConfig") or {}).get("clientIP") or {}
-        affinity = int(config.get("timeoutSeconds") or DEFAULT_AFFINITY_SECONDS)
+        affinity = max(1, min(int(config.get("timeoutSeconds") or DEFAULT_AFFINITY_SECONDS), LONGEST_AFFINITY))
     ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or ()
     for port in spec.get("ports") or ():
         name, protocol = port.get("name") or "", port.get("protocol") or "TCP"
@@ -121,7 +127,7 @@ def _ports(service: Object, behind: Mapping[tuple[str, str], Sequence[Endpoint]]
             node_port=int(port.get("nodePort") or 0),
             external_addresses=_of_this_family(spec.get("externalIPs") or ()),
             load_balancers=_of_this_family([one["ip"] for one in ingress if one.get("ip")]),
-            source_ranges=_of_this_family(spec.get("loadBalancerSourceRanges") or ()),
+            source_ranges=_networks(spec.get("loadBalancerSourceRanges") or ()),
             affinity=affinity,
             internal_local=spec.get("internalTrafficPolicy") == "Local",
             external_local=spec.get("externalTrafficPolicy") == "Local",
@@ -140,10 +146,11 @@ def _from_slices(slices: Sequence[Object], node: str) -> dict[tuple[str, str], l
             ready = conditions.get("ready") is not False
             serving = conditions.get("serving")
             for port in one.get("ports") or ():
-                if port.get("port") is None or not endpoint.get("addresses"):
+                here = _of_this_family(endpoint.get("addresses") or ())
+                if not _is_port(port.get("port")) or not here:
                     continue
                 made = Endpoint(
-                    address=endpoint["addresses"][0],
+                    address=here[0],
                     port=int(port["port"]),
                     local=endpoint.get("nodeName") == node,
                     ready=ready,
@@ -163,13 +170,36 @@ def _from_endpoints(endpoints: Object | None, node: str) -> dict[tuple[str, str]
             found[key] += [
                 Endpoint(one["ip"], int(port["port"]), local=one.get("nodeName") == node)
                 for one in subset.get("addresses") or ()
-                if ":" not in one["ip"]
+                if _is_port(port.get("port")) and _of_this_family([one["ip"]])
             ]
     return found
 
 
 def _of_this_family(addresses: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(one for one in addresses if ":" not in one))
+    return tuple(dict.fromkeys(one for one in addresses if _is_ipv4(one)))
+
+
+def _is_ipv4(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _networks(ranges: Iterable[str]) -> tuple[str, ...]:
+    found = []
+    for one in ranges:
+        try:
+            # Spaces around them have always been allowed.
+            found.append(str(IPv4Network(one.strip(), strict=False)))
+        except ValueError:
+            continue
+    return tuple(dict.fromkeys(found))
+
+
+def _is_port(number: Any) -> bool:
+    return isinstance(number, int) and 0 < number < 65536
 
 
 def _key(obj: Object) -> str:

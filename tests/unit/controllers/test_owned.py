@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from k8slab.kube.client import ApiError, Object, ObjectList
+from k8slab.kube.client import ApiError, ApiUnavailable, Object, ObjectList
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.owned_pods import OwnedPods, is_available, pod_of, slow_start, to_delete
 from k8slab.kube.controllers.workqueue import WorkQueue
@@ -38,6 +38,7 @@ class Api:
         self.owners = {one["metadata"]["name"]: one for one in owners}
         self.patched: list[tuple[str, Object]] = []
         self.version = 10
+        self.trouble: Exception | None = None
         self.events: list[str] = []
         client: Any = self
         self.informers = SharedInformers(client)
@@ -60,6 +61,8 @@ class Api:
         return pod(name)
 
     async def create(self, resource: str, obj: Object, namespace: str) -> Object:
+        if self.trouble is not None:
+            raise self.trouble
         self.version += 1
         meta = {**obj["metadata"], "name": f"web-{self.version}", "resourceVersion": str(self.version)}
         return {**obj, "metadata": meta}
@@ -145,18 +148,45 @@ async def test_a_count_is_trusted_when_all_writes_were_seen() -> None:
     web = owner()
     api = Api(web)
     await api.show(pod("old", "u1"))
-    assert api.pods.all_seen(web)
+    assert await api.pods.all_seen(web)
     await api.pods.create(web, [pod_of({}, web)] * 3)
-    assert not api.pods.all_seen(web)
+    assert not await api.pods.all_seen(web)
     await api.show(pod("old", "u1"))
-    assert api.pods.all_seen(web), "the list is as new as the last of the writes"
+    assert await api.pods.all_seen(web), "the list is as new as the last of the writes"
     await api.pods.delete(web, [pod("old", "u1")])
-    assert not api.pods.all_seen(web)
+    assert not await api.pods.all_seen(web)
     gone = pod("old", "u1", version=2)
     gone["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
     await api.show(gone)
-    assert api.pods.all_seen(web), "one on its way out is not counted any more"
+    assert await api.pods.all_seen(web), "one on its way out is not counted any more"
     assert [one.split()[0] for one in api.events] == ["SuccessfulCreate"] * 3 + ["SuccessfulDelete"]
+
+
+@pytest.mark.parametrize("trouble", [ApiUnavailable("broke"), ApiError(500, "", "etcdserver: leader changed")])
+async def test_pods_that_may_have_been_made_are_looked_for_before_others_are(trouble: Exception) -> None:
+    web = owner()
+    api = Api(web)
+    await api.show(pod("old", "u1"))
+    api.trouble = trouble
+    with pytest.raises(type(trouble)):
+        await api.pods.create(web, [pod_of({}, web)])
+    # It was made all the same, and no word of it has come yet.
+    api.shown = (pod("old", "u1"), pod("made", "u1", version=12), pod("theirs", "u2", version=20))
+    assert not await api.pods.all_seen(web)
+    api.version = 12
+    await api.show(*api.shown)
+    assert await api.pods.all_seen(web)
+
+
+@pytest.mark.parametrize("trouble", [ApiUnavailable("broke"), ApiError(403, "Forbidden", "quota")])
+async def test_nothing_is_waited_for_when_no_pod_was_made(trouble: Exception) -> None:
+    web = owner()
+    api = Api(web)
+    await api.show(pod("old", "u1"))
+    api.trouble = trouble
+    with pytest.raises(type(trouble)):
+        await api.pods.create(web, [pod_of({}, web)])
+    assert await api.pods.all_seen(web)
 
 
 async def test_slow_start_stops_where_it_fails() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -130,26 +131,98 @@ async def test_another_kubelet_goes_on_with_the_files_while_the_api_is_away(tmp_
         await PodDirectory(tmp_path, "u-2", api).prepare(POD)
 
 
-def places(tmp_path: Path, path: str) -> Path:
-    directory = PodDirectory(tmp_path, "u-1", Shelf())
-    (found,) = directory.sources(a_container(volumeMounts=[MOUNT]), {"conf": tmp_path / "v"}, [path])
-    return found
+class Places:
+    """What a container with one mount finds at a path in its volume ``v``."""
+
+    def __init__(self, root: Path) -> None:
+        self._directory = PodDirectory(root, "u-1", Shelf())
+        self.volume = root / "v"
+        self.volume.mkdir()
+
+    def find(self, path: str, **options: str) -> Path:
+        container = a_container(volumeMounts=[{**MOUNT, **options}])
+        (found,) = self._directory.sources(container, {"conf": self.volume}, [path])
+        return found
+
+    async def close(self) -> None:
+        await self._directory.remove()
 
 
-def test_a_place_in_a_volume_is_made_with_the_volumes_own_rights(tmp_path: Path) -> None:
-    (tmp_path / "v").mkdir()
-    (tmp_path / "v").chmod(0o777)
-    found = places(tmp_path, "a/b")
-    assert found == tmp_path / "v/a/b"
-    assert stat.S_IMODE(found.stat().st_mode) == stat.S_IMODE(found.parent.stat().st_mode) == 0o777
+@pytest.fixture
+async def places(tmp_path: Path) -> AsyncIterator[Places]:
+    made = Places(tmp_path)
+    yield made
+    await made.close()
+    assert not (tmp_path / "pods" / "u-1").exists()
+
+
+needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root mounts")
+
+
+@needs_root
+async def test_a_place_in_a_volume_is_made_with_the_volumes_own_rights(places: Places) -> None:
+    places.volume.chmod(0o777)
+    found = places.find("a/b")
+    assert found.samefile(places.volume / "a/b")
+    assert stat.S_IMODE(found.stat().st_mode) == 0o777
+    assert stat.S_IMODE((places.volume / "a").stat().st_mode) == 0o777
+
+
+@needs_root
+async def test_a_place_in_a_volume_stays_what_it_is_whatever_becomes_of_its_path(places: Places) -> None:
+    (places.volume / "data").mkdir()
+    (places.volume / "data/own").write_text("mine")
+    (places.volume / "link").symlink_to("data")
+    found = places.find("link")
+    (places.volume / "data").rename(places.volume / "moved")
+    (places.volume / "data").symlink_to("/etc")
+    assert [one.name for one in found.iterdir()] == ["own"]
+    # The container's next attempt, which finds a file.
+    (places.volume / "link").unlink()
+    (places.volume / "link").write_text("a file")
+    assert places.find("link").read_text() == "a file"
+    await places.close()
+    assert (places.volume / "moved/own").read_text() == "mine"
+
+
+@needs_root
+async def test_what_becomes_a_link_while_it_is_looked_at_is_not_followed(
+    places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (places.volume / "a").symlink_to("/etc")
+    # As it was a moment ago.
+    monkeypatch.setattr(os.path, "realpath", str)
+    with pytest.raises(VolumeError, match="'a' leads out of its volume"):
+        places.find("a")
+
+
+@needs_root
+async def test_what_is_held_by_a_mount_outlives_its_pod(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "alias").symlink_to("root")
+    places = Places(tmp_path / "alias")
+    (places.find("a") / "kept").touch()
+    await places.close()
+    assert (places.volume / "a/kept").exists()
+    assert not (tmp_path / "root/pods/u-1").exists()
+
+
+@needs_root
+async def test_no_name_in_a_volume_means_something_else_to_the_engine(places: Places) -> None:
+    (places.volume / "x").symlink_to("/")
+    (places.volume / "x:").mkdir()
+    assert ":" not in str(places.find("x:/etc"))
+
+
+async def test_the_place_itself_is_for_pods_whose_mounts_the_node_sees(places: Places) -> None:
+    assert places.find("a", mountPropagation="Bidirectional") == places.volume / "a"
 
 
 @pytest.mark.parametrize("path", ["../x", "/etc", "link/passwd", "a/../../x"])
-def test_no_place_is_outside_of_its_volume(tmp_path: Path, path: str) -> None:
-    (tmp_path / "v").mkdir()
-    (tmp_path / "v/link").symlink_to("/etc")
+async def test_no_place_is_outside_of_its_volume(places: Places, path: str) -> None:
+    (places.volume / "link").symlink_to("/etc")
     with pytest.raises(VolumeError, match="failed to prepare subPath"):
-        places(tmp_path, path)
+        places.find(path)
 
 
 @pytest.mark.parametrize(

@@ -115,3 +115,35 @@ def test_what_leads_to_it_from_outside() -> None:
 def test_the_same_endpoint_twice_is_one() -> None:
     one = endpoints("web", "10.1.0.2", "10.1.0.2")
     assert only([service()], [], [one]).endpoints == (Endpoint("10.1.0.2", 8080),)
+
+
+WRONG = ("10.1.0.300", "fd00::1", "10.1.0.1\n-A INPUT -j ACCEPT", "")
+
+
+def test_nothing_but_addresses_networks_and_numbers_gets_into_rules() -> None:
+    spec: dict[str, Any] = {
+        "type": "LoadBalancer",
+        "externalIPs": [*WRONG, "192.0.2.1"],
+        "loadBalancerSourceRanges": [*WRONG, " 192.0.2.0/24 ", "198.51.100.7/24", "0.0.0.0/0\n-A INPUT -j ACCEPT"],
+        "sessionAffinity": "ClientIP",
+        "sessionAffinityConfig": {"clientIP": {"timeoutSeconds": -5}},
+    }
+    one = service(**spec)
+    one["status"] = {"loadBalancer": {"ingress": [{"ip": text} for text in (*WRONG, "192.0.2.9")]}}
+    slices = [
+        endpoint_slice("web", *({"addresses": [text]} for text in (*WRONG, "10.1.0.2"))),
+        endpoint_slice("web", {"addresses": ["10.1.0.3"]}, name="web-2", ports=[{"name": "", "port": 99999}]),
+        endpoint_slice("web", {"addresses": ["10.1.0.3"]}, name="web-3", ports=[{"name": "", "port": -1}]),
+    ]
+    found = only([one], slices)
+    assert found.external_addresses == ("192.0.2.1",)
+    assert found.load_balancers == ("192.0.2.9",)
+    assert found.source_ranges == ("192.0.2.0/24", "198.51.100.0/24")
+    assert found.affinity == 1
+    assert addresses(found) == ["10.1.0.2:8080"]
+
+
+def test_nor_does_what_endpoints_have_beside_them() -> None:
+    listed = endpoints("web", *WRONG, "10.1.0.2")
+    listed["subsets"].append({"addresses": [{"ip": "10.1.0.3"}], "ports": [{"port": 65536, "protocol": "TCP"}]})
+    assert addresses(only([service()], [], [listed])) == ["10.1.0.2:8080"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_network
 from typing import Any, Final
 
 from k8slab.kube.api import validation
@@ -134,11 +133,7 @@ def _peer_problems(peer: Mapping[str, Any], path: str) -> list[FieldProblem]:
         if field != "ipBlock":
             found += validation.selector(f"{path}.{field}", peer[field])
             continue
-        try:
-            ip_network(peer["ipBlock"].get("cidr") or "")
-        except ValueError:
-            why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
-            found.append(validation.invalid(f"{path}.ipBlock.cidr", peer["ipBlock"].get("cidr") or "", why))
+        found += validation.network(f"{path}.ipBlock.cidr", peer["ipBlock"].get("cidr") or "")
     return found
 
 

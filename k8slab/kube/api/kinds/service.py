@@ -14,6 +14,7 @@ TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 WITH_NODE_PORTS: Final = ("NodePort", "LoadBalancer")
 PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 NODE_PORTS: Final = range(30000, 32768)
+LONGEST_AFFINITY: Final = 86400
 
 
 def is_headless(spec: Mapping[str, Any]) -> bool:
@@ -93,6 +94,12 @@ def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
             found += [validation.invalid("spec.externalName", name, why) for why in validation.subdomain(name)]
     for index, address in enumerate(spec.get("externalIPs") or ()):
         found += validation.address(f"spec.externalIPs[{index}]", address)
+    found += _source_ranges(spec)
+    if spec["sessionAffinity"] == "ClientIP":
+        seconds = dig(spec, "sessionAffinityConfig", "clientIP", "timeoutSeconds") or 0
+        if not 0 < seconds <= LONGEST_AFFINITY:
+            why = f"must be greater than 0 and less than {LONGEST_AFFINITY}"
+            found.append(validation.invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds, why))
     address = spec.get("clusterIP")
     if address and address != "None":
         found += validation.address("spec.clusterIPs[0]", address)
@@ -102,6 +109,27 @@ def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
         was = old["spec"].get("clusterIP")
         if was and was != address:
             found.append(validation.immutable("spec.clusterIP", address or ""))
+    return found
+
+
+def _source_ranges(spec: Mapping[str, Any]) -> list[FieldProblem]:
+    ranges, path = spec.get("loadBalancerSourceRanges") or (), "spec.LoadBalancerSourceRanges"
+    found: list[FieldProblem] = []
+    if ranges and spec["type"] != "LoadBalancer":
+        found.append(validation.forbidden(path, "may only be used when `type` is 'LoadBalancer'"))
+    for index, value in enumerate(ranges):
+        found += validation.network(f"{path}[{index}]", value.strip())
+    return found
+
+
+def _status_problems(new: Object, old: Object | None) -> list[FieldProblem]:
+    ingress, path = dig(new, "status", "loadBalancer", "ingress") or (), "status.loadBalancer.ingress"
+    if ingress and new["spec"]["type"] != "LoadBalancer":
+        return [validation.forbidden(path, 'may only be used when `spec.type` is "LoadBalancer"')]
+    found: list[FieldProblem] = []
+    for index, one in enumerate(ingress):
+        if one.get("ip"):
+            found += validation.address(f"{path}[{index}].ip", one["ip"])
     return found
 
 
@@ -182,6 +210,7 @@ SERVICE: Final = Kind(
     default=_defaults,
     prepare=_prepare,
     validate=_problems,
+    validate_status=_status_problems,
     name_problems=validation.label_1035,
     status=True,
     creates_on_update=True,

@@ -1,0 +1,49 @@
+"""What a service may say of whom it lets in and where it is to be found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from k8slab.kube.api.kinds.service import SERVICE
+
+
+def problems(**spec: Any) -> list[str]:
+    service: Any = {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}], **spec}}
+    SERVICE.default(service)
+    return [str(one) for one in SERVICE.validate(service, None)]
+
+
+@pytest.mark.parametrize(
+    "network", ["10.1.0.0", "10.1.0.0/33", "10.1.0.0/24\n-A INPUT -j ACCEPT", "10.0.0.0/255.0.0.0", ""]
+)
+def test_only_networks_are_let_in(network: str) -> None:
+    assert problems(type="LoadBalancer", loadBalancerSourceRanges=["10.1.0.0/16", " 10.2.0.1/16 ", "fd00::/8"]) == []
+    (why,) = problems(type="LoadBalancer", loadBalancerSourceRanges=["10.1.0.0/16", network])
+    assert why.startswith("spec.LoadBalancerSourceRanges[1]: Invalid value: ")
+    assert "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)" in why
+
+
+def test_nobody_else_lets_in_networks() -> None:
+    (why,) = problems(loadBalancerSourceRanges=["10.1.0.0/16"])
+    assert why == "spec.LoadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 86401])
+def test_a_client_keeps_its_pod_for_a_day_at_most(seconds: int) -> None:
+    assert problems(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": 86400}}) == []
+    (why,) = problems(sessionAffinity="ClientIP", sessionAffinityConfig={"clientIP": {"timeoutSeconds": seconds}})
+    assert why.endswith(f"Invalid value: {seconds}: must be greater than 0 and less than 86400")
+
+
+def test_a_load_balancer_has_addresses() -> None:
+    def of_status(kind: str, address: str) -> list[str]:
+        status = {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "a.b"}, {"ip": address}]}}
+        return [str(one) for one in SERVICE.validate_status({"spec": {"type": kind}, "status": status}, None)]
+
+    assert of_status("LoadBalancer", "192.0.2.2") == []
+    (why,) = of_status("LoadBalancer", "192.0.2.2\n-A INPUT -j ACCEPT")
+    assert why.startswith("status.loadBalancer.ingress[2].ip: Invalid value: ")
+    (why,) = of_status("ClusterIP", "192.0.2.2")
+    assert why == 'status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is "LoadBalancer"'
