@@ -23,33 +23,43 @@ def failures_before(pod: Mapping[str, Any]) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def indexes(text: str) -> set[int]:
-    """Read the form "0-2,5"; what is not of this form is left out."""
-    found: set[int] = set()
+def runs(text: str, end: int) -> list[range]:
+    """Read the form "0-2,5", up to the index before ``end``; what is not of this form is left out.
+
+    Whoever writes it may write more than there is room for, so that it is for the reader to count them out, or not.
+    """
+    found = []
     for part in text.split(","):
         first, _, last = part.partition("-")
-        if first.isdigit() and (last.isdigit() or not last):
-            found.update(range(int(first), int(last or first) + 1))
+        if first.isdecimal() and (last.isdecimal() or not last):
+            found.append(range(int(first), min(int(last or first) + 1, end)))
     return found
+
+
+def indexes(text: str, end: int) -> set[int]:
+    """The same, counted out."""
+    return {index for run in runs(text, end) for index in run}
 
 
 def written(numbers: Iterable[int]) -> str:
     """The shortest form: "0-2,5"; two neighbours are written "3,4"."""
-    runs: list[list[int]] = []
+    found: list[list[int]] = []
     for number in sorted(numbers):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
+        if found and number == found[-1][-1] + 1:
+            found[-1].append(number)
         else:
-            runs.append([number])
-    parts = [f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs]
+            found.append([number])
+    parts = [f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in found]
     return ",".join(parts)
 
 
-def success_rule(policy: Mapping[str, Any], done: set[int]) -> int | None:
+def success_rule(policy: Mapping[str, Any], done: set[int], completions: int) -> int | None:
     """The place of the first rule by which enough indexes are done."""
     for place, rule in enumerate(policy.get("rules") or ()):
-        named = indexes(rule["succeededIndexes"]) if rule.get("succeededIndexes") is not None else None
-        enough = rule["succeededCount"] if rule.get("succeededCount") is not None else len(named or ())
-        if len(done if named is None else done & named) >= enough:
+        text = rule.get("succeededIndexes")
+        named = [range(completions)] if text is None else runs(text, completions)
+        count = rule.get("succeededCount")
+        enough = sum(map(len, named)) if count is None else count
+        if sum(1 for index in done if any(index in run for run in named)) >= enough:
             return place
     return None

@@ -65,6 +65,7 @@ def tally(job: Object, pods: Iterable[Object], *, failing: bool) -> Tally:
     waiting = status.get("uncountedTerminatedPods") or {}
     was_good, was_bad = waiting.get("succeeded") or [], waiting.get("failed") or []
     is_indexed = job["spec"].get("completionMode") == "Indexed"
+    completions = int(job["spec"].get("completions") or 0)
     found = Tally(
         active=[one for one in here if is_active(one)],
         terminating=sum(1 for one in here if one["metadata"].get("deletionTimestamp") and not has_ended(one)),
@@ -72,9 +73,9 @@ def tally(job: Object, pods: Iterable[Object], *, failing: bool) -> Tally:
         failed_before=(status.get("failed") or 0) + sum(1 for uid in was_bad if uid not in tracked),
         succeeded_uids=[uid for uid in was_good if uid in tracked],
         failed_uids=[uid for uid in was_bad if uid in tracked],
-        done=indexes(status.get("completedIndexes") or ""),
+        done=indexes(status.get("completedIndexes") or "", completions),
         indexed=is_indexed,
-        lost=indexes(status.get("failedIndexes") or ""),
+        lost=indexes(status.get("failedIndexes") or "", completions),
     )
     limit = job["spec"].get("backoffLimitPerIndex")
     if limit is not None:

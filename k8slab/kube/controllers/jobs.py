@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from k8slab.kube import clock
@@ -183,10 +184,11 @@ class JobController:
             missing -= found.terminating
         own_limits = job["spec"].get("backoffLimitPerIndex") is not None
         if missing > 0 and (own_limits or self._may_start(job, known.failures, known.last_failure, now)):
-            free = [
+            count = min(missing, BURST)
+            startable = (
                 one for one in _free_indexes(job, found) if self._may_start(job, *found.failures.get(one, FRESH), now)
-            ]
-            await self._pods.create(job, new_pods(job, min(missing, BURST), free, found.failures))
+            )
+            await self._pods.create(job, new_pods(job, count, list(islice(startable, count)), found.failures))
         return found.active
 
     def _may_start(self, job: Object, failures: int, last: float, now: float) -> bool:
@@ -261,9 +263,10 @@ def ending(job: Object, found: Tally, now: float) -> End | None:
         return End("FailureTarget", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
     if not spec.get("suspend") and now >= deadline_of(job):
         return End("FailureTarget", "DeadlineExceeded", "Job was active longer than specified deadline")
-    if (place := success_rule(spec.get("successPolicy") or {}, found.done)) is not None:
+    completions = spec.get("completions")
+    if (place := success_rule(spec.get("successPolicy") or {}, found.done, completions or 0)) is not None:
         return End("SuccessCriteriaMet", "SuccessPolicy", f"Matched rules at index {place}")
-    completions, most = spec.get("completions"), spec.get("maxFailedIndexes")
+    most = spec.get("maxFailedIndexes")
     if most is not None and len(found.lost) > most:
         why = "Job has exceeded the specified maximal number of failed indexes"
         return End("FailureTarget", "MaxFailedIndexesExceeded", why)
@@ -289,9 +292,10 @@ def wanted_active(job: Object, found: Tally) -> int:
     return max(min(int(spec["completions"]) - found.succeeded - len(found.lost), int(spec["parallelism"])), 0)
 
 
-def _free_indexes(job: Object, found: Tally) -> list[int]:
+def _free_indexes(job: Object, found: Tally) -> Iterator[int]:
+    """One after the other: a job may want more completions than anybody could count."""
     taken = found.done | found.lost | {index_of(one) for one in found.active}
-    return [index for index in range(job["spec"].get("completions") or 0) if index not in taken]
+    return (index for index in range(job["spec"].get("completions") or 0) if index not in taken)
 
 
 def _twins(job: Object, found: Tally) -> list[Object]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from k8slab.kube.client import ApiError, KubeClient, Object
@@ -41,6 +42,8 @@ from k8slab.kube.informer import key_of
 WORKERS: Final = 5
 COMPONENT: Final = "statefulset-controller"
 LOOK_AGAIN: Final = 1.0
+# So many pods are made in one go, before the set is looked at again.
+BURST: Final = 500
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ class Look:
     def numbers(self) -> range:
         first = first_ordinal(self.owner)
         return range(first, first + self.owner["spec"]["replicas"])
+
+    @property
+    def staying(self) -> list[int]:
+        """Those that are there and are to be, the first one first; they are far fewer than a set may want."""
+        return sorted(one for one in self.pods if one in self.numbers)
 
     @property
     def surplus(self) -> list[int]:
@@ -160,19 +168,19 @@ class StatefulSetController:
 
     async def _make(self, look: Look) -> bool:
         """See that every pod is there, one after the other or all at once; whether to go on."""
-        for number in look.numbers:
-            pod = look.pods.get(number)
-            if pod is not None and has_ended(pod) and not is_going(pod):
+        for number in look.staying:
+            pod = look.pods[number]
+            if has_ended(pod) and not is_going(pod):
                 self._say_recreated(look.owner, pod)
                 await self._pods.delete(look.owner, [pod])
                 return False
-        missing = [number for number in look.numbers if number not in look.pods]
+        missing = (number for number in look.numbers if number not in look.pods)
         if not look.in_order:
-            await self._pods.create(look.owner, [await self._pod(look, number) for number in missing])
+            await self._pods.create(look.owner, [await self._pod(look, number) for number in islice(missing, BURST)])
             await self._put_right(look)
             return True
         for number in look.numbers:
-            if number in missing:
+            if number not in look.pods:
                 await self._pods.create(look.owner, [await self._pod(look, number)])
                 return False
             if not look.is_well(number):
@@ -202,7 +210,7 @@ class StatefulSetController:
     async def _renew(self, look: Look) -> None:
         """Take away the last pod that is not of the new template; it is made anew from it."""
         wanted = look.update["metadata"]["name"]
-        for number in reversed([one for one in look.numbers if one >= look.partition]):
+        for number in reversed(range(max(look.numbers.start, look.partition), look.numbers.stop)):
             pod = look.pods.get(number)
             if pod is None:
                 return
@@ -254,11 +262,9 @@ class StatefulSetController:
 
     async def _put_right(self, look: Look) -> None:
         """The labels of pods that were taken over, and what becomes of their claims."""
-        for number in look.numbers:
+        for number in look.staying:
             await self._entrust(look, number)
-            pod = look.pods.get(number)
-            if pod is None:
-                continue
+            pod = look.pods[number]
             wanted, meta = identity(look.owner, number), pod["metadata"]
             if not wanted.items() <= (meta.get("labels") or {}).items():
                 patch = {"metadata": {"uid": meta["uid"], "labels": wanted}}

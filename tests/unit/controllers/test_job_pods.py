@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import strategies as st
 
 from k8slab.kube.controllers.job_indexes import indexes, success_rule, written
 from k8slab.kube.controllers.job_pods import TRACKED, judge_failure, tally
+from k8slab.kube.controllers.jobs import _free_indexes
 
 
 @given(st.sets(st.integers(0, 60)))
 def test_indexes_are_read_as_they_are_written(numbers: set[int]) -> None:
-    assert indexes(written(numbers)) == numbers
+    assert indexes(written(numbers), 61) == numbers
+    assert indexes(written(numbers), 30) == {one for one in numbers if one < 30}
 
 
 @pytest.mark.parametrize(("numbers", "text"), [([], ""), ([3], "3"), ([3, 4], "3,4"), ([0, 1, 2, 5, 7, 6], "0-2,5-7")])
@@ -103,5 +106,16 @@ def test_what_is_ignored_is_not_counted() -> None:
     ],
 )
 def test_enough_is_what_the_policy_says(rule: dict[str, Any], met: bool) -> None:
-    assert success_rule({"rules": [{"succeededCount": 9}, rule]}, {0, 2}) == (1 if met else None)
-    assert success_rule({}, {0, 2}) is None
+    assert success_rule({"rules": [{"succeededCount": 9}, rule]}, {0, 2}, 9) == (1 if met else None)
+    assert success_rule({}, {0, 2}, 9) is None
+
+
+def test_nobody_counts_out_what_is_more_than_anybody_can_hold() -> None:
+    most = 2**31 - 1
+    everything = {"succeededIndexes": "0-99999999999", "succeededCount": 2}
+    assert success_rule({"rules": [{"succeededIndexes": f"0-{most}"}, everything]}, {0, 7}, most) == 1
+    assert success_rule({"rules": [{"succeededIndexes": f"0-{most}"}]}, {0, 7}, most) is None
+    assert indexes("0-99999999999", 3) == {0, 1, 2}
+    many = job(completionMode="Indexed", completions=most)
+    free = _free_indexes(many, tally(many, [], failing=False))
+    assert list(islice(free, 3)) == [0, 1, 2]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from k8slab.kube.client import Object
+from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.stateful_pods import claim_heir, claims, numbered_pod, ordinal
-from k8slab.kube.controllers.statefulsets import Look, status_of
+from k8slab.kube.controllers.statefulsets import BURST, Look, StatefulSetController, status_of
 
 TEMPLATE = {
     "metadata": {"labels": {"app": "db"}},
@@ -111,3 +113,34 @@ def test_pods_below_the_partition_are_of_the_current_revision() -> None:
     of = owner(updateStrategy={"type": "RollingUpdate", "rollingUpdate": {"partition": 2}})
     given = look(of)
     assert [given.revision_for(number)["metadata"]["name"] for number in range(3)] == ["old", "old", "new"]
+
+
+async def test_a_set_that_wants_more_than_anybody_could_count_is_made_step_by_step() -> None:
+    made: list[str] = []
+
+    async def create(of: Object, pods: list[Object]) -> None:
+        made.extend(one["metadata"]["name"] for one in pods)
+
+    async def delete(of: Object, pods: list[Object]) -> None:
+        assert pods == []
+
+    client: Any = SimpleNamespace()
+    owned: Any = SimpleNamespace(report_to=lambda *what: None, create=create, delete=delete)
+    recorder: Any = SimpleNamespace()
+    controller = StatefulSetController(client, SharedInformers(client), recorder, owned, owned)
+    huge: Any = {"replicas": 2**31 - 1, "volumeClaimTemplates": []}
+    revision = {"metadata": {"name": "new"}, "data": {"spec": {"template": TEMPLATE}}}
+
+    def wanted(**spec: Any) -> Look:
+        labelled = pod(0, "new")
+        labelled["metadata"]["labels"] |= {
+            "statefulset.kubernetes.io/pod-name": "db-0",
+            "apps.kubernetes.io/pod-index": "0",
+        }
+        return Look(owner(**huge, **spec), {0: labelled}, revision, revision)
+
+    await controller._step(wanted(podManagementPolicy="Parallel"))
+    assert made == [f"db-{number}" for number in range(1, BURST + 1)]
+    made.clear()
+    await controller._step(wanted())
+    assert made == ["db-1"]
