@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,12 +25,14 @@ class OwnEngine:
     def __init__(self, supervisor: Supervisor, directory: Path) -> None:
         directory.mkdir()
         self._directory = directory
-        self.endpoint = f"unix://{directory / 'docker.sock'}"
+        # Sockets lie below it, whose paths may be no longer than a hundred letters, and a test's folder is deep.
+        self._run = Path(tempfile.mkdtemp(prefix="k8slab-"))
+        self.endpoint = f"unix://{self._run / 'docker.sock'}"
         self._daemon: Daemon = supervisor.daemon(
             "dockerd",
             [
                 *("unshare", "--net", "dockerd", "--log-level=warn", "--live-restore", "--storage-driver=vfs"),
-                *(f"--data-root={directory / 'data'}", f"--exec-root={directory / 'exec'}"),
+                *(f"--data-root={directory / 'data'}", f"--exec-root={self._run / 'exec'}"),
                 *(f"--pidfile={directory / 'pid'}", f"--host={self.endpoint}"),
             ],
             ready=self._answers,
@@ -58,7 +62,7 @@ class OwnEngine:
         for process in processes:
             os.kill(process, signal.SIGKILL)
         # Its containerd has ended with it. Where nobody reaps orphans, its number still looks like one that runs.
-        (self._directory / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
+        (self._run / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
 
     def remove(self) -> None:
         if self._daemon.returncode is not None:
@@ -66,8 +70,10 @@ class OwnEngine:
         if left := self.containers():
             self.docker("rm", "-f", *left.values())
         self._daemon.stop()
-        for path in mounts.below(self._directory):
-            mounts.unmount(path)
+        for folder in (self._directory, self._run):
+            for path in mounts.below(folder):
+                mounts.unmount(path)
+        shutil.rmtree(self._run)
 
     def _answers(self) -> bool:
         with contextlib.suppress(subprocess.CalledProcessError):
