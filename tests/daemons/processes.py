@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import TypeVar
 
 START_SECONDS = 60.0
+# How long a probe is repeated: as long as daemons of several test files at once on two processors may need.
+PATIENCE = 45.0
 STOP_SECONDS = 15.0
 ZOOKEEPER_JAR = "/usr/share/java/zookeeper.jar"
 
@@ -57,7 +59,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 
 async def eventually(
-    probe: Callable[[], Awaitable[T]], *, timeout: float = 20.0, interval: float = 0.05, what: str = ""
+    probe: Callable[[], Awaitable[T]], *, timeout: float = PATIENCE, interval: float = 0.05, what: str = ""
 ) -> T:
     """The first truthy answer of ``probe``; an AssertionError naming ``what`` when there is none within ``timeout``."""
     deadline = time.monotonic() + timeout

@@ -115,11 +115,14 @@ async def test_pods_come_in_order_and_go_in_reverse(client: KubeClient, kubectl:
         await asyncio.to_thread(kubectl, "scale", "statefulset", "db", "--replicas=1", *inside)
         await settled(client, namespace, numbered("db:1", 0))
         assert order.went == ["db-2", "db-1"]
-        described = await asyncio.to_thread(kubectl, "describe", "sts", "db", *inside)
-    assert re.search(
-        r"SuccessfulCreate .*statefulset-controller +create Pod db-0 in StatefulSet db successful", described
-    )
-    assert re.search(r"SuccessfulDelete .*delete Pod db-2 in StatefulSet db successful", described)
+
+        async def told() -> bool:
+            described = await asyncio.to_thread(kubectl, "describe", "sts", "db", *inside)
+            made = r"SuccessfulCreate .*statefulset-controller +create Pod db-0 in StatefulSet db successful"
+            gone = r"SuccessfulDelete .*delete Pod db-2 in StatefulSet db successful"
+            return bool(re.search(made, described) and re.search(gone, described))
+
+        await eventually(told, what="the story is told in events", interval=0.5)
 
 
 async def test_one_that_does_not_start_keeps_the_others_waiting(client: KubeClient, namespace: str) -> None:
@@ -212,10 +215,14 @@ async def test_only_pods_from_the_partition_on_are_renewed(client: KubeClient, n
         await client.create("statefulsets", made, namespace)
         await settled(client, namespace, numbered("db:1", 0, 1, 2, 3))
         await give(client, namespace, "db:2")
-        canary = await settled(client, namespace, {**numbered("db:1", 0, 1), **numbered("db:2", 2, 3)})
-        status = canary["status"]
-        assert (status["currentReplicas"], status["updatedReplicas"]) == (2, 2)
-        assert status["currentRevision"] != status["updateRevision"]
+        await settled(client, namespace, {**numbered("db:1", 0, 1), **numbered("db:2", 2, 3)})
+
+        async def counted() -> bool:
+            status = (await client.get("statefulsets", "db", namespace))["status"]
+            assert status["currentRevision"] != status["updateRevision"]
+            return bool((status.get("currentReplicas"), status.get("updatedReplicas")) == (2, 2))
+
+        await eventually(counted, what="two are of each revision")
         await client.delete("pods", "db-0", namespace)
         await settled(client, namespace, {**numbered("db:1", 0, 1), **numbered("db:2", 2, 3)})
         await client.patch(

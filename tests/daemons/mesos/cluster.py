@@ -15,7 +15,7 @@ import aiohttp
 from k8slab.mesos.client.scheduler import SchedulerClient, launch
 from tests.daemons.processes import Daemon, Supervisor, eventually, free_port
 
-SECONDS = 20.0
+SECONDS = 40.0
 
 
 @dataclass

@@ -16,7 +16,7 @@ from tests.daemons.mesos.cluster import Node, scalar
 from tests.daemons.processes import Daemon, Supervisor, free_port
 
 FRAMEWORK = {"id": {"value": "F"}, "name": "test", "user": "root", "checkpoint": True}
-SECONDS = 20.0
+SECONDS = 40.0
 
 
 class LinkMaster:
