@@ -69,7 +69,10 @@ def elsewhere(minion: str, replicas: int) -> Callable[[], bool]:
     return lambda: sum(is_ready(pod) and pod["spec"]["nodeName"] != minion for pod in pods()) == replicas
 
 
-@pytest.mark.parametrize("fault", ["killed", "frozen", "cut off"])
+@pytest.mark.parametrize(
+    "fault",
+    ["killed", pytest.param("frozen", marks=pytest.mark.long), pytest.param("cut off", marks=pytest.mark.long)],
+)
 def test_a_minion_is(fault: str, web: int) -> None:
     minion = victim()["spec"]["nodeName"]
     breaking = {
@@ -90,6 +93,7 @@ def test_a_minion_is(fault: str, web: int) -> None:
     settled(web, within=90)
 
 
+@pytest.mark.long
 def test_the_scheduler_is_killed_while_fifty_pods_wait(web: int, tmp_path: Path) -> None:
     declare(tmp_path, 50, cpu="20m")
     until("some are placed", lambda: sum(bool(pod["spec"].get("nodeName")) for pod in pods()) > 6, within=30)
@@ -108,7 +112,10 @@ def leading_master() -> str:
     return found[0]
 
 
-@pytest.mark.parametrize("who", ["apiserver and controller-manager", "leading Mesos master", "etcd leader"])
+@pytest.mark.parametrize(
+    "who",
+    ["apiserver and controller-manager", pytest.param("leading Mesos master", marks=pytest.mark.long), "etcd leader"],
+)
 def test_a_rollout_goes_on_without(who: str, web: int) -> None:
     targets = {
         "apiserver and controller-manager": lambda: ["api", "cm"],

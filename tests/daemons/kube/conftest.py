@@ -72,11 +72,11 @@ def kubectls() -> dict[str, str]:
 
 
 def chosen_kubectls() -> list[str]:
-    """All of them when ALL_KUBECTLS is set; else the oldest and those that a class most likely has."""
+    """All of them when ALL_KUBECTLS is set, as in long runs; else the oldest, and 1.32 or else the newest."""
     found = sorted(kubectls(), key=lambda version: [int(part) for part in version.split(".") if part.isdigit()])
     if os.environ.get("ALL_KUBECTLS"):
         return found
-    return [version for version in found if version in (found[0], "1.27", "1.32", "1.33")]
+    return sorted({found[0], "1.32" if "1.32" in found else found[-1]}, key=found.index) if found else []
 
 
 def start_api(supervisor: Supervisor, etcd: Etcd, *flags: str) -> Api:
