@@ -94,6 +94,10 @@ class Engine:
             if error.status not in (404, 409):
                 raise
 
+    async def own_registry(self) -> str:
+        """Where it gets images whose names begin with no registry's, as it calls it itself."""
+        return str((await _answer(self._docker.system.info())).get("IndexServerAddress") or "")
+
     async def image_id(self, reference: str) -> str | None:
         """ "sha256:…" of an image the engine has, or None."""
         try:

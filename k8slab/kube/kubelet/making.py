@@ -168,7 +168,9 @@ class Making:
             policy_of(container),
             owner=str(pod["metadata"]["uid"]),
             say=say,
-            credentials=lambda: pull_credentials(pod, reference, self._context.supplies, say),
+            credentials=lambda: pull_credentials(
+                pod, reference, self._context.supplies, self._context.engine.own_registry, say
+            ),
         )
         say(NORMAL, "Pulled", found.how)
         return reference

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-DEFAULT_REGISTRY: Final = "docker.io"
 _LABEL: Final = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN: Final = rf"{_LABEL}(?:\.{_LABEL})*(?::[0-9]+)?"
 _PART: Final = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
@@ -32,10 +31,10 @@ def problem(reference: str) -> str:
 
 
 def registry_of(reference: str) -> str:
-    """The registry that has it: "docker.io" unless the name begins with another one's."""
+    """The registry that its name begins with; empty for the engine's own."""
     first, slash, _ = reference.partition("/")
     named = slash and ("." in first or ":" in first or first == "localhost")
-    return first if named else DEFAULT_REGISTRY
+    return first if named else ""
 
 
 def _name(reference: str) -> str:
@@ -46,7 +45,6 @@ def _name(reference: str) -> str:
 
 def _familiar(reference: str) -> str:
     name = _name(reference)
-    registry = registry_of(reference)
-    if registry != DEFAULT_REGISTRY:
+    if registry := registry_of(reference):
         return name.removeprefix(f"{registry}/")
     return name if "/" in name else f"library/{name}"

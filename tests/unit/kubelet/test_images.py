@@ -42,7 +42,7 @@ def test_names(reference: str, why: str) -> None:
 
 @pytest.mark.parametrize(
     ("reference", "registry"),
-    [("nginx", "docker.io"), ("k8slab/nginx", "docker.io"), (NAME, "registry:5000"), ("localhost/x", "localhost")],
+    [("nginx", ""), ("k8slab/nginx", ""), (NAME, "registry:5000"), ("localhost/x", "localhost")],
 )
 def test_registries(reference: str, registry: str) -> None:
     assert registry_of(reference) == registry
@@ -160,7 +160,7 @@ def encoded(text: str) -> str:
 SECRETS = Shelf(
     config_secret("wrong", {"http://registry:5000/v1/": {"username": "eve", "password": "guess"}}),
     config_secret("right", {"registry:5000": {"auth": encoded("joe:s3:cret")}, "elsewhere": {"auth": "!"}}),
-    config_secret("old", {"https://index.docker.io/v1/": {"identitytoken": "abc"}}, old=True),
+    config_secret("old", {"https://index.example/v1/": {"identitytoken": "abc"}}, old=True),
     a_secret("plain", {"a": b"b"}),
     {**a_secret("broken", {".dockerconfigjson": b"{"}), "type": "kubernetes.io/dockerconfigjson"},
 )
@@ -169,7 +169,13 @@ SECRETS = Shelf(
 async def credentials(reference: str, *names: str) -> tuple[list[dict[str, str]], list[str]]:
     said: list[str] = []
     pod = a_pod(imagePullSecrets=[{"name": name} for name in names])
-    found = await pull_credentials(pod, reference, SECRETS, lambda kind, reason, message: said.append(message))
+
+    async def own_registry() -> str:
+        return "https://index.example/v1/"
+
+    found = await pull_credentials(
+        pod, reference, SECRETS, own_registry, lambda kind, reason, message: said.append(message)
+    )
     return found, said
 
 
@@ -186,7 +192,7 @@ async def test_credentials_are_tried_until_one_is_right(asker: Asker) -> None:
 
 async def test_secrets_for_images_are_read_in_both_forms() -> None:
     assert await credentials("nginx", "right", "old") == (
-        [{"identitytoken": "abc", "serveraddress": "https://index.docker.io/v1/"}],
+        [{"identitytoken": "abc", "serveraddress": "https://index.example/v1/"}],
         [],
     )
 
