@@ -22,7 +22,7 @@ import uvloop
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from k8slab.kube.client import KubeClient  # noqa: E402
+from k8slab.kube.client import ApiError, KubeClient  # noqa: E402
 
 K8SLAB = Path(sys.executable).with_name("k8slab")
 LAB = "k8s-mesos"
@@ -139,9 +139,14 @@ async def at_once(client: KubeClient, pods: int) -> float:
 
 
 async def clear(client: KubeClient) -> None:
+    async def delete(name: str) -> None:
+        # The garbage collector may have been there before.
+        with contextlib.suppress(ApiError):
+            await client.delete("pods", name, "default")
+
     async with following(client) as story:
         left = {pod["metadata"]["name"] for pod in (await client.list("pods", "default")).items}
-        await asyncio.gather(*(client.delete("pods", name, "default") for name in left))
+        await asyncio.gather(*map(delete, left))
         async with asyncio.timeout(180), story.changed:
             await story.changed.wait_for(lambda: left <= story.gone)
 
