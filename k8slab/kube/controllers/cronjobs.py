@@ -14,6 +14,7 @@ from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.node_lifecycle import condition
 from k8slab.kube.controllers.owned import Owned, controller_reference, is_controlled_by
 from k8slab.kube.controllers.owned_pods import is_of_a_namespace_that_ends, reason_of
+from k8slab.kube.controllers.statuses import write_status
 from k8slab.kube.controllers.workqueue import WorkQueue
 from k8slab.kube.events import NORMAL, WARNING, EventRecorder, reference
 from k8slab.kube.informer import key_of
@@ -185,15 +186,8 @@ class CronJobController:
         self._recorder.say(owner, NORMAL, "SuccessfulDelete", f"Deleted job {meta['name']}", component=COMPONENT)
 
     async def _tell(self, owner: Object, status: Object) -> None:
-        if status == (owner.get("status") or {}):
-            return
-        try:
-            told = await self._client.update("cronjobs", {**owner, "status": status}, subresource="status")
-        except ApiError as error:
-            if error.is_not_found:
-                return
-            raise
-        self._written[owner["metadata"]["uid"]] = told["metadata"]["resourceVersion"]
+        if (told := await write_status(self._client, "cronjobs", owner, status)) is not None:
+            self._written[owner["metadata"]["uid"]] = told["metadata"]["resourceVersion"]
 
 
 def job_of(owner: Object, due: datetime) -> Object:

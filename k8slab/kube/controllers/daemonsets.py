@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from k8slab.kube.client import ApiError, KubeClient, Object
+from k8slab.kube.client import KubeClient, Object
 from k8slab.kube.controllers.daemon_pods import daemon_pod, has_ended, is_of, is_well, node_of, rules, runs_on
 from k8slab.kube.controllers.deployment_scaling import share_of
 from k8slab.kube.controllers.informers import SharedInformers
@@ -20,6 +20,7 @@ from k8slab.kube.controllers.owned import Owned
 from k8slab.kube.controllers.owned_pods import OwnedPods, is_ready, phase, seconds_to_available
 from k8slab.kube.controllers.revisions import HASH as REVISION_HASH
 from k8slab.kube.controllers.revisions import Revisions, RevisionTaken
+from k8slab.kube.controllers.statuses import write_status
 from k8slab.kube.controllers.workqueue import WorkQueue
 from k8slab.kube.events import NORMAL, WARNING, EventRecorder
 from k8slab.kube.informer import key_of
@@ -114,7 +115,7 @@ class DaemonSetController:
         try:
             newest = await self._revisions.latest(owner, known, collisions)
         except RevisionTaken:
-            await self._write(owner, {**status, "collisionCount": collisions + 1})
+            await write_status(self._client, "daemonsets", owner, {**status, "collisionCount": collisions + 1})
             return
         look = self._look(owner, found, newest["metadata"]["labels"][REVISION_HASH])
         try:
@@ -123,7 +124,7 @@ class DaemonSetController:
             elif not owner["metadata"].get("deletionTimestamp"):
                 await self._step(look)
         finally:
-            await self._write(owner, status_of(look))
+            await write_status(self._client, "daemonsets", owner, status_of(look))
         marks = {(one["metadata"].get("labels") or {}).get("controller-revision-hash") for one in found}
         of_pods = {one["metadata"]["name"] for one in known if one["metadata"]["labels"].get(REVISION_HASH) in marks}
         await self._revisions.forget_oldest(owner, known, {newest["metadata"]["name"], *of_pods})
@@ -230,15 +231,6 @@ class DaemonSetController:
 
     def _say(self, owner: Object, kind: str, reason: str, message: str) -> None:
         self._recorder.say(owner, kind, reason, message, component=COMPONENT)
-
-    async def _write(self, owner: Object, status: Object) -> None:
-        if status == owner.get("status"):
-            return
-        try:
-            await self._client.update("daemonsets", {**owner, "status": status}, subresource="status")
-        except ApiError as error:
-            if not error.is_not_found:
-                raise
 
 
 def status_of(look: Look) -> Object:

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from k8slab.kube import clock
 from k8slab.kube.api.selectors import requirements_of, shown_requirements
-from k8slab.kube.client import ApiError, KubeClient, Object
+from k8slab.kube.client import KubeClient, Object
 from k8slab.kube.clock import rfc3339
 from k8slab.kube.controllers.deployment_scaling import share_of
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.owned import controller_of, matches
 from k8slab.kube.controllers.owned_pods import OwnedPods, is_ready
+from k8slab.kube.controllers.statuses import write_status
 from k8slab.kube.controllers.workqueue import WorkQueue
 from k8slab.kube.events import NORMAL, WARNING, EventRecorder
 from k8slab.kube.informer import key_of
@@ -157,13 +158,7 @@ class DisruptionController:
 
     async def _write(self, budget: Object, status: Object) -> None:
         """On condition that no eviction was granted meanwhile."""
-        if status == budget.get("status"):
-            return
-        try:
-            await self._client.update("poddisruptionbudgets", {**budget, "status": status}, subresource="status")
-        except ApiError as error:
-            if not error.is_not_found:
-                raise
+        await write_status(self._client, "poddisruptionbudgets", budget, status)
 
     def _say(self, obj: Object, kind: str, reason: str, message: str) -> None:
         self._recorder.say(obj, kind, reason, message, component=COMPONENT)

@@ -22,6 +22,7 @@ from k8slab.kube.controllers.job_pods import TRACKED, Tally, ended_at, is_tracke
 from k8slab.kube.controllers.node_lifecycle import condition
 from k8slab.kube.controllers.owned import controller_of
 from k8slab.kube.controllers.owned_pods import OwnedPods, is_ready, to_delete
+from k8slab.kube.controllers.statuses import write_status
 from k8slab.kube.controllers.workqueue import WorkQueue
 from k8slab.kube.events import NORMAL, WARNING, EventRecorder
 from k8slab.kube.informer import key_of
@@ -223,18 +224,13 @@ class JobController:
         return int(done["metadata"]["resourceVersion"])
 
     async def _tell(self, job: Object, status: Object, known: _Known) -> None:
-        before = job.get("status") or {}
-        if status == before:
+        told = await write_status(self._client, "jobs", job, status)
+        if told is None:
             return
-        try:
-            told = await self._client.update("jobs", {**job, "status": status}, subresource="status")
-        except ApiError as error:
-            if error.is_not_found:
-                return
-            raise
         known.job_version = int(told["metadata"]["resourceVersion"])
+        before = (job.get("status") or {}).get("conditions") or ()
         for one in status.get("conditions") or ():
-            if one not in (before.get("conditions") or ()):
+            if one not in before:
                 self._say(job, one)
 
     def _say(self, job: Object, told: Object) -> None:

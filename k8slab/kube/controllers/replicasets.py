@@ -20,6 +20,7 @@ from k8slab.kube.controllers.owned_pods import (
     seconds_to_next_available,
     to_delete,
 )
+from k8slab.kube.controllers.statuses import write_status
 from k8slab.kube.controllers.workqueue import WorkQueue
 from k8slab.kube.informer import key_of
 
@@ -96,13 +97,7 @@ class ReplicaSetController:
 
     async def _tell(self, owner: Object, pods: Sequence[Object], trouble: ApiError | ApiUnavailable | None) -> None:
         status = status_of(owner, pods, trouble)
-        if status == owner.get("status"):
-            return
-        try:
-            await self._client.update(self._resource, {**owner, "status": status}, subresource="status")
-        except ApiError as error:
-            if not error.is_not_found:
-                raise
+        await write_status(self._client, self._resource, owner, status)
 
 
 def status_of(owner: Mapping[str, Any], pods: Sequence[Object], trouble: ApiError | ApiUnavailable | None) -> Object:

@@ -35,6 +35,7 @@ from k8slab.kube.controllers.stateful_pods import (
     ordinal,
     revision_of,
 )
+from k8slab.kube.controllers.statuses import write_status
 from k8slab.kube.controllers.workqueue import WorkQueue
 from k8slab.kube.events import NORMAL, WARNING, EventRecorder
 from k8slab.kube.informer import key_of
@@ -140,7 +141,7 @@ class StatefulSetController:
         try:
             update = await self._revisions.latest(owner, known, collisions)
         except RevisionTaken:
-            await self._write(owner, {**status, "collisionCount": collisions + 1})
+            await write_status(self._client, "statefulsets", owner, {**status, "collisionCount": collisions + 1})
             return
         current = next((one for one in known if one["metadata"]["name"] == status.get("currentRevision")), update)
         look = Look(owner, pods, current, update)
@@ -150,7 +151,7 @@ class StatefulSetController:
             elif not owner["metadata"].get("deletionTimestamp"):
                 await self._step(look)
         finally:
-            await self._write(owner, status_of(look))
+            await write_status(self._client, "statefulsets", owner, status_of(look))
         used = {current["metadata"]["name"], update["metadata"]["name"], *map(revision_of, found)}
         await self._revisions.forget_oldest(owner, known, used)
         seconds = seconds_to_next_available(found, look.least_ready_seconds)
@@ -280,15 +281,6 @@ class StatefulSetController:
 
     def _say(self, owner: Object, kind: str, reason: str, message: str) -> None:
         self._recorder.say(owner, kind, reason, message, component=COMPONENT)
-
-    async def _write(self, owner: Object, status: Object) -> None:
-        if status == owner.get("status"):
-            return
-        try:
-            await self._client.update("statefulsets", {**owner, "status": status}, subresource="status")
-        except ApiError as error:
-            if not error.is_not_found:
-                raise
 
 
 def status_of(look: Look) -> Object:
