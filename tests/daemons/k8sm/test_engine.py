@@ -10,6 +10,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from aiodocker.containers import DockerContainer
 
 from k8slab.kube.client import KubeClient
 from k8slab.kube.kubelet import naming
@@ -46,6 +47,31 @@ def store(pod_images: None, tmp_path: Path) -> Iterator[Path]:
     (tmp_path / "index.json").write_bytes(orjson.dumps({STORED: {"id": identity, "file": "stored.tar"}}))
     yield tmp_path
     subprocess.run(["docker", "rmi", "-f", STORED], check=False, capture_output=True)
+
+
+async def test_an_engine_is_asked_for_a_few_starts_at_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way, most = 0, 0
+    start = DockerContainer.start
+
+    async def counted(container: DockerContainer) -> None:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            await start(container)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(DockerContainer, "start", counted)
+    names = [f"k8sm-test-start-{random.getrandbits(32):08x}" for _ in range(10)]
+    config = {"Image": images.SHELL, "Cmd": ["sleep", "60"], "HostConfig": {"NetworkMode": "none"}}
+    try:
+        made = await asyncio.gather(*(engine.create(name, config) for name in names))
+        await asyncio.gather(*map(engine.start, made))
+        assert [(await engine.inspect(one) or {})["State"]["Running"] for one in made] == [True] * len(made)
+        assert most == 4
+    finally:
+        await asyncio.gather(*map(engine.remove, names))
 
 
 async def test_an_image_of_the_store_is_loaded_once(engine: Engine, store: Path) -> None:
