@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from k8slab.kube.controllers.jobs import JobController
 from k8slab.kube.controllers.namespaces import NamespaceController
 from k8slab.kube.controllers.node_lifecycle import NodeLifecycle
 from k8slab.kube.controllers.node_taints import NodeTaints
+from k8slab.kube.controllers.node_zones import EvictionRates
 from k8slab.kube.controllers.owned import Owned
 from k8slab.kube.controllers.owned_pods import OwnedPods
 from k8slab.kube.controllers.pod_garbage import PodGarbage
@@ -57,6 +59,7 @@ class Settings:
     master: str
     node_grace: float
     node_period: float
+    eviction_rates: EvictionRates
     endpoints_per_slice: int
     ended_pods_kept: int
     quota_period: float
@@ -85,6 +88,11 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("mesos-master", "as the first versions took it: the framework keeps the nodes of Mesos", default="")
     parser.flag("node-monitor-grace-period", "a node may be silent for so long", default="40s")
     parser.flag("node-monitor-period", "how often nodes are looked at", default="5s")
+    parser.flag("node-eviction-rate", "nodes a second that pods leave, of those lost in a healthy zone", default="0.1")
+    secondary = "the same in an unhealthy zone with more than --large-cluster-size-threshold nodes, elsewhere none"
+    parser.flag("secondary-node-eviction-rate", secondary, default="0.01")
+    parser.flag("unhealthy-zone-threshold", "the part of a zone's nodes, lost, that makes it unhealthy", default="0.55")
+    parser.flag("large-cluster-size-threshold", "a zone with more nodes than this is large", default="50")
     parser.flag("max-endpoints-per-slice", "a service's slice of endpoints holds so many, up to 1000", default="100")
     ended = "so many pods that have ended are kept, the newest; 0: all"
     parser.flag("terminated-pod-gc-threshold", ended, default="12500")
@@ -103,6 +111,12 @@ def settings(argv: Sequence[str]) -> Settings:
             master=master,
             node_grace=duration(flags.node_monitor_grace_period),
             node_period=duration(flags.node_monitor_period),
+            eviction_rates=EvictionRates(
+                normal=_rate(flags.node_eviction_rate, "--node-eviction-rate"),
+                secondary=_rate(flags.secondary_node_eviction_rate, "--secondary-node-eviction-rate"),
+                unhealthy=_rate(flags.unhealthy_zone_threshold, "--unhealthy-zone-threshold"),
+                large=int(flags.large_cluster_size_threshold),
+            ),
             endpoints_per_slice=_between(flags.max_endpoints_per_slice, 1, 1000, "--max-endpoints-per-slice"),
             ended_pods_kept=int(flags.terminated_pod_gc_threshold),
             quota_period=duration(flags.resource_quota_sync_period),
@@ -119,6 +133,16 @@ def _between(text: str, least: int, most: int, flag: str) -> int:
     if not text.isdigit() or not least <= int(text) <= most:
         raise ValueError(f"{flag}: {text!r} is not a number from {least} to {most}")
     return int(text)
+
+
+def _rate(text: str, flag: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate < math.inf:
+        raise ValueError(f"{flag}: {text!r} is not a number from 0 upwards")
+    return rate
 
 
 def _certificates(path: str | None) -> str:
@@ -192,7 +216,7 @@ def _controllers(
     revisions = Owned(client, informers, "controllerrevisions")
     return {
         "nodes": NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period),
-        "node taints": NodeTaints(client, informers),
+        "node taints": NodeTaints(client, informers, flags.eviction_rates),
         "taint evictions": TaintEviction(client, informers, recorder),
         "pod garbage": PodGarbage(client, informers, threshold=flags.ended_pods_kept),
         "endpoints": EndpointsController(client, informers),

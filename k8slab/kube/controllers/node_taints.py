@@ -1,19 +1,21 @@
 """Writes what is wrong with a node onto it as taints, so that pods keep away from it and leave it.
 
 A node that is not ready, or that nobody hears from, takes no new pods (NoSchedule) and its pods go where they can
-(NoExecute). When no node at all is ready, pods stay where they are: there is nowhere to go, and more likely it is the
-network that is in trouble.
+(NoExecute), one node after another and only while not too many are in trouble at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from k8slab.kube.client import ApiError, KubeClient, Object
 from k8slab.kube.clock import rfc3339
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.node_lifecycle import condition
+from k8slab.kube.controllers.node_zones import EvictionRates, Turns, is_not_ready, is_ready, rate_in, zone_of
 from k8slab.kube.controllers.workqueue import WorkQueue
 
 PREFIX: Final = "node.kubernetes.io/"
@@ -26,12 +28,23 @@ PRESSURES: Final = {
     "PIDPressure": f"{PREFIX}pid-pressure",
     "NetworkUnavailable": f"{PREFIX}network-unavailable",
 }
+_LEFT: Final = frozenset({(NOT_READY, "NoExecute"), (UNREACHABLE, "NoExecute")})
 OURS: Final = frozenset({NOT_READY, UNREACHABLE, UNSCHEDULABLE, *PRESSURES.values()})
 
 
 class NodeTaints:
-    def __init__(self, client: KubeClient, informers: SharedInformers) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        informers: SharedInformers,
+        rates: EvictionRates,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
+        self._rates = rates
+        self._clock = clock
+        self._turns = Turns()
         self._nodes = informers.of("nodes")
         self._queue = WorkQueue("node taints")
         self._nodes.subscribe(self._changed)
@@ -43,10 +56,12 @@ class NodeTaints:
     def _changed(self, kind: str, node: Object, old: Object | None) -> None:
         if kind != "DELETED" and _seen_in(node) != _seen_in(old):
             self._queue.add(node["metadata"]["name"])
-        if kind == "DELETED" or _is_ready(node) != _is_ready(old):
-            # It may have been the last that was ready, or be the first.
+        if kind == "DELETED" or is_ready(node):
+            self._turns.over(node["metadata"]["name"])
+        if kind == "DELETED" or is_ready(node) != is_ready(old):
+            # How many are ready decides about all that are not.
             for name, other in self._nodes.cache.items():
-                if not _is_ready(other):
+                if not is_ready(other):
                     self._queue.add(name)
 
     async def _sync(self, name: str) -> None:
@@ -54,7 +69,7 @@ class NodeTaints:
         if node is None:
             return
         present = (node.get("spec") or {}).get("taints") or []
-        wanted = taints(node, any_ready=any(map(_is_ready, self._nodes.cache.values())))
+        wanted = taints(node, pods_leave=self._pods_leave(name, node))
         if wanted == present:
             return
         # On condition that it is as it was seen: a list is written as a whole.
@@ -65,11 +80,27 @@ class NodeTaints:
             if not error.is_not_found:
                 raise
 
+    def _pods_leave(self, name: str, node: Object) -> bool:
+        if not is_not_ready(node):
+            return False
+        nodes = list(self._nodes.cache.values())
+        if not any(map(is_ready, nodes)):
+            self._turns.over(name)
+            return False
+        if any((one["key"], one["effect"]) in _LEFT for one in (node.get("spec") or {}).get("taints") or ()):
+            # Its pods are on their way.
+            return True
+        zone = zone_of(node)
+        left = self._turns.wait(name, zone, rate_in(zone, nodes, self._rates), self._clock())
+        if 0 < left < math.inf:
+            self._queue.add_after(name, left)
+        return left == 0
 
-def taints(node: Mapping[str, Any], *, any_ready: bool) -> list[Object]:
+
+def taints(node: Mapping[str, Any], *, pods_leave: bool) -> list[Object]:
     """All taints that the node should have: those of others as they are, and ours by its conditions."""
     present: list[Object] = list((node.get("spec") or {}).get("taints") or ())
-    wanted = _wanted(node, any_ready=any_ready)
+    wanted = _wanted(node, pods_leave=pods_leave)
     kept = [one for one in present if one["key"] not in OURS or (one["key"], one["effect"]) in wanted]
     there = {(one["key"], one["effect"]) for one in kept}
     now = rfc3339()
@@ -78,14 +109,12 @@ def taints(node: Mapping[str, Any], *, any_ready: bool) -> list[Object]:
     ]
 
 
-def _wanted(node: Mapping[str, Any], *, any_ready: bool) -> dict[tuple[str, str], None]:
+def _wanted(node: Mapping[str, Any], *, pods_leave: bool) -> dict[tuple[str, str], None]:
     found: dict[tuple[str, str], None] = {}
-    # Of a node that has not said anything yet, the node controller will say what it is.
-    status = condition(node, "Ready").get("status", "True")
-    if status != "True":
-        key = UNREACHABLE if status == "Unknown" else NOT_READY
+    if is_not_ready(node):
+        key = UNREACHABLE if condition(node, "Ready")["status"] == "Unknown" else NOT_READY
         found[key, "NoSchedule"] = None
-        if any_ready:
+        if pods_leave:
             found[key, "NoExecute"] = None
     for kind, key in PRESSURES.items():
         if condition(node, kind).get("status") == "True":
@@ -93,10 +122,6 @@ def _wanted(node: Mapping[str, Any], *, any_ready: bool) -> dict[tuple[str, str]
     if (node.get("spec") or {}).get("unschedulable"):
         found[UNSCHEDULABLE, "NoSchedule"] = None
     return found
-
-
-def _is_ready(node: Mapping[str, Any] | None) -> bool:
-    return condition(node or {}, "Ready").get("status") == "True"
 
 
 def _seen_in(node: Mapping[str, Any] | None) -> object:

@@ -30,7 +30,7 @@ def own_api(session_supervisor: Supervisor) -> Api:
     etcd: Etcd = start_etcd(session_supervisor)
     seconds = ("--default-unreachable-toleration-seconds=1", "--default-not-ready-toleration-seconds=1")
     api = start_api(session_supervisor, etcd, *seconds)
-    grace = (f"--node-monitor-grace-period={GRACE}s", "--node-monitor-period=200ms")
+    grace = (f"--node-monitor-grace-period={GRACE}s", "--node-monitor-period=200ms", "--node-eviction-rate=1")
     keep = "--terminated-pod-gc-threshold=2"
     session_supervisor.km("controller-manager", f"--master={api.url}", f"--port={free_port()}", *grace, keep).start()
     return api
@@ -136,6 +136,26 @@ async def test_nobody_leaves_when_there_is_nowhere_to_go(client: KubeClient, nod
         return (UNREACHABLE, "NoExecute") in await effects(client, "node-b")
 
     await eventually(one_evicts, what="with one node back the other is left")
+
+
+async def test_when_most_nodes_fall_silent_together_their_pods_stay(client: KubeClient) -> None:
+    async with beating_nodes(client, "w", "x", "y", "z") as nodes:
+        nodes.beating.intersection_update({"w"})
+
+        async def silent() -> bool:
+            return all([(UNREACHABLE, "NoSchedule") in await effects(client, name) for name in ("x", "y", "z")])
+
+        await eventually(silent, what="three are out of reach")
+        # The first may have gone before the others were known to be silent; in this time two more would have.
+        await asyncio.sleep(3)
+        left = [name for name in ("x", "y", "z") if (UNREACHABLE, "NoExecute") in await effects(client, name)]
+        assert len(left) <= 1
+        nodes.beating.add("x")
+
+        async def two_are_left() -> bool:
+            return all([(UNREACHABLE, "NoExecute") in await effects(client, name) for name in ("y", "z")])
+
+        await eventually(two_are_left, what="with two of four back the others are left, one after another")
 
 
 async def test_a_taint_put_by_hand_evicts(client: KubeClient, nodes: Nodes, namespace: str) -> None:

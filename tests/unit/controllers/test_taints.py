@@ -25,7 +25,7 @@ def pairs(found: list[dict[str, Any]]) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("one", "any_ready", "expected"),
+    ("one", "pods_leave", "expected"),
     [
         (node(), True, set()),
         (node(None), True, set()),
@@ -36,24 +36,24 @@ def pairs(found: list[dict[str, Any]]) -> set[tuple[str, str]]:
         (node(DiskPressure="False"), True, set()),
     ],
 )
-def test_what_is_wrong_with_a_node(one: dict[str, Any], any_ready: bool, expected: set[tuple[str, str]]) -> None:
-    assert pairs(taints(one, any_ready=any_ready)) == expected
+def test_what_is_wrong_with_a_node(one: dict[str, Any], pods_leave: bool, expected: set[tuple[str, str]]) -> None:
+    assert pairs(taints(one, pods_leave=pods_leave)) == expected
 
 
 def test_a_cordoned_node_says_so() -> None:
     cordoned = node()
     cordoned["spec"]["unschedulable"] = True
-    assert pairs(taints(cordoned, any_ready=True)) == {("unschedulable", "NoSchedule")}
+    assert pairs(taints(cordoned, pods_leave=True)) == {("unschedulable", "NoSchedule")}
 
 
 def test_taints_of_others_stay_and_ours_keep_the_time_they_were_added() -> None:
     own = {"key": "dedicated", "value": "db", "effect": "NoSchedule"}
     was = {"key": f"{PREFIX}unreachable", "effect": "NoExecute", "timeAdded": ADDED}
     over = {"key": f"{PREFIX}not-ready", "effect": "NoExecute", "timeAdded": ADDED}
-    found = taints(node("Unknown", present=(own, was, over)), any_ready=True)
+    found = taints(node("Unknown", present=(own, was, over)), pods_leave=True)
     assert found[:2] == [own, was]
     assert pairs(found) == {("dedicated", "NoSchedule"), ("unreachable", "NoSchedule"), ("unreachable", "NoExecute")}
-    assert taints(node(present=(own, was)), any_ready=True) == [own]
+    assert taints(node(present=(own, was)), pods_leave=True) == [own]
 
 
 TAINT = {"key": "k", "value": "v", "effect": "NoExecute", "timeAdded": ADDED}
