@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -143,10 +144,38 @@ def test_the_pages_controller_by_curl(master: str) -> None:
         assert shown["currentState"]["replicas"] == 2
         (container,) = wanted["podTemplate"]["desiredState"]["manifest"]["containers"]
         assert container["ports"] == [{"containerPort": 80, "hostPort": 31001, "protocol": "TCP"}]
+        assert_more_than_there_are_ports_wait_and_say_why()
+        lab("kubectl", "scale", "rc", "nginxController", "--replicas=2")
+        assert until("two are left, and run", hosts, within=60) == ["slave-0", "slave-1"]
+        for slave in ("slave-0", "slave-1"):
+            until(f"one pod's containers on {slave}", lambda: nginxes_on(slave) == 1, within=30)  # noqa: B023
     finally:
         curl(f"{controllers}/nginxController", "-XDELETE")
         for pod in curl(f"{master}/api/v1beta1/pods")["items"]:
             curl(f"{master}/api/v1beta1/pods/{pod['id']}", "-XDELETE")
+
+
+def nginxes_on(slave: str) -> int:
+    listed = lab("exec", slave, "--", "docker", "ps", "-a", "--format", "{{.Names}}").out.splitlines()
+    return sum(line.startswith("k8s_nginx_nginxController") for line in listed)
+
+
+def assert_more_than_there_are_ports_wait_and_say_why() -> None:
+    """Of twenty pods that all want one port of their slave, as many run as there are slaves."""
+    lab("kubectl", "scale", "rc", "nginxController", "--replicas=20")
+
+    def phases() -> list[tuple[str, str]] | None:
+        found = []
+        for pod in lab("kubectl", "get", "pods", "-l", "name=nginx", "-o", "json").json["items"]:
+            conditions = {one["type"]: one for one in pod["status"].get("conditions") or ()}
+            reason = conditions.get("PodScheduled", {}).get("message", "")
+            if pod["status"]["phase"] == "Pending" and "port" not in reason:
+                return None
+            found.append((pod["status"]["phase"], reason))
+        return found if len(found) == 20 else None
+
+    counted = Counter(phase for phase, _ in until("twenty pods, each runs or says why not", phases, within=60))
+    assert counted == {"Running": 2, "Pending": 18}
 
 
 def test_daemons_die_and_return_by_name(master: str, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from declared import MINIONS, names_on
 from driving import ROOT, k8slab, nodes_of, until
 
 GUESTBOOK = ROOT / "examples" / "guestbook"
@@ -207,3 +208,21 @@ def test_its_log_and_the_executors_are_read_by_name(guestbook: Guestbook) -> Non
     assert f"the kubelet of {minion} serves" in k8slab("logs", f"{minion}/executor").out
     refused = k8slab("logs", "proxy", check=False)
     assert (refused.code, "k8slab logs kubernetes-minion-0/proxy" in refused.err) == (2, True)
+
+
+def test_a_controller_is_scaled_up_and_back(guestbook: Guestbook) -> None:
+    before = {pod["metadata"]["uid"] for pod in guestbook.named("redisslave")}
+
+    def slaves(count: int) -> set[str]:
+        """Their uids, once so many are ready and the minions' engines have the containers of these alone."""
+        pods = objects("pods", "-l", "name=redisslave")
+        uids = {pod["metadata"]["uid"] for pod in pods}
+        if len(pods) != count or not all(map(is_ready, pods)):
+            return set()
+        names = [name for minion in MINIONS for name in names_on(minion, "-a") if name[1] == "slave"]
+        return uids if sorted(name[4] for name in names) == sorted(uids) else set()
+
+    kubectl("scale", "rc", "redis-slave-controller", "--replicas=20")
+    assert before < until("twenty slaves", lambda: slaves(20), within=60)
+    kubectl("scale", "rc", "redis-slave-controller", "--replicas=2")
+    until("two slaves", lambda: slaves(2), within=60)
