@@ -119,6 +119,11 @@ class _Wish:
     neighbours: Neighbours
 
     @property
+    def is_bound(self) -> bool:
+        """Whether it is one of its node's pods already: it only needs a task again."""
+        return bool(self.asked.rules.node_name)
+
+    @property
     def is_plain(self) -> bool:
         """Whether it does not matter who is where: then pods of one shape share one fate in a round."""
         return self.neighbours is INDIFFERENT
@@ -203,7 +208,7 @@ class _Matching:
 
     def _try(self, wish: _Wish) -> str:
         """Place it or have it wait; returns "" or why it has no place."""
-        groups = self._around.census.groups(wish.asked.pod) if self._spreads and not wish.asked.rules.node_name else ()
+        groups = self._around.census.groups(wish.asked.pod) if self._spreads and not wish.is_bound else ()
         if wish.is_plain and (wish.asked.shape, groups) in self._deferring:
             self.deferred += 1
             return ""
@@ -214,10 +219,10 @@ class _Matching:
             best = fitting[0] if len(fitting) == 1 else self._best(fitting, wish, groups)
             if groups and self._comes_better(best, wish, groups):
                 return self._defer(wish, groups)
-            fitted = best.take(wish.asked.wanted, wish.asked.roles, self._policy.executor)
+            fitted = best.take(wish.asked.wanted, wish.asked.roles, self._policy.executor, counted=wish.is_bound)
             if fitted is not None:
                 self.placements.append(Placement(wish.asked.pod, best.slot, fitted.resources, fitted.ports))
-                if not wish.asked.rules.node_name:
+                if not wish.is_bound:
                     self._around.census.place(wish.asked.pod, best.slot.host)
                 return ""
             fitting.remove(best)
@@ -242,7 +247,7 @@ class _Matching:
             return Misfit(places.NO_NODE)
         if reason := self._why_not(place.node, wish):
             return Misfit(reason)
-        return place.misfit(wish.asked.wanted, wish.asked.roles, self._policy.executor)
+        return place.misfit(wish.asked.wanted, wish.asked.roles, self._policy.executor, counted=wish.is_bound)
 
     def _why_not(self, node: Mapping[str, Any], wish: _Wish) -> str:
         verdicts = self._verdicts.setdefault(wish.asked.rules_key, {})

@@ -88,6 +88,7 @@ class OfferRegistry:
         for offer in held:
             self.remove(offer)
         self._sent_back = {host: kept for host, kept in self._sent_back.items() if kept[1].agent != agent}
+        self._used = {host: used for host, used in self._used.items() if used[1].agent != agent}
         return held
 
     def clear(self) -> None:
@@ -111,6 +112,10 @@ class OfferRegistry:
         """By host, what is left of offers that were used a moment ago and has not come back yet."""
         self._used = {host: used for host, used in self._used.items() if now - used[0] < RETURN}
         return {host: left for host, (_, left) in self._used.items()}
+
+    def next_lapse(self, since: float) -> float | None:
+        """When the next of those, after ``since``, has not come back in time."""
+        return min((lapse for at, _ in self._used.values() if (lapse := at + RETURN) > since), default=None)
 
     def expire(self, arrived_before: float, now: float) -> list[str]:
         """Take out those that came before then, to be sent back; returns their ids."""

@@ -34,6 +34,8 @@ BUSY_REFUSAL: Final = LONGEST_DELAY
 REVIVE_SPACING: Final = 0.05
 # After so long without a waiting pod Mesos is told to send no offers at all.
 QUIET: Final = 30.0
+# After a call that did not reach the master.
+RETRY: Final = 0.5
 # Pods come in flocks: those of one flock should share a call for each agent.
 ROUND_SPACING: Final = 0.02
 CALLS_AT_ONCE: Final = 16
@@ -74,6 +76,8 @@ class Placer:
         self._memory: dict[str, Asked] = {}
         self._wants_offers = False
         self._suppressed = False
+        # Offers that left the books with a call that broke off: the master may hold them for this framework forever.
+        self._untold: list[str] = []
         self._idle_since = float("-inf")
         self.launches = 0
         self.rounds = 0
@@ -95,6 +99,7 @@ class Placer:
     def subscribed(self) -> None:
         """A subscription begins with nothing suppressed and nothing refused."""
         self._suppressed = False
+        self._untold.clear()
         self._idle_since = _now()
         self._wants_offers = bool(self._queue)
         self._queue.expect_offers(_now())
@@ -108,6 +113,8 @@ class Placer:
                     await self._round()
                 except MesosError as error:
                     log.warning("round not finished: %s", error)
+                    await asyncio.sleep(RETRY)
+                    self._wake.set()
             try:
                 await asyncio.wait_for(self._wake.wait(), self._pause())
             except TimeoutError:
@@ -120,6 +127,10 @@ class Placer:
         if self._queue.any_released(self._round_at, now):
             self._wants_offers = True
         self._round_at = now
+        if self._untold:
+            # Those that it did hear of are no offers any more, and it says nothing about them.
+            await self._client.decline(self._untold, refuse_seconds=0)
+            self._untold = []
         if waiting := self._queue.pods(now):
             slots = self._offers.slots()
             if slots or self._queue.any_due(now):
@@ -133,10 +144,19 @@ class Placer:
                 for uid, reason in matched.reasons.items():
                     self._complain(uid, reason, now)
         if self._queue and self._wants_offers and now - self._revived_at >= REVIVE_SPACING:
-            self._wants_offers, self._suppressed, self._revived_at = False, False, now
-            await self._client.revive()
+            self._suppressed, self._revived_at = False, now
+            self._wants_offers = False
+            try:
+                await self._client.revive()
+            except MesosError:
+                self._wants_offers = True
+                raise
         if expired := self._offers.expire(now - self._offer_ttl, now):
-            await self._client.decline(expired, refuse_seconds=BUSY_REFUSAL if self._queue else IDLE_REFUSAL)
+            try:
+                await self._client.decline(expired, refuse_seconds=BUSY_REFUSAL if self._queue else IDLE_REFUSAL)
+            except MesosError:
+                self._untold += expired
+                raise
         if self._queue:
             self._idle_since = now
         elif now - self._idle_since >= QUIET and not self._offers and not self._suppressed:
@@ -171,12 +191,17 @@ class Placer:
         for outcome in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(outcome, MesosError):
                 log.warning("launches not told: %s", outcome)
+                self._wake.set()
             elif isinstance(outcome, BaseException):
                 raise outcome
 
     async def _accept(self, slot: Slot, infos: Sequence[Mapping[str, Any]]) -> None:
         async with self._calls:
-            await self._client.accept(slot.offers, [launch(infos)], refuse_seconds=0)
+            try:
+                await self._client.accept(slot.offers, [launch(infos)], refuse_seconds=0)
+            except MesosError:
+                self._untold += slot.offers
+                raise
         self._offers.heard(slot, _now())
 
     def _book(self, placement: Placement) -> dict[str, Any]:
@@ -218,12 +243,18 @@ class Placer:
 
     def _pause(self) -> float | None:
         """Seconds until something is due by itself."""
+        if not self._client.subscribed:
+            return None
         now = _now()
         times = []
         if (oldest := self._offers.oldest()) is not None:
             times.append(oldest + self._offer_ttl)
-        if (due := self._queue.next_due(now)) is not None:
+        # Counted from the last round: what fell due while Mesos was being told of its outcome is not lost.
+        if (due := self._queue.next_due(self._round_at)) is not None:
             times.append(due)
+        if self._queue and (lapse := self._offers.next_lapse(self._round_at)) is not None:
+            # Who waits for an offer that never comes has to be told, or placed elsewhere.
+            times.append(lapse)
         if self._queue and self._wants_offers:
             times.append(self._revived_at + REVIVE_SPACING)
         if not self._queue and not self._suppressed:

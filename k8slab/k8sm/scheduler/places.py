@@ -58,9 +58,11 @@ class Place:
             max(_amount(allocatable.get("memory", "0")) / 2**20, mem, 0.001),
         )
 
-    def misfit(self, wanted: PodResources, roles: Sequence[str], executor: Executor) -> Misfit | None:
-        """Why the pod does not fit in, None when it does."""
-        if self._pods >= self._most_pods:
+    def misfit(
+        self, wanted: PodResources, roles: Sequence[str], executor: Executor, *, counted: bool = False
+    ) -> Misfit | None:
+        """Why the pod does not fit in, None when it does. ``counted``: it is one of those that are there already."""
+        if self._pods >= self._most_pods and not counted:
             return Misfit(TOO_MANY)
         for name, amount in wanted.extended:
             if (has := _amount(self._allocatable.get(name, "0"))) < amount:
@@ -85,7 +87,9 @@ class Place:
             return Misfit(NO_PORT)
         return None
 
-    def take(self, wanted: PodResources, roles: Sequence[str], executor: Executor) -> Fitted | None:
+    def take(
+        self, wanted: PodResources, roles: Sequence[str], executor: Executor, *, counted: bool = False
+    ) -> Fitted | None:
         """Take what the pod needs, and its executor's share where none runs yet; None when it is not there."""
         pool = self._pool
         if not self._has_executor:
@@ -98,7 +102,7 @@ class Place:
             return None
         self._pool, self._has_executor = taken.rest, True
         self._amounts.clear()
-        self._pods += 1
+        self._pods += not counted
         return Fitted(taken.resources, ports)
 
     def left(self) -> Slot:

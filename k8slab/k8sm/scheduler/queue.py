@@ -105,7 +105,7 @@ class PodQueue:
         """Whether a pod is to hear why it waits."""
         return any(entry.due <= now for entry in self._entries.values())
 
-    def next_due(self, now: float) -> float | None:
-        """When something about a pod is due: a complaint, or the end of its being held back."""
+    def next_due(self, since: float) -> float | None:
+        """When the next thing after ``since`` is due about a pod: a complaint, or the end of its being held back."""
         times = (at for entry in self._entries.values() for at in (entry.due, entry.not_before))
-        return min((at for at in times if at > now), default=None)
+        return min((at for at in times if at > since), default=None)

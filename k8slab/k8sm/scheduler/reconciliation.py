@@ -7,7 +7,7 @@ import logging
 import random
 from typing import Final
 
-from k8slab.k8sm.scheduler.tasks import TaskRegistry
+from k8slab.k8sm.scheduler.tasks import LAUNCHING, Task, TaskRegistry
 from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.scheduler import SchedulerClient
 
@@ -106,13 +106,18 @@ class Reconciler:
             await self._client.reconcile(())
         if self._subscribed_at is not None and now >= self._full_at:
             self._full_at = now + self._interval * random.uniform(0.95, 1.05)
-            if asked := [(task.id, task.agent or None) for task in self._tasks]:
+            if asked := [(task.id, task.agent or None) for task in self._tasks if self._is_told(task, now)]:
                 await self._client.reconcile(asked)
         elif self._explicit_at is not None and now >= self._explicit_at and (asked := self._unconfirmed(now)):
             await self._client.reconcile(asked)
         if self._explicit_at is not None and now >= self._explicit_at:
             self._explicit_at = now + self._delay if self._any_unconfirmed() else None
             self._delay = min(self._delay * 2, self._longest_delay)
+
+    def _is_told(self, task: Task, now: float) -> bool:
+        """Whether its launch must have reached the master: of one on its way it would say that there is no such task,
+        and the pod would be launched twice."""
+        return task.state != LAUNCHING or now - task.changed >= self._cooldown
 
     def _unconfirmed(self, now: float) -> list[tuple[str, str | None]]:
         return [

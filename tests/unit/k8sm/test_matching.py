@@ -293,6 +293,18 @@ def test_a_node_takes_no_more_pods_than_it_may_have() -> None:
     assert result.reasons["uid-p2"] == "0/1 nodes are available: 1 Too many pods (minion-0)."
 
 
+def test_the_pods_of_a_full_node_all_get_their_tasks_again() -> None:
+    full = nodes(1)
+    full["minion-0"]["status"]["allocatable"]["pods"] = "3"
+    census = Census()
+    bound = [a_pod(f"p{number}", nodeName="minion-0") for number in range(3)]
+    for pod in bound:
+        census.place(pod, "minion-0")
+    result = matched([*bound, a_pod("one more")], an_offer(), among=full, census=census)
+    assert hosts(result) == ["minion-0"] * 3
+    assert "1 Too many pods" in result.reasons["uid-one more"]
+
+
 def test_what_no_node_has_is_not_promised() -> None:
     among = nodes(2)
     among["minion-1"]["status"]["allocatable"]["example.com/dongle"] = "2"

@@ -11,11 +11,12 @@ import pytest
 from k8slab.k8sm.resources import Defaults
 from k8slab.k8sm.scheduler import placer as module
 from k8slab.k8sm.scheduler.matching import Policy
-from k8slab.k8sm.scheduler.offers import OfferRegistry
+from k8slab.k8sm.scheduler.offers import RETURN, OfferRegistry
 from k8slab.k8sm.scheduler.placer import BUSY_REFUSAL, IDLE_REFUSAL, QUIET, Placer
 from k8slab.k8sm.scheduler.queue import PodQueue
 from k8slab.k8sm.scheduler.tasks import TaskRegistry
 from k8slab.kube.scheduler.census import Census
+from k8slab.mesos.client import MesosError
 from tests.unit.k8sm.samples import EXECUTOR, a_pod, an_offer, nodes, parsed
 
 TTL = 5.0
@@ -28,18 +29,28 @@ class Master:
 
     def __init__(self) -> None:
         self.told: list[tuple[Any, ...]] = []
+        self.seconds_per_launch = 0.0
+        self.deaf = False
+        self.stage: Stage | None = None
+
+    def hear(self, *call: Any) -> None:
+        if self.deaf:
+            raise MesosError(0, "it hears nothing")
+        self.told.append(call)
 
     async def accept(self, offers: Sequence[str], operations: Any, *, refuse_seconds: float) -> None:
-        self.told.append(("accept", *offers, refuse_seconds))
+        self.hear("accept", *offers, refuse_seconds)
+        if self.stage is not None:
+            self.stage.now += self.seconds_per_launch
 
     async def decline(self, offers: Sequence[str], *, refuse_seconds: float) -> None:
-        self.told.append(("decline", *offers, refuse_seconds))
+        self.hear("decline", *offers, refuse_seconds)
 
     async def revive(self) -> None:
-        self.told.append(("revive",))
+        self.hear("revive")
 
     async def suppress(self) -> None:
-        self.told.append(("suppress",))
+        self.hear("suppress")
 
 
 class Pods:
@@ -73,6 +84,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         self.monkeypatch.setattr(module, "_now", lambda: self.now)
+        self.master.stage = self
         self.placer = Placer(
             self.master,  # type: ignore[arg-type]
             self.pods,  # type: ignore[arg-type]
@@ -154,3 +166,59 @@ async def test_pods_of_a_flock_share_a_call_and_what_is_left_is_wanted_back(stag
     assert sorted(told) == [("accept", "O0", 0), ("accept", "O1", 0), ("revive",)]
     assert len(stage.queue) == 1
     assert stage.placer.launches == 10
+
+
+async def test_what_falls_due_while_launches_are_told_is_not_slept_through(stage: Stage) -> None:
+    stage.placer.subscribed()
+    stage.wait(a_pod("big", limits={"cpu": "64"}))
+    stage.now += 1.9
+    stage.offer()
+    stage.wait(a_pod("small"))
+    stage.master.seconds_per_launch = 0.5
+    await stage.round()
+    assert stage.pods.complaints == []
+    assert stage.placer._pause() == pytest.approx(0.02)
+    await stage.round()
+    assert len(stage.pods.complaints) == 1
+
+
+async def test_who_waits_for_an_offer_that_does_not_return_hears_of_it(stage: Stage) -> None:
+    stage.pods.nodes = nodes(1)
+    stage.placer.subscribed()
+    stage.wait(a_pod("second", limits={"cpu": "3"}))
+    stage.now += 3
+    stage.offer()
+    stage.queue.remove("uid-second")
+    stage.wait(a_pod("first", limits={"cpu": "500m"}))
+    await stage.round()
+    stage.queue.put(a_pod("second", limits={"cpu": "3"}), stage.now - 3)
+    assert await stage.round(after=0.1) == [("revive",)]
+    pause = stage.placer._pause()
+    assert pause is not None
+    assert pause <= RETURN
+    await stage.round(after=pause + 0.01)
+    assert len(stage.pods.complaints) == 1
+
+
+async def test_offers_whose_call_broke_off_are_given_back_by_the_next_round(stage: Stage) -> None:
+    stage.placer.subscribed()
+    stage.offer()
+    stage.wait(a_pod())
+    stage.offer(1, agent=1)
+    stage.master.deaf = True
+    await stage.round()
+    with pytest.raises(MesosError):
+        await stage.round(after=TTL)
+    stage.master.deaf = False
+    assert await stage.round(after=1) == [("decline", "O0", 0), ("decline", "O1", IDLE_REFUSAL)]
+    assert await stage.round(after=1) == []
+
+
+async def test_a_call_for_offers_that_broke_off_is_made_again(stage: Stage) -> None:
+    stage.placer.subscribed()
+    stage.wait(a_pod())
+    stage.master.deaf = True
+    with pytest.raises(MesosError):
+        await stage.round()
+    stage.master.deaf = False
+    assert await stage.round(after=1) == [("revive",)]
