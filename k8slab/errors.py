@@ -66,7 +66,8 @@ class Interrupted(LabError):
     def __init__(self, lab: str) -> None:
         super().__init__(
             "Interrupted.",
-            remedy=f"What was made stays: `k8slab run --lab {lab}` finishes it, `k8slab rm --lab {lab}` removes it.",
+            remedy="What was done stays, and the same command goes on from there. "
+            f"`k8slab run --lab {lab}` brings everything up, `k8slab rm --lab {lab}` removes it.",
         )
 
 

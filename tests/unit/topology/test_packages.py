@@ -156,8 +156,10 @@ def test_what_is_installed_stays_when_the_file_is_taken_anew() -> None:
 
 def test_a_package_is_installed_once_and_only_where_it_has_a_place() -> None:
     bigger = places.with_package(DCOS, "kubernetes", {})
-    with pytest.raises(UsageError, match="is installed in lab dcos already"):
-        places.with_package(bigger, "kubernetes", {})
+    assert places.with_package(bigger, "kubernetes", {"log-level": "1"}) == bigger, "the default, said"
+    with pytest.raises(UsageError, match="is installed in lab dcos already") as raised:
+        places.with_package(bigger, "kubernetes", {"log-level": 2, "enable-dns": "1"})
+    assert raised.value.why == "It was installed with other options (enable-dns: false, log-level: 1)."
     with pytest.raises(UsageError, match="is not installed in lab dcos"):
         places.without_package(DCOS, "kubernetes")
     with pytest.raises(UsageError, match="Lab k8s-mesos has no place for the package kubernetes"):
