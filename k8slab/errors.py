@@ -310,7 +310,8 @@ class InvalidOptions(UsageError):
         count = len(self.problems)
         super().__init__(
             f"The options for {package} have {count} problem{'s' * (count != 1)}.",
-            remedy=f"`k8slab package describe {package}` names every option.",
+            remedy=f'Give a file of JSON or YAML with {{"{package}": {{OPTION: VALUE, …}}}} in it; '
+            f"`k8slab package describe {package}` names every option.",
             output="\n".join(map(str, self.problems)),
         )
 

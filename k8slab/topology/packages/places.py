@@ -42,14 +42,14 @@ def options_of(name: str, file: Path | None) -> tuple[dict[str, Any], Options]:
     except InvalidTopology as error:
         raise InvalidOptions(name, error.problems) from error
     value = {} if source.value is None else source.value
-    if not isinstance(value, dict) or not isinstance(value.get(name, {}), dict):
+    if not isinstance(value, dict) or not isinstance(value.get(name) or {}, dict):
         what = f'options stand under the package\'s name: {{"{name}": {{…}}}}.'
         raise InvalidOptions(name, [source.problem((), what)])
     strangers = [str(key) for key in value if key != name]
     if strangers:
         what = f"only {name} is read here, and its options below it."
         raise InvalidOptions(name, [source.problem((key,), f"{key}: {what}") for key in strangers])
-    given = dict(value.get(name, {}))
+    given = dict(value.get(name) or {})
     judged, problems = chosen.judged(given)
     if judged is None:
         raise InvalidOptions(
