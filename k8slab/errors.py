@@ -66,7 +66,8 @@ class Interrupted(LabError):
     def __init__(self, lab: str) -> None:
         super().__init__(
             "Interrupted.",
-            remedy=f"What was made stays: `k8slab run --lab {lab}` finishes it, `k8slab rm --lab {lab}` removes it.",
+            remedy="What was done stays, and the same command goes on from there. "
+            f"`k8slab run --lab {lab}` brings everything up, `k8slab rm --lab {lab}` removes it.",
         )
 
 
@@ -309,7 +310,8 @@ class InvalidOptions(UsageError):
         count = len(self.problems)
         super().__init__(
             f"The options for {package} have {count} problem{'s' * (count != 1)}.",
-            remedy=f"`k8slab package describe {package}` names every option.",
+            remedy=f'Give a file of JSON or YAML with {{"{package}": {{OPTION: VALUE, …}}}} in it; '
+            f"`k8slab package describe {package}` names every option.",
             output="\n".join(map(str, self.problems)),
         )
 

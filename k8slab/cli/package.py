@@ -35,15 +35,14 @@ def install(
 ) -> None:
     """Install a package: its machine, its daemons in order. Like run, it brings everything up."""
     from k8slab.cli.work import watched
-    from k8slab.lab.lab import Lab
-    from k8slab.topology.packages.places import options_of, with_package
+    from k8slab.lab.packages import with_installed
+    from k8slab.topology.packages.places import options_of
     from k8slab.view import packages
 
     session = session_of(context)
     given, meant = options_of(name, options_file)
-    lab = session.lab(lab_name)
-    bigger = Lab(lab.runtime, with_package(lab.topology, name, given))
-    session.changing = lab.name
+    bigger = with_installed(session.lab(lab_name), name, given)
+    session.changing = bigger.name
     with watched(session, bigger.topology, f"Installing {name}") as listener:
         result = bigger.run(listener=listener, timeout=timeout)
     session.changing = ""

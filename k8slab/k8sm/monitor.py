@@ -54,13 +54,14 @@ def news(told: Told, seen: Mapping[str, Service]) -> tuple[Told, list[Fields]]:
     events: list[Fields] = []
     if not told.started:
         events.append({"event": "start"})
+    # A count that is being written reads as none; it never falls while the machine runs.
     failed = {name: one for name, one in seen.items() if one.deaths > told.deaths.get(name, 0)}
     events += [{"event": "failure", "daemon": name, **one.cause} for name, one in failed.items()]
     was_ready = told.ready and not failed
     now_ready = all(one.ready for one in seen.values())
     if now_ready and not was_ready:
         events.append({"event": "ready"})
-    deaths = {**told.deaths, **{name: one.deaths for name, one in seen.items()}}
+    deaths = {**told.deaths, **{name: max(one.deaths, told.deaths.get(name, 0)) for name, one in seen.items()}}
     # Who was killed on purpose and started again is ready again, which is worth no call.
     return Told(True, now_ready or was_ready, deaths), events
 
@@ -114,7 +115,8 @@ class Webhook:
                     log.info("POST %s %s: %s", self.url, body, response.status)
                     if response.status < 500:
                         return
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+                # ValueError: of a name that cannot be put into a question for its address.
                 log.warning("POST %s %s: %s %s", self.url, body, type(error).__name__, error)
         log.error("nobody at %s was told of %s", self.url, body)
 

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from k8slab.lab.plan import Observed, plan, plan_kill, plan_power, plan_start
 from k8slab.lab.probes.truths import truths
 from k8slab.lab.requirements import requirements
 from k8slab.lab.runtime.base import Runtime
-from k8slab.lab.steps import RemoveMachine, StartSwitch, Step
+from k8slab.lab.steps import RemoveMachine, Step
 from k8slab.snapshot import Change, NodeState, NodeStatus, Phase, Snapshot, Timings
 from k8slab.topology import store, targets
 from k8slab.topology.resolved import Daemon, Node, Topology
@@ -155,14 +155,15 @@ class Lab:
     def shed(self, node: str, *, listener: Listener) -> tuple[Change, ...]:
         """Remove a machine that the lab's topology has no more; nothing else of the lab is touched."""
         with self._locked(listener):
-            gone = (node, "switch")
-            steps = [
-                step
-                for step in self.plan(daemons=False)
-                if isinstance(step, StartSwitch) or (isinstance(step, RemoveMachine) and step.subject in gone)
-            ]
+            planned = self.plan(daemons=False)
+            machine = [step for step in planned if isinstance(step, RemoveMachine) and step.subject == node]
+            switch = [step for step in planned if step.subject == "switch"]
+            # The switch last: it is what remembers that there is something to take out, should this be cut off.
+            first = frozenset(step.key for step in machine)
+            steps = [*machine, *(replace(step, after=step.after | first) for step in switch)]
+            changes = self._carry_out(steps, listener).changes
             perform.write_lab_folder(self.directory, self.topology)
-            return self._carry_out(steps, listener).changes
+            return changes
 
     def manual(self, wanted: Sequence[str]) -> tuple[tuple[Daemon, str], ...]:
         chosen = targets.daemons(self.topology, wanted or [targets.ALL])

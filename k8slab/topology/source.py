@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,6 +71,9 @@ def parse(text: str, file: str) -> Source:
     """
     lines: dict[Location, int] = {}
     twice: list[Problem] = []
+    if "\t" in text and _is_json(text):
+        # All of JSON is YAML but for this: between its values, which is where JSON has them, YAML wants no tabs.
+        text = text.replace("\t", " ")
     try:
         root = yaml.compose(text, Loader=_Loader)
         if root is not None:
@@ -86,6 +90,14 @@ def parse(text: str, file: str) -> Source:
     if twice:
         raise InvalidTopology(file, twice)
     return Source(file, value, lines)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def read(path: Path) -> Source:

@@ -22,14 +22,21 @@ PORTS = (
 )
 
 
+# Both go into a shell's line, and the name must be one that can be asked for.
+LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+HOST = rf"{LABEL}(\.{LABEL})*\.?"
+NEVER_IN_A_URL = re.compile(r"[\s\x00-\x1f\x7f'\"\\]")
+
+
 def _checked_url(url: str) -> str:
-    parts = urlsplit(url)
+    wrong = ValueError(f"{url!r} is no address such as http://host:port")
     try:
-        bad_port = parts.port == 0
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
     except ValueError:
-        bad_port = True
-    if parts.scheme != "http" or not parts.hostname or bad_port or re.search(r"[\s'\"\\]", url):
-        raise ValueError(f"{url!r} is no address such as http://host:port")
+        raise wrong from None
+    if parts.scheme != "http" or port == 0 or not re.fullmatch(HOST, host) or NEVER_IN_A_URL.search(url):
+        raise wrong
     return url
 
 
@@ -37,8 +44,15 @@ def _webhook(url: str) -> str:
     return _checked_url(url) if url else url
 
 
+def _server(url: str) -> str:
+    parts = urlsplit(_checked_url(url))
+    if url != f"http://{parts.netloc}" or "@" in parts.netloc or parts.port is None:
+        raise ValueError(f"{url!r} is no address such as http://host:port")
+    return url
+
+
 def _servers(text: str) -> str:
-    return ",".join(_checked_url(one.strip().rstrip("/")) for one in text.split(",")) if text.strip() else ""
+    return ",".join(_server(one.strip().rstrip("/")) for one in text.split(",")) if text.strip() else ""
 
 
 Port = Annotated[int, Field(ge=1, le=65535)]

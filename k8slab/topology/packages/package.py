@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
 from k8slab.topology.model import CatalogueFile, DaemonFile, RoleFile
 from k8slab.topology.source import parse
@@ -19,6 +19,17 @@ class Options(BaseModel):
     """A package's options. Each field is an option, by its alias, with its default and its description."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _of_a_kind_that_json_has(cls, value: Any, info: ValidationInfo) -> Any:
+        """What pydantic would take for another: true for the number 1, and YAML's binary for a text."""
+        kind = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bytes):
+            raise ValueError("input should be a text, not binary")
+        if isinstance(value, bool) and kind in (int, float):
+            raise ValueError(f"input should be a number, not {str(value).lower()}")
+        return value
 
     def clashes(self) -> list[tuple[str, str]]:
         """Options that are well-formed and cannot be meant together: the name of one, and the sentence's end."""

@@ -42,14 +42,14 @@ def options_of(name: str, file: Path | None) -> tuple[dict[str, Any], Options]:
     except InvalidTopology as error:
         raise InvalidOptions(name, error.problems) from error
     value = {} if source.value is None else source.value
-    if not isinstance(value, dict) or not isinstance(value.get(name, {}), dict):
+    if not isinstance(value, dict) or not isinstance(value.get(name) or {}, dict):
         what = f'options stand under the package\'s name: {{"{name}": {{…}}}}.'
         raise InvalidOptions(name, [source.problem((), what)])
     strangers = [str(key) for key in value if key != name]
     if strangers:
         what = f"only {name} is read here, and its options below it."
         raise InvalidOptions(name, [source.problem((key,), f"{key}: {what}") for key in strangers])
-    given = dict(value.get(name, {}))
+    given = dict(value.get(name) or {})
     judged, problems = chosen.judged(given)
     if judged is None:
         raise InvalidOptions(
@@ -59,13 +59,26 @@ def options_of(name: str, file: Path | None) -> tuple[dict[str, Any], Options]:
 
 
 def with_package(topology: Topology, name: str, options: Mapping[str, Any]) -> Topology:
-    """The topology with the package installed. Raises UsageError if it is already."""
-    if place(topology, name).installed:
-        raise UsageError(
-            f"{name} is installed in lab {topology.lab} already.",
-            remedy=f"`k8slab package uninstall {name}` first; `k8slab package list` shows it.",
-        )
+    """The topology with the package installed; as it is where it is already, with the same options. Raises UsageError
+    where it is with others: what runs with the old ones, and what these have written, would be left to nobody."""
+    there = place(topology, name)
+    if there.installed:
+        meant, _ = package(name).judged(options)
+        asked = package(name).effective(meant) if meant else {}
+        differing = sorted(one for one in asked if asked[one] != there.options[one])
+        if differing:
+            shown = ", ".join(f"{one}: {json.dumps(there.options[one])}" for one in differing)
+            raise already_installed(topology, name, why=f"It was installed with other options ({shown}).")
+        return topology
     return _placed(topology, name, {"installed": True, "options": dict(options)})
+
+
+def already_installed(topology: Topology, name: str, why: str = "") -> UsageError:
+    return UsageError(
+        f"{name} is installed in lab {topology.lab} already.",
+        why=why,
+        remedy=f"`k8slab package uninstall {name}` first; `k8slab package list` shows it.",
+    )
 
 
 def without_package(topology: Topology, name: str) -> Topology:

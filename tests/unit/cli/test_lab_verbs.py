@@ -228,7 +228,9 @@ def test_an_interruption_says_how_to_go_on(shell: Any, monkeypatch: pytest.Monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr("k8slab.lab.lab.Lab.run", interrupted)
-    assert "`k8slab run --lab k8s-mesos` finishes it" in shell("run", code=130).stderr
+    said = shell("run", code=130).stderr
+    assert "the same command goes on from there" in said
+    assert "`k8slab run --lab k8s-mesos` brings everything up" in said
     assert shell.json("run", code=130)["error"] == "interrupted"
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from memory import MemoryRuntime
 
 
 @pytest.fixture
@@ -110,3 +111,64 @@ def test_what_cannot_be_installed_is_told_so(up: Any) -> None:
     assert "no place for the package kubernetes" in up("package", "install", "kubernetes", code=2).stderr
     assert "Did you mean kubernetes?" in up("package", "install", "kubernets", code=2).stderr
     assert "has no place for packages" in up("package", "list").stdout
+
+
+class CutOff:
+    """Interrupts a command when it has changed the engine ``after`` times; whoever works beside it gets no further."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+        self.left, self.active, self.happened = after, True, False
+        for name in ("create", "power", "remove", "execute"):
+            monkeypatch.setattr(MemoryRuntime, name, self._counted(getattr(MemoryRuntime, name)))
+
+    def _counted(self, original: Any) -> Any:
+        def call(runtime: MemoryRuntime, *words: Any) -> Any:
+            asks_only = len(words) == 2 and words[1][-1:] == ["status"]
+            if self.active and not asks_only:
+                if self.left <= 0:
+                    self.happened = True
+                    raise KeyboardInterrupt
+                self.left -= 1
+            return original(runtime, *words)
+
+        return call
+
+
+@pytest.mark.parametrize("after", range(9))
+def test_an_installation_that_was_cut_off_goes_on_when_asked_for_again(
+    dcos: Any, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    cut = CutOff(monkeypatch, after)
+    assert "the same command goes on from there" in dcos("package", "install", "kubernetes", code=130).stderr
+    assert cut.happened
+    cut.active = False
+    assert dcos.json("package", "install", "kubernetes")["ready"]
+    (listed,) = dcos.json("package", "list")["packages"]
+    assert (listed["installed"], listed["state"]) == (True, "ready")
+    assert "is installed in lab dcos already" in dcos("package", "install", "kubernetes", code=2).stderr
+
+
+def test_an_installation_whose_daemon_died_goes_on_when_asked_for_again(dcos: Any, tmp_path: Path) -> None:
+    file = tmp_path / "options.json"
+    file.write_text('{"kubernetes": {"log-level": 2}}')
+    dcos.runtime.broken.add("apiserver")
+    dcos("package", "install", "kubernetes", "--options", str(file), code=1)
+    said = dcos("package", "install", "kubernetes", code=2).stderr
+    assert "It was installed with other options (log-level: 2)." in said
+    assert "`k8slab package uninstall kubernetes` first" in said
+    dcos.runtime.broken.clear()
+    assert dcos.json("package", "install", "kubernetes", "--options", str(file))["ready"]
+
+
+@pytest.mark.parametrize("after", range(8))
+def test_taking_out_that_was_cut_off_goes_on_when_asked_for_again(
+    dcos: Any, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    dcos("package", "install", "kubernetes")
+    cut = CutOff(monkeypatch, after)
+    dcos("package", "uninstall", "kubernetes", code=130)
+    assert cut.happened
+    cut.active = False
+    dcos("package", "uninstall", "kubernetes")
+    assert "kubernetes" not in dcos.runtime.machines_by_name
+    assert "Nothing to do" in dcos("run", "dcos").stderr

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 import pytest
 from aiohttp import web
 
+from k8slab.k8sm import monitor
 from k8slab.k8sm.monitor import Memory, Service, Services, Told, Webhook, news, serve
 
 UP, DOWN = Service(ready=True), Service(ready=False)
@@ -52,6 +53,13 @@ def test_a_daemon_that_comes_back_is_ready_again_after_a_failure_only() -> None:
     known, events = news(known, {"a": died(1)})
     assert events == [{"event": "failure", "daemon": "a", "code": "1"}]
     assert news(known, {"a": died(1, ready=True)})[1] == [{"event": "ready"}]
+
+
+def test_a_count_that_cannot_be_read_for_a_moment_is_no_new_failure() -> None:
+    known, _ = news(Told(started=True, ready=True), {"a": died(2, ready=True)})
+    known, events = news(known, {"a": UP})
+    assert events == []
+    assert news(known, {"a": died(2, ready=True)})[1] == []
 
 
 class Machine:
@@ -165,3 +173,21 @@ async def test_a_package_is_told_of_from_its_start_through_a_failure(
     stop.set()
     assert await running == 0
     assert listener.calls.empty()
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70])
+async def test_a_name_that_nobody_can_be_asked_for_does_not_end_the_monitor(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    monkeypatch.setattr(monitor, "FIRST_PAUSE", 0.0)
+    machine.set("api", ready=True)
+    memory, stop = Memory(tmp_path / "m"), asyncio.Event()
+    webhook = Webhook(f"http://{host}/", "text/plain", {})
+    running = asyncio.create_task(serve(Services(machine.services, ["api"]), webhook, memory, stop))
+    async with asyncio.timeout(20):
+        # Both calls are given up, and it goes on.
+        while not memory.recall().ready:
+            assert not running.done()
+            await asyncio.sleep(0.01)
+    stop.set()
+    assert await running == 0

@@ -43,7 +43,9 @@ def test_the_walkthroughs_options_are_understood(tmp_path: Path) -> None:
     assert any("enable-dns is kept, but nothing serves DNS" in note for note in meant.notes())
 
 
-@pytest.mark.parametrize("text", ["", "{}", "null", '{"kubernetes": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "null", '{"kubernetes": {}}', '{"kubernetes": null}', "kubernetes:\n#  log-level: 2\n"]
+)
 def test_without_options_there_are_the_defaults(tmp_path: Path, text: str) -> None:
     _, meant = places.options_of("kubernetes", options_file(tmp_path, text))
     assert meant == places.options_of("kubernetes", None)[1] == KubernetesOptions()
@@ -61,6 +63,17 @@ def test_without_options_there_are_the_defaults(tmp_path: Path, text: str) -> No
         ("enable-dns", '"perhaps"', "input should be a valid boolean, unable to interpret input."),
         ("etcd-servers", '"https://etcd:2379"', "'https://etcd:2379' is no address such as http://host:port."),
         ("etcd-servers", '"http://a:1,b"', "'b' is no address such as http://host:port."),
+        ("etcd-servers", '"http://etcd"', "'http://etcd' is no address such as http://host:port."),
+        ("etcd-servers", '"http://et$(reboot)cd:1"', "is no address such as http://host:port."),
+        ("etcd-servers", '"http://etcd:2379/?a&b"', "is no address such as http://host:port."),
+        ("etcd-servers", '"http://u:p@etcd:2379"', "is no address such as http://host:port."),
+        ("etcd-servers", '"http://["', "'http://[' is no address such as http://host:port."),
+        ("etcd-servers", '["http://etcd:2379"]', "input should be a valid string."),
+        ("apiserver-port", "true", "input should be a number, not true."),
+        ("executor-cpus", "false", "input should be a number, not false."),
+        ("framework-name", "!!binary aGVsbG8=", "input should be a text, not binary."),
+        ("webhook-url", '"http://x/\\0"', "is no address such as http://host:port."),
+        ("webhook-url", '"http://a..b/"', "'http://a..b/' is no address such as http://host:port."),
         ("webhook-url", '"ftp://x"', "'ftp://x' is no address such as http://host:port."),
         ("webhook-url", '"http://x/\'; reboot"', "is no address such as http://host:port."),
         ("framework-name", '"two words"', "string should match pattern"),
@@ -74,6 +87,15 @@ def test_a_wrong_option_is_named_with_its_line(tmp_path: Path, option: str, valu
     (problem,) = problems_of(tmp_path, f'{{\n  "kubernetes": {{\n    "{option}": {value}\n  }}\n}}\n')
     assert problem.startswith(f":3: kubernetes.{option}: ")
     assert said in problem
+
+
+def test_json_may_be_indented_with_tabs(tmp_path: Path) -> None:
+    given, _ = places.options_of(
+        "kubernetes", options_file(tmp_path, '{\n\t"kubernetes": {\n\t\t"log-level":\t2\n\t}\n}\n')
+    )
+    assert given == {"log-level": 2}
+    (problem,) = problems_of(tmp_path, '{\n\t"kubernetes": {\n\t\t"log-level": 99\n\t}\n}\n')
+    assert problem.startswith(":3: kubernetes.log-level: ")
 
 
 def test_all_wrong_options_are_named_at_once(tmp_path: Path) -> None:
@@ -93,6 +115,14 @@ def test_all_wrong_options_are_named_at_once(tmp_path: Path) -> None:
 def test_a_file_of_another_form_is_told_the_form(tmp_path: Path, text: str, said: str) -> None:
     (problem,) = problems_of(tmp_path, text)
     assert said in problem
+
+
+def test_a_file_that_cannot_be_read_is_named_with_what_it_should_be(tmp_path: Path) -> None:
+    for file, said in ((tmp_path / "nowhere", "No such file or directory"), (tmp_path, "Is a directory")):
+        with pytest.raises(InvalidOptions) as raised:
+            places.options_of("kubernetes", file)
+        assert raised.value.output == f"{file}: cannot be read: {said}."
+        assert 'a file of JSON or YAML with {"kubernetes": {OPTION: VALUE, …}} in it' in raised.value.remedy
 
 
 def test_the_schema_knows_every_option() -> None:
@@ -156,8 +186,10 @@ def test_what_is_installed_stays_when_the_file_is_taken_anew() -> None:
 
 def test_a_package_is_installed_once_and_only_where_it_has_a_place() -> None:
     bigger = places.with_package(DCOS, "kubernetes", {})
-    with pytest.raises(UsageError, match="is installed in lab dcos already"):
-        places.with_package(bigger, "kubernetes", {})
+    assert places.with_package(bigger, "kubernetes", {"log-level": "1"}) == bigger, "the default, said"
+    with pytest.raises(UsageError, match="is installed in lab dcos already") as raised:
+        places.with_package(bigger, "kubernetes", {"log-level": 2, "enable-dns": "1"})
+    assert raised.value.why == "It was installed with other options (enable-dns: false, log-level: 1)."
     with pytest.raises(UsageError, match="is not installed in lab dcos"):
         places.without_package(DCOS, "kubernetes")
     with pytest.raises(UsageError, match="Lab k8s-mesos has no place for the package kubernetes"):
