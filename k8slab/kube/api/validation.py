@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
 from k8slab.kube.api.errors import FieldProblem
@@ -14,6 +14,7 @@ _LABEL: Final = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?\Z")
 _LABEL_1035: Final = re.compile(r"^[a-z]([-a-z0-9]*[a-z0-9])?\Z")
 _SUBDOMAIN: Final = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 _QUALIFIED: Final = re.compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]\Z")
+_LINK_LOCAL_MULTICAST: Final = (ip_network("224.0.0.0/24"), ip_network("ff02::/16"))
 _LABEL_VALUE: Final = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?\Z")
 
 SUBDOMAIN_RULE: Final = (
@@ -91,6 +92,10 @@ def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldProb
     return FieldProblem(
         field, "FieldValueNotSupported", f"Unsupported value: {_shown(value)}: supported values: {known}"
     )
+
+
+def too_many(field: str, count: int, most: int) -> FieldProblem:
+    return FieldProblem(field, "FieldValueTooMany", f"Too many: {count}: must have at most {most} items")
 
 
 def immutable(field: str, value: Any) -> FieldProblem:
@@ -191,11 +196,57 @@ def port_name(field: str, value: str) -> list[FieldProblem]:
 
 
 def address(field: str, value: Any) -> list[FieldProblem]:
-    try:
-        ip_address(value)
-    except ValueError:
+    if _parsed(value) is None:
         return [invalid(field, value, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")]
     return []
+
+
+def family_address(field: str, value: str, family: str) -> list[FieldProblem]:
+    """An address of one family, "IPv4" or "IPv6"."""
+    found = _parsed(value)
+    mapped = isinstance(found, IPv6Address) and found.ipv4_mapped is not None
+    if found is None or mapped or f"IPv{found.version}" != family:
+        return [invalid(field, value, f"must be a valid {family} address")]
+    return []
+
+
+def reachable_address(field: str, value: str) -> list[FieldProblem]:
+    """An address that others can reach, as an endpoint's must be.
+
+    The loopback range, which the original refuses, is let in: a server that listens there alone publishes itself so.
+    """
+    found = _parsed(value)
+    if found is None:
+        return [invalid(field, value, "must be a valid IP address")]
+    rules = (
+        (found.is_unspecified, "may not be unspecified (0.0.0.0 or ::)"),
+        (found.is_link_local, "may not be in the link-local range (169.254.0.0/16, fe80::/10)"),
+        (
+            any(found in net for net in _LINK_LOCAL_MULTICAST if net.version == found.version),
+            "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)",
+        ),
+    )
+    return [invalid(field, value, why) for holds, why in rules if holds]
+
+
+def _parsed(value: Any) -> IPv4Address | IPv6Address | None:
+    try:
+        # A zone ("%eth0") means something on one machine only; the original knows none.
+        return ip_address(value) if "%" not in value else None
+    except ValueError:
+        return None
+
+
+def domain(field: str, value: str) -> list[FieldProblem]:
+    """A fully qualified domain name."""
+    if not value:
+        return [required(field)]
+    name = value.removesuffix(".")
+    if wrong := subdomain(name):
+        return [invalid(field, name, ",".join(wrong))]
+    if "." not in name:
+        return [invalid(field, name, "should be a domain with at least two segments separated by dots")]
+    return [invalid(field, part, why) for part in name.split(".") for why in label(part)]
 
 
 def network(field: str, value: str) -> list[FieldProblem]:

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
 from k8slab.kube.api.kind import AGE, NAME, Column, Kind
+from k8slab.kube.api.kinds.job_rules import job_spec_problems
 from k8slab.kube.api.kinds.template import (
     SELECTOR,
     TEMPLATE_COLUMNS,
@@ -18,13 +19,11 @@ from k8slab.kube.api.kinds.template import (
     selector_problems,
     starts_with_status,
     template_defaults,
-    template_problems,
 )
 from k8slab.kube.api.meta import Object, age, dig, duration, parse_time
 
 GROUP: Final = "batch"
 PREFIX: Final = "batch.kubernetes.io/"
-ENDING: Final = ("OnFailure", "Never")
 CONCURRENCY: Final = ("Allow", "Forbid", "Replace")
 # What must stay as it was; a template may change while a suspended job has not begun.
 KEPT: Final = ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy", "managedBy")
@@ -48,7 +47,15 @@ def _job_defaults(obj: Object) -> None:
     ):
         if spec.get(field) is None:
             spec[field] = value
+    _template_defaults(spec)
+
+
+def _template_defaults(spec: Object) -> None:
+    """What jobs and a cron job's template of them have in common."""
     template_defaults(spec.get("template"))
+    for rule in dig(spec, "podFailurePolicy", "rules") or ():
+        for pattern in rule.get("onPodConditions") or ():
+            pattern.setdefault("status", "True")
 
 
 def _prepare_job(new: Object, old: Object | None) -> None:
@@ -74,7 +81,7 @@ def _prepare_job(new: Object, old: Object | None) -> None:
 def _job_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     spec = new["spec"]
     found = selector_problems(spec, "spec", "job") if spec.get("template") is not None else []
-    found += _job_spec_problems(spec, "spec")
+    found += job_spec_problems(spec, "spec")
     if old is not None:
         was = old["spec"]
         kept = [*KEPT] if _may_change_template(old) else [*KEPT, "template"]
@@ -97,17 +104,6 @@ def _go(field: str, spec: Mapping[str, Any]) -> str:
 
 def _may_change_template(old: Object) -> bool:
     return bool(dig(old, "spec", "suspend")) and not dig(old, "status", "startTime")
-
-
-def _job_spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
-    counted = ("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished")
-    found = [one for field in counted for one in validation.not_negative(f"{path}.{field}", spec.get(field))]
-    mode = spec.get("completionMode")
-    if mode is not None:
-        found += validation.one_of(f"{path}.completionMode", mode, ("Indexed", "NonIndexed"))
-        if mode == "Indexed" and spec.get("completions") is None:
-            found.append(validation.required(f"{path}.completions", "when completion mode is Indexed"))
-    return found + template_problems(spec.get("template"), f"{path}.template", restart=ENDING)
 
 
 def _job_status(obj: Object) -> str:
@@ -148,7 +144,7 @@ def _cron_job_defaults(obj: Object) -> None:
             spec[field] = value
     if (job := spec.get("jobTemplate")) is not None:
         job.setdefault("metadata", {}).setdefault("creationTimestamp", None)
-        template_defaults(job.setdefault("spec", {}).get("template"))
+        _template_defaults(job.setdefault("spec", {}))
 
 
 def _cron_job_problems(new: Object, old: Object | None) -> list[FieldProblem]:
@@ -169,9 +165,13 @@ def _cron_job_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     found += validation.one_of("spec.concurrencyPolicy", spec["concurrencyPolicy"], CONCURRENCY)
     found += counts_problems(spec, "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
     job = dig(spec, "jobTemplate", "spec") or {}
+    found += job_spec_problems(job, "spec.jobTemplate.spec")
+    if job.get("selector") is not None:
+        shown = validation.go_selector(job["selector"])
+        found.append(validation.invalid("spec.jobTemplate.spec.selector", shown, "`selector` will be auto-generated"))
     if job.get("manualSelector"):
         found.append(validation.not_supported("spec.jobTemplate.spec.manualSelector", True, ("nil", "false")))
-    return found + _job_spec_problems(job, "spec.jobTemplate.spec")
+    return found
 
 
 def _is_zone(name: str) -> bool:

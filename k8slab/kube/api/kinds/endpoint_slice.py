@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
@@ -13,6 +14,8 @@ from k8slab.kube.api.meta import Object
 TYPES: Final = ("FQDN", "IPv4", "IPv6")
 SHOWN: Final = 3
 MOST: Final = 1000
+MOST_ADDRESSES: Final = 100
+MOST_PORTS: Final = 20000
 
 
 def _defaults(obj: Object) -> None:
@@ -22,35 +25,55 @@ def _defaults(obj: Object) -> None:
 
 
 def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
-    kind = new.get("addressType")
-    found: list[FieldProblem] = []
-    if not kind:
-        found.append(validation.required("addressType"))
-    else:
-        found += validation.one_of("addressType", kind, TYPES)
-    if old is not None and kind != old.get("addressType"):
-        found.append(validation.immutable("addressType", kind or ""))
+    kind = new.get("addressType") or ""
+    found = validation.one_of("addressType", kind, TYPES) if kind else [validation.required("addressType")]
     endpoints = new.get("endpoints") or ()
     if len(endpoints) > MOST:
-        why = f"Too many: {len(endpoints)}: must have at most {MOST} items"
-        found.append(FieldProblem("endpoints", "FieldValueTooMany", why))
-    for index, endpoint in enumerate(endpoints):
-        path = f"endpoints[{index}].addresses"
-        addresses = endpoint.get("addresses") or ()
-        if not addresses:
-            found.append(validation.required(path, "must contain at least 1 address"))
-        for place, address in enumerate(addresses):
-            if kind in ("IPv4", "IPv6"):
-                found += validation.address(f"{path}[{place}]", address)
-            elif kind == "FQDN":
-                found += [validation.invalid(f"{path}[{place}]", address, why) for why in validation.subdomain(address)]
+        found.append(validation.too_many("endpoints", len(endpoints), MOST))
+    else:
+        for index, endpoint in enumerate(endpoints):
+            found += _endpoint_problems(endpoint, f"endpoints[{index}]", kind)
+    found += _port_problems(new.get("ports") or ())
+    if old is not None and kind != old.get("addressType"):
+        found.append(validation.immutable("addressType", kind))
+    return found
+
+
+def _endpoint_problems(endpoint: Mapping[str, Any], path: str, kind: str) -> list[FieldProblem]:
+    addresses, where = endpoint.get("addresses") or (), f"{path}.addresses"
+    found: list[FieldProblem] = []
+    if not addresses:
+        found.append(validation.required(where, "must contain at least 1 address"))
+    elif len(addresses) > MOST_ADDRESSES:
+        found.append(validation.too_many(where, len(addresses), MOST_ADDRESSES))
+    for place, address in enumerate(addresses):
+        if kind in ("IPv4", "IPv6"):
+            found += validation.family_address(f"{where}[{place}]", address, kind)
+            found += validation.reachable_address(f"{where}[{place}]", address)
+        elif kind == "FQDN":
+            found += validation.domain(f"{where}[{place}]", address)
+    for field, check in (("nodeName", validation.subdomain), ("hostname", validation.label)):
+        if (name := endpoint.get(field)) is not None:
+            found += [validation.invalid(f"{path}.{field}", name, why) for why in check(name)]
+    return found
+
+
+def _port_problems(ports: Sequence[Mapping[str, Any]]) -> list[FieldProblem]:
+    if len(ports) > MOST_PORTS:
+        return [validation.too_many("ports", len(ports), MOST_PORTS)]
+    found: list[FieldProblem] = []
     names: set[str] = set()
-    for index, port in enumerate(new.get("ports") or ()):
-        path = f"ports[{index}]"
-        if port["name"] in names:
-            found.append(validation.duplicate(f"{path}.name", port["name"]))
-        names.add(port["name"])
+    for index, port in enumerate(ports):
+        path, name = f"ports[{index}]", port["name"]
+        if name:
+            found += [validation.invalid(f"{path}.name", name, why) for why in validation.label(name)]
+        if name in names:
+            found.append(validation.duplicate(f"{path}.name", name))
+        names.add(name)
         found += validation.one_of(f"{path}.protocol", port["protocol"], PROTOCOLS)
+        if (protocol := port.get("appProtocol")) is not None:
+            wrong = validation.qualified_name(protocol)
+            found += [validation.invalid(f"{path}.appProtocol", protocol, why) for why in wrong]
     return found
 
 

@@ -233,7 +233,7 @@ def _endpoint_problems(new: Object, old: Object | None) -> list[FieldProblem]:
             found.append(validation.required(path, "must specify `addresses` or `notReadyAddresses`"))
         for field in ("addresses", "notReadyAddresses"):
             for place, address in enumerate(subset.get(field) or ()):
-                found += validation.address(f"{path}.{field}[{place}].ip", address.get("ip") or "")
+                found += _endpoint_address_problems(address, f"{path}.{field}[{place}]")
         ports = subset.get("ports") or ()
         for place, port in enumerate(ports):
             where = f"{path}.ports[{place}]"
@@ -242,6 +242,15 @@ def _endpoint_problems(new: Object, old: Object | None) -> list[FieldProblem]:
             found += validation.port(f"{where}.port", port.get("port", 0))
             found += validation.one_of(f"{where}.protocol", port["protocol"], PROTOCOLS)
     return found
+
+
+def _endpoint_address_problems(address: Mapping[str, Any], path: str) -> list[FieldProblem]:
+    ip = address.get("ip") or ""
+    found = validation.address(f"{path}.ip", ip)
+    for field, check in (("hostname", validation.label), ("nodeName", validation.subdomain)):
+        if name := address.get(field):
+            found += [validation.invalid(f"{path}.{field}", name, why) for why in check(name)]
+    return found + validation.reachable_address(f"{path}.ip", ip)
 
 
 def _shown_endpoints(obj: Object) -> str:
