@@ -9,7 +9,9 @@ from typing import Any, Final, NamedTuple
 
 from k8slab.kube.api import negotiation
 
-_KEY: Final = re.compile(rb'"\s*:')
+# The quote that ends a key has an even number of backslashes before it: one with a single one is in the text of a word,
+# as in the steps of managedFields ("k:{\"port\":80}").
+_KEY: Final = re.compile(rb'"(?:(?<!\\")|(?<=\\\\"))\s*:')
 
 
 class Twice(NamedTuple):
@@ -37,9 +39,16 @@ def found(raw: bytes, content_type: str, value: Any) -> Twice:
 
 
 def _keys(value: Any) -> int:
-    if isinstance(value, dict):
-        return len(value) + sum(_keys(item) for item in value.values() if isinstance(item, dict | list))
-    return sum(_keys(item) for item in value if isinstance(item, dict | list))
+    number, waiting = 0, [value]
+    while waiting:
+        one = waiting.pop()
+        if type(one) is dict:
+            number += len(one)
+            one = one.values()
+        for item in one:
+            if type(item) is dict or type(item) is list:
+                waiting.append(item)
+    return number
 
 
 class _Pairs(list[tuple[str, Any]]):

@@ -89,14 +89,19 @@ def _as_it_is(run: _Decoding, value: Any, path: str, owner: str, dotted: str) ->
     return value
 
 
+# What is taken as it is when it is of one of these types.
+_KINDS: Final[Mapping[str, tuple[type, ...]]] = {
+    "string": (str,),
+    "boolean": (bool,),
+    "double": (int, float),
+    "Time": (str,),
+    "MicroTime": (str,),
+    "bytes": (str,),
+    "IntOrString": (int, str),
+}
+
 SCALARS: Final[Mapping[str, _Decoder]] = {
-    "string": _scalar("string", str),
-    "boolean": _scalar("boolean", bool),
-    "double": _scalar("double", int, float),
-    "Time": _scalar("Time", str),
-    "MicroTime": _scalar("MicroTime", str),
-    "bytes": _scalar("bytes", str),
-    "IntOrString": _scalar("IntOrString", int, str),
+    **{form: _scalar(form, *kinds) for form, kinds in _KINDS.items()},
     **dict.fromkeys(("any", "FieldsV1", "RawExtension"), _as_it_is),
     "int32": _integer(32),
     "int64": _integer(64),
@@ -137,13 +142,17 @@ def _map(form: str) -> _Decoder:
 
 def _struct(form: str) -> _Decoder:
     fields = types()[form].fields
+    kept = {key: _KINDS.get(field.form, ()) for key, field in fields.items()}
 
     def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
         if type(value) is not dict:
             raise run.mismatch(value, form, owner, dotted)
         decoded = {}
         for key, item in value.items():
-            if key not in fields:
+            # Most of a body: no path need be spelled out for what is right.
+            if type(item) in kept.get(key, ()):
+                decoded[key] = item
+            elif key not in fields:
                 run.unknown.append(f"{path}.{key}" if path else key)
             elif item is not None:
                 decoder = _decoder(fields[key].form)
