@@ -63,6 +63,7 @@ def node_spec(topology: Topology, node: Node) -> MachineSpec:
         volume_labels=marks,
         capabilities=node.capabilities,
         unconfined=node.unconfined,
+        cpu_shares=node.cpu_shares,
         sysctls=dict(node.sysctls),
         mounts=tuple(Mount(volume_name(topology.lab, node, path), path) for path in node.volumes),
         tmpfs=("/run",),

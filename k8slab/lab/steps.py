@@ -192,6 +192,7 @@ def docker_create(spec: MachineSpec) -> str:
     options += ["--cap-drop=ALL"] if spec.drop_other_capabilities else []
     options += [f"--cap-add={name}" for name in spec.capabilities]
     options += ["--security-opt=seccomp=unconfined", "--security-opt=apparmor=unconfined"] if spec.unconfined else []
+    options += [f"--cpu-shares={spec.cpu_shares}"] if spec.cpu_shares else []
     options += _pairs("--sysctl", spec.sysctls)
     options += [f"--tmpfs={path}:exec" for path in spec.tmpfs]
     options += [_mount(mount, spec) for mount in spec.mounts]

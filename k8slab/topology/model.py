@@ -56,6 +56,9 @@ class RoleFile(_Strict):
         (), description="What the containers get beyond none, such as NET_ADMIN."
     )
     unconfined: bool = Field(False, description="Without seccomp and apparmor: only for a nested engine.")
+    cpu_shares: int = Field(
+        1024, ge=2, le=262144, description="Its part of the processors when all nodes want them, as Docker counts."
+    )
     sysctls: dict[Sysctl, str] = Field(default_factory=dict)
     volumes: tuple[VolumePath, ...] = Field((), description="Absolute paths whose data outlives the container.")
     pods: bool = Field(False, description="Whether it gets a /24 of the pods' range.")

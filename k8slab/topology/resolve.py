@@ -193,6 +193,7 @@ class _Resolver:
             routes=self._routes(machine),
             capabilities=role.capabilities,
             unconfined=role.unconfined,
+            cpu_shares=role.cpu_shares,
             sysctls=tuple(sorted(role.sysctls.items())),
             volumes=role.volumes,
             files=tuple(sorted(files.items())),

@@ -70,6 +70,7 @@ class Node:
     routes: tuple[Route, ...]
     capabilities: tuple[str, ...]
     unconfined: bool
+    cpu_shares: int
     sysctls: tuple[tuple[str, str], ...]
     volumes: tuple[str, ...]
     files: tuple[tuple[str, str], ...]

@@ -214,9 +214,10 @@ def _controllers(
     pods = OwnedPods(client, informers, recorder)
     sets = Owned(client, informers, "replicasets")
     revisions = Owned(client, informers, "controllerrevisions")
+    lifecycle = NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period)
     return {
-        "nodes": NodeLifecycle(client, informers, recorder, grace=flags.node_grace, period=flags.node_period),
-        "node taints": NodeTaints(client, informers, flags.eviction_rates),
+        "nodes": lifecycle,
+        "node taints": NodeTaints(client, informers, flags.eviction_rates, lifecycle),
         "taint evictions": TaintEviction(client, informers, recorder),
         "pod garbage": PodGarbage(client, informers, threshold=flags.ended_pods_kept),
         "endpoints": EndpointsController(client, informers),

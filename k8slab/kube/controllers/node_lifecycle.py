@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
@@ -59,6 +59,8 @@ class NodeLifecycle:
         self._listening_since = 0.0
         self._signs: dict[str, _Sign] = {}
         self._not_ready: set[str] = set()
+        self.silent: frozenset[str] = frozenset()
+        """Nodes that were silent for too long at the last look, all of them, also those not marked yet."""
 
     async def run(self) -> None:
         while True:
@@ -78,9 +80,11 @@ class NodeLifecycle:
         if self._deaf or now - asked > _SLOW:
             self._listening_since = now
         self._deaf = False
+        silence = {name: self._silence(name, node, now) for name, node in nodes.items()}
+        self.silent = frozenset(name for name, seconds in silence.items() if seconds > self._grace)
         for name, node in nodes.items():
             try:
-                await self._check(name, node, now)
+                await self._check(name, node, silence[name])
             except ApiUnavailable as trouble:
                 log.warning("node %s: %s; trying again", name, trouble)
                 self._deaf = True
@@ -91,21 +95,24 @@ class NodeLifecycle:
             del self._signs[name]
             self._not_ready.discard(name)
 
-    async def _check(self, name: str, node: Object, now: float) -> None:
-        ready = condition(node, "Ready")
-        heartbeat = str(ready.get("lastHeartbeatTime", ""))
+    def _silence(self, name: str, node: Object, now: float) -> float:
+        """Seconds since the node was heard, or could have been heard."""
+        heartbeat = str(condition(node, "Ready").get("lastHeartbeatTime", ""))
         sign = self._signs.get(name)
         if sign is None or sign.heartbeat != heartbeat:
             sign = self._signs[name] = _Sign(heartbeat, now)
-        status = ready.get("status")
-        silence = now - max(sign.seen, self._listening_since)
+        return now - max(sign.seen, self._listening_since)
+
+    async def _check(self, name: str, node: Object, silence: float) -> None:
+        status = condition(node, "Ready").get("status")
         if silence > self._grace and status != "Unknown":
             log.warning("node %s has been silent for %.0f s", name, silence)
             # Of this version: a heartbeat that comes meanwhile has the last word.
             patch = {"metadata": {"resourceVersion": node["metadata"]["resourceVersion"]}, "status": silenced(node)}
             node = await self._client.patch("nodes", name, patch, subresource="status")
             # This write is not a sign of life.
-            self._signs[name] = _Sign(str(condition(node, "Ready").get("lastHeartbeatTime", "")), sign.seen)
+            heartbeat = str(condition(node, "Ready").get("lastHeartbeatTime", ""))
+            self._signs[name] = replace(self._signs[name], heartbeat=heartbeat)
             status = "Unknown"
         if status == "True":
             self._not_ready.discard(name)

@@ -6,7 +6,6 @@ A node that is not ready, or that nobody hears from, takes no new pods (NoSchedu
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -14,7 +13,7 @@ from typing import Any, Final
 from k8slab.kube.client import ApiError, KubeClient, Object
 from k8slab.kube.clock import rfc3339
 from k8slab.kube.controllers.informers import SharedInformers
-from k8slab.kube.controllers.node_lifecycle import condition
+from k8slab.kube.controllers.node_lifecycle import NodeLifecycle, condition, silenced
 from k8slab.kube.controllers.node_zones import EvictionRates, Turns, is_not_ready, is_ready, rate_in, zone_of
 from k8slab.kube.controllers.workqueue import WorkQueue
 
@@ -29,6 +28,8 @@ PRESSURES: Final = {
     "NetworkUnavailable": f"{PREFIX}network-unavailable",
 }
 _LEFT: Final = frozenset({(NOT_READY, "NoExecute"), (UNREACHABLE, "NoExecute")})
+# Seconds; a node that was silent may be heard again without any change that is told here.
+_LOOK_AGAIN: Final = 1.0
 OURS: Final = frozenset({NOT_READY, UNREACHABLE, UNSCHEDULABLE, *PRESSURES.values()})
 
 
@@ -38,11 +39,13 @@ class NodeTaints:
         client: KubeClient,
         informers: SharedInformers,
         rates: EvictionRates,
+        lifecycle: NodeLifecycle,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._rates = rates
+        self._lifecycle = lifecycle
         self._clock = clock
         self._turns = Turns()
         self._nodes = informers.of("nodes")
@@ -83,17 +86,20 @@ class NodeTaints:
     def _pods_leave(self, name: str, node: Object) -> bool:
         if not is_not_ready(node):
             return False
-        nodes = list(self._nodes.cache.values())
+        # Nodes that fall silent together are marked one after another: the first must not be taken for the only one.
+        silent = self._lifecycle.silent
+        nodes = [{**one, "status": silenced(one)} if at in silent else one for at, one in self._nodes.cache.items()]
         if not any(map(is_ready, nodes)):
             self._turns.over(name)
+            self._queue.add_after(name, _LOOK_AGAIN)
             return False
         if any((one["key"], one["effect"]) in _LEFT for one in (node.get("spec") or {}).get("taints") or ()):
             # Its pods are on their way.
             return True
         zone = zone_of(node)
         left = self._turns.wait(name, zone, rate_in(zone, nodes, self._rates), self._clock())
-        if 0 < left < math.inf:
-            self._queue.add_after(name, left)
+        if left > 0:
+            self._queue.add_after(name, min(left, _LOOK_AGAIN))
         return left == 0
 
 

@@ -60,7 +60,8 @@ class Mount:
 @dataclass(frozen=True)
 class MachineSpec:
     """Everything a container is created from. ``sharing_host`` gives it the host's network, PIDs and users; without
-    that it has a network of its own with nothing in it, and the engine has no part in that."""
+    that it has a network of its own with nothing in it, and the engine has no part in that. ``cpu_shares``: its part of
+    the processors when all want them, 0 for the engine's own choice, which is 1024."""
 
     name: str
     image: str
@@ -72,6 +73,7 @@ class MachineSpec:
     capabilities: tuple[str, ...] = ()
     drop_other_capabilities: bool = False
     unconfined: bool = False
+    cpu_shares: int = 0
     sharing_host: bool = False
     sysctls: Mapping[str, str] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()

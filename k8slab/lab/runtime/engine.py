@@ -210,6 +210,7 @@ def creation_config(spec: MachineSpec) -> dict[str, Any]:
     host: dict[str, Any] = {
         "NetworkMode": "host" if spec.sharing_host else "none",
         "CapAdd": list(spec.capabilities),
+        "CpuShares": spec.cpu_shares,
         "Sysctls": dict(spec.sysctls),
         "Tmpfs": dict.fromkeys(spec.tmpfs, "exec"),
         "RestartPolicy": {"Name": "unless-stopped"},
