@@ -105,6 +105,15 @@ class Placer:
         self._queue.expect_offers(_now())
         self._wake.set()
 
+    async def decline(self, offers: Sequence[str], *, refuse_seconds: float) -> None:
+        """Send back offers that are out of the books. Raises MesosError, and then tries again later by itself."""
+        try:
+            await self._client.decline(offers, refuse_seconds=refuse_seconds)
+        except MesosError:
+            self._untold += offers
+            self._wake.set()
+            raise
+
     async def run(self) -> None:
         while True:
             self._wake.clear()
@@ -152,11 +161,7 @@ class Placer:
                 self._wants_offers = True
                 raise
         if expired := self._offers.expire(now - self._offer_ttl, now):
-            try:
-                await self._client.decline(expired, refuse_seconds=BUSY_REFUSAL if self._queue else IDLE_REFUSAL)
-            except MesosError:
-                self._untold += expired
-                raise
+            await self.decline(expired, refuse_seconds=BUSY_REFUSAL if self._queue else IDLE_REFUSAL)
         if self._queue:
             self._idle_since = now
         elif now - self._idle_since >= QUIET and not self._offers and not self._suppressed:
