@@ -157,7 +157,7 @@ class _Matching:
         self._memory = memory
         self._policy = policy
         census, nodes = around.census, around.nodes
-        self._places = [Place(slot, nodes.get(slot.host), len(list(census.on(slot.host)))) for slot in slots]
+        self._places = [Place(slot, nodes.get(slot.host), census.on(slot.host)) for slot in slots]
         self._by_host = {place.slot.host: place for place in self._places}
         self._start = turn * COMPARED
         self._rules: dict[bytes, NodeRules] = {}
@@ -270,7 +270,7 @@ class _Matching:
             if reason := self._why_not(node, wish):
                 found[name] = Misfit(reason)
             elif (slot := self._around.remembered.get(name)) is not None:
-                place = Place(slot, node, len(list(self._around.census.on(name))))
+                place = Place(slot, node, self._around.census.on(name))
                 found[name] = self._misfit(place, wish) or Misfit(SILENT)
             else:
                 found[name] = Misfit(SILENT if _is_ready(node) else "node(s) were not ready")
@@ -290,7 +290,7 @@ class _Matching:
         place = self._coming.get(host)
         if place is None:
             slot, census = self._around.expected[host], self._around.census
-            place = self._coming[host] = Place(slot, self._around.nodes.get(host), len(list(census.on(host))))
+            place = self._coming[host] = Place(slot, self._around.nodes.get(host), census.on(host))
         return self._misfit(place, wish) is None
 
     @property
