@@ -180,7 +180,7 @@ class PodStore:
             self.census.remove(pod["metadata"]["uid"])
         elif pod["spec"].get("nodeName"):
             self.census.place(pod, pod["spec"]["nodeName"])
-        if (pod["spec"].get("schedulerName") or SCHEDULER_NAME) != SCHEDULER_NAME or _is_mirror(pod):
+        if _is_mirror(pod) or not _is_ours(pod):
             return
         uid, task = pod["metadata"]["uid"], mapping.annotation(pod, mapping.TASK_ID)
         if old is not None and (before := mapping.annotation(old, mapping.TASK_ID)) != task:
@@ -195,6 +195,11 @@ class PodStore:
                 self._by_task[task] = uid
         if self._listener is not None:
             self._listener(pod, gone=kind == "DELETED")
+
+
+def _is_ours(pod: Object) -> bool:
+    """Whether it is placed or at least run by this framework: what another scheduler has bound needs a task too."""
+    return bool(pod["spec"].get("nodeName")) or (pod["spec"].get("schedulerName") or SCHEDULER_NAME) == SCHEDULER_NAME
 
 
 def _is_mirror(pod: Object) -> bool:

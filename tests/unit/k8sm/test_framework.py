@@ -130,3 +130,10 @@ async def test_offers_that_came_beside_one_of_another_executor_are_not_lost(stag
         await stage.framework._handle({"type": "OFFERS", "offers": {"offers": [foreign, own]}})
     assert stage.master.declined == ["O0"]
     assert [offer.id for offer in stage.framework.offers] == ["O1"]
+
+
+async def test_a_pod_of_another_scheduler_gets_its_task_once_that_one_has_bound_it(stage: Stage) -> None:
+    stage.shows(a_pod("web", schedulerName="my-scheduler"), "ADDED")
+    assert len(stage.framework.queue) == 0
+    stage.shows(a_pod("web", schedulerName="my-scheduler", nodeName="minion-0"))
+    assert "uid-web" in stage.framework.queue
