@@ -62,8 +62,8 @@ class Surroundings:
     """``nodes``: the API's nodes by name, an agent without one takes no pods; ``namespaces``: their labels by name.
 
     ``remembered``: by host, what agents last offered that offer nothing now; only reasons are made of it.
-    ``expected``: by host, what is left of offers that were used a moment ago and is about to be offered again: a pod
-    that fits in nowhere else waits for it, and one that finds fewer of its kind there.
+    ``expected``: by host, what is about to be offered again, after a launch or because it was asked for: a pod that
+    fits in nowhere else waits for it, and one that finds fewer of its kind there.
     """
 
     nodes: Nodes

@@ -127,6 +127,9 @@ class Placer:
             # Those that it did hear of are no offers any more, and it says nothing about them.
             untold, self._untold = self._untold, []
             await self.decline(untold, refuse_seconds=0)
+        if self._queue and self._wants_offers:
+            # Told below; who is to be spread must not pile up on the one agent whose offer happens to be in hand.
+            self._offers.call_back(now)
         if waiting := self._queue.pods(now):
             slots = self._offers.slots()
             if slots or self._queue.any_due(now):
