@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from k8slab.kube import quantity
+from k8slab.kube.scheduler.extended import Amounts, extended
 
 MINIMUM_CPUS: Final = 0.01
 MINIMUM_MEM: Final = 32.0
@@ -96,7 +97,7 @@ class PodResources:
     cpus: float
     mem: float
     ports: tuple[WantedPort, ...] = ()
-    extended: tuple[tuple[str, float], ...] = ()
+    extended: Amounts = ()
 
 
 def unreserved(cpus: float, mem: float) -> list[dict[str, Any]]:
@@ -123,22 +124,11 @@ def pod_resources(pod: Mapping[str, Any], defaults: Defaults, *, wildcard: bool 
         main = _plus(main, _container_resources(one, defaults))
     cpus, mem = max(main[0], highest[0]), max(main[1], highest[1])
     ports = _wanted_ports(pod, _maps_all(pod, wildcard))
-    return PodResources(round(cpus, 3), round(mem, 3), ports, _extended(spec["containers"]))
+    return PodResources(round(cpus, 3), round(mem, 3), ports, extended(spec["containers"]))
 
 
 def _plus(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
     return one[0] + other[0], one[1] + other[1]
-
-
-def _extended(containers: Iterable[Mapping[str, Any]]) -> tuple[tuple[str, float], ...]:
-    """Resources with a domain in their names, such as example.com/dongle, and huge pages."""
-    found: dict[str, float] = {}
-    for one in containers:
-        resources = one.get("resources") or {}
-        for name, amount in {**(resources.get("requests") or {}), **(resources.get("limits") or {})}.items():
-            if "/" in name or name.startswith("hugepages-"):
-                found[name] = found.get(name, 0.0) + float(quantity.parse(amount))
-    return tuple(sorted(found.items()))
 
 
 def _container_resources(container: Mapping[str, Any], defaults: Defaults) -> tuple[float, float]:

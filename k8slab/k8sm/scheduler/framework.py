@@ -160,23 +160,26 @@ class Framework:
     async def _on_offers(self, offers: list[Event]) -> None:
         now = _now()
         unfit: list[str] = []
+        others: list[tuple[str, str, str]] = []
         for offer in (parse(raw, now) for raw in offers):
             self._nodes.noticed(offer.agent)
             foreign = [one for one in offer.executors if one != self._settings.executor.id]
             if foreign:
                 unfit.append(offer.id)
-                for one in foreign:
-                    await self._replacer.replace(offer.agent, offer.host, one)
+                others += [(offer.agent, offer.host, one) for one in foreign]
                 self._bring_executor(offer.host)
             else:
                 self.offers.add(offer)
                 if not offer.executors and self._settings.executor.data:
                     # Static pods run on every node, whether it has other pods or not.
                     self._bring_executor(offer.host)
+        self.placer.wake()
+        # Only when every offer is in the books or sent back: what is told to executors may break off.
         if unfit:
             # With a filter for as long as the old executor may take to leave: then the agent offers more than now.
-            await self._client.decline(unfit, refuse_seconds=ASK_AGAIN)
-        self.placer.wake()
+            await self.placer.decline(unfit, refuse_seconds=ASK_AGAIN)
+        for agent, host, executor in others:
+            await self._replacer.replace(agent, host, executor)
 
     async def end_executors(self) -> list[str]:
         """Ask all executors that have tasks to end, and to leave the pods to the next ones; the agents they are on."""
@@ -237,7 +240,7 @@ class Framework:
                 self._bring_executor(known.host)
             if held:
                 # They count on an executor that is no more: the next ones will not.
-                await self._client.decline(held, refuse_seconds=0)
+                await self.placer.decline(held, refuse_seconds=0)
             return
         log.warning("agent %s is lost", agent)
         self._nodes.lost(agent)
@@ -263,7 +266,7 @@ class Framework:
             self.queue.launch_failed(task.uid)
         if outcome is Fate.DELETE:
             self._pods.delete(pod)
-        elif outcome is Fate.LAUNCH:
+        elif outcome is Fate.LAUNCH and self.tasks.of_pod(task.uid) is None:
             if not registry.is_deleted(pod):
                 self._pods.say_warning(pod, "TaskLost", f"Mesos task ended as {status['state']}: {why}".rstrip(": "))
             self._consider(pod)
@@ -291,6 +294,9 @@ class Framework:
         """Queue a pod that needs a task; take one over that has one already."""
         uid = pod["metadata"]["uid"]
         bound = bool(pod["spec"].get("nodeName"))
+        if self._pods.is_going(uid):
+            self.queue.remove(uid)
+            return
         if registry.is_finished(pod):
             self.queue.remove(uid)
             if registry.is_deleted(pod):

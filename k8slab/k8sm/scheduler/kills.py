@@ -8,8 +8,8 @@ from typing import Final
 
 from k8slab.k8sm.scheduler import tasks as registry
 from k8slab.k8sm.scheduler.pods import PodStore
+from k8slab.k8sm.scheduler.rounds import Rounds
 from k8slab.k8sm.scheduler.tasks import TaskRegistry
-from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.scheduler import SchedulerClient
 
 log = logging.getLogger(__name__)
@@ -23,35 +23,25 @@ class Killer:
         self._pods = pods
         self._tasks = tasks
         self._uids: set[str] = set()
-        self._wake = asyncio.Event()
+        self._rounds = Rounds(client, self._kill_deleted, self._pause)
 
     def consider(self, uid: str) -> None:
         """This pod is deleted, or gone, or may be, and has a task or will get one."""
         self._uids.add(uid)
-        self._wake.set()
+        self._rounds.wake()
 
     def changed(self, uid: str) -> None:
         """A task is known to Mesos: if it is to be killed, it can be now."""
         if uid in self._uids:
-            self._wake.set()
+            self._rounds.wake()
 
     def subscribed(self) -> None:
         """Whatever was deleted while Mesos was away is looked for."""
         self._uids.update(task.uid for task in self._tasks)
-        self._wake.set()
+        self._rounds.wake()
 
     async def run(self) -> None:
-        while True:
-            self._wake.clear()
-            if self._client.subscribed:
-                try:
-                    await self._kill_deleted()
-                except MesosError as error:
-                    log.warning("kills not told: %s", error)
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._pause())
-            except TimeoutError:
-                continue
+        await self._rounds.run()
 
     async def _kill_deleted(self) -> None:
         now = _now()
@@ -70,6 +60,7 @@ class Killer:
                 # Launched for the sake of its end: a kill that overtakes the launch would leave its containers alone.
                 continue
             grace = 0.0 if pod is None else float(pod["metadata"].get("deletionGracePeriodSeconds") or 0)
+            # Noted before it is told: one that cannot be told must not keep the others from being killed.
             self._tasks.killing(task.id, now)
             log.info("pod %s is deleted: killing task %s", task.pod, task.id)
             await self._client.kill(task.id, task.agent or None, grace_seconds=grace)

@@ -62,8 +62,8 @@ class Surroundings:
     """``nodes``: the API's nodes by name, an agent without one takes no pods; ``namespaces``: their labels by name.
 
     ``remembered``: by host, what agents last offered that offer nothing now; only reasons are made of it.
-    ``expected``: by host, what is left of offers that were used a moment ago and is about to be offered again: a pod
-    that fits in nowhere else waits for it, and one that finds fewer of its kind there.
+    ``expected``: by host, what is about to be offered again, after a launch or because it was asked for: a pod that
+    fits in nowhere else waits for it, and one that finds fewer of its kind there.
     """
 
     nodes: Nodes
@@ -157,7 +157,7 @@ class _Matching:
         self._memory = memory
         self._policy = policy
         census, nodes = around.census, around.nodes
-        self._places = [Place(slot, nodes.get(slot.host), len(list(census.on(slot.host)))) for slot in slots]
+        self._places = [Place(slot, nodes.get(slot.host), census.on(slot.host)) for slot in slots]
         self._by_host = {place.slot.host: place for place in self._places}
         self._start = turn * COMPARED
         self._rules: dict[bytes, NodeRules] = {}
@@ -270,7 +270,7 @@ class _Matching:
             if reason := self._why_not(node, wish):
                 found[name] = Misfit(reason)
             elif (slot := self._around.remembered.get(name)) is not None:
-                place = Place(slot, node, len(list(self._around.census.on(name))))
+                place = Place(slot, node, self._around.census.on(name))
                 found[name] = self._misfit(place, wish) or Misfit(SILENT)
             else:
                 found[name] = Misfit(SILENT if _is_ready(node) else "node(s) were not ready")
@@ -290,7 +290,7 @@ class _Matching:
         place = self._coming.get(host)
         if place is None:
             slot, census = self._around.expected[host], self._around.census
-            place = self._coming[host] = Place(slot, self._around.nodes.get(host), len(list(census.on(host))))
+            place = self._coming[host] = Place(slot, self._around.nodes.get(host), census.on(host))
         return self._misfit(place, wish) is None
 
     @property

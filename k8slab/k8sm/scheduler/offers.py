@@ -60,6 +60,7 @@ class OfferRegistry:
         self._offers: dict[str, Offer] = {}
         self._by_agent: dict[str, dict[str, Offer]] = {}
         self._sent_back: dict[str, tuple[float, Slot]] = {}
+        self._away: dict[str, Slot] = {}
         self._used: dict[str, tuple[float, Slot]] = {}
 
     def __len__(self) -> int:
@@ -72,6 +73,7 @@ class OfferRegistry:
         self._offers[offer.id] = offer
         self._by_agent.setdefault(offer.agent, {})[offer.id] = offer
         self._sent_back.pop(offer.host, None)
+        self._away.pop(offer.host, None)
         self._used.pop(offer.host, None)
 
     def remove(self, offer: str) -> None:
@@ -88,6 +90,7 @@ class OfferRegistry:
         for offer in held:
             self.remove(offer)
         self._sent_back = {host: kept for host, kept in self._sent_back.items() if kept[1].agent != agent}
+        self._away = {host: slot for host, slot in self._away.items() if slot.agent != agent}
         self._used = {host: used for host, used in self._used.items() if used[1].agent != agent}
         return held
 
@@ -95,6 +98,7 @@ class OfferRegistry:
         self._offers.clear()
         self._by_agent.clear()
         self._sent_back.clear()
+        self._away.clear()
         self._used.clear()
 
     def use(self, slot: Slot, left: Slot, now: float) -> None:
@@ -108,8 +112,14 @@ class OfferRegistry:
         if (used := self._used.get(slot.host)) is not None:
             self._used[slot.host] = (now, used[1])
 
+    def call_back(self, now: float) -> None:
+        """Mesos is asked for all that was refused: what was sent back is about to come, or is somebody else's now."""
+        for host, slot in self._away.items():
+            self._used.setdefault(host, (now, slot))
+        self._away.clear()
+
     def expected(self, now: float) -> dict[str, Slot]:
-        """By host, what is left of offers that were used a moment ago and has not come back yet."""
+        """By host, what was used or called back a moment ago, as far as something is left, and has not come yet."""
         self._used = {host: used for host, used in self._used.items() if now - used[0] < RETURN}
         return {host: left for host, (_, left) in self._used.items()}
 
@@ -122,6 +132,7 @@ class OfferRegistry:
         old = [one for one in self._offers.values() if one.arrived <= arrived_before]
         for slot in _slots(old):
             self._sent_back[slot.host] = (now, slot)
+            self._away[slot.host] = slot
         for offer in old:
             self.remove(offer.id)
         return [one.id for one in old]

@@ -22,6 +22,7 @@ from k8slab.k8sm.scheduler.offers import OfferRegistry, Slot
 from k8slab.k8sm.scheduler.pods import PodStore
 from k8slab.k8sm.scheduler.queue import LONGEST_DELAY, PodQueue
 from k8slab.k8sm.scheduler.reconciliation import Reconciler
+from k8slab.k8sm.scheduler.rounds import Rounds
 from k8slab.k8sm.scheduler.tasks import Task, TaskRegistry
 from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.scheduler import SchedulerClient, launch
@@ -34,8 +35,6 @@ BUSY_REFUSAL: Final = LONGEST_DELAY
 REVIVE_SPACING: Final = 0.05
 # After so long without a waiting pod Mesos is told to send no offers at all.
 QUIET: Final = 30.0
-# After a call that did not reach the master.
-RETRY: Final = 0.5
 # Pods come in flocks: those of one flock should share a call for each agent.
 ROUND_SPACING: Final = 0.02
 CALLS_AT_ONCE: Final = 16
@@ -69,7 +68,7 @@ class Placer:
         self._tasks = tasks
         self._reconciler = reconciler
         self._offer_ttl = offer_ttl
-        self._wake = asyncio.Event()
+        self._rounds = Rounds(client, self._round, self._pause, spacing=ROUND_SPACING)
         self._calls = asyncio.Semaphore(CALLS_AT_ONCE)
         self._revived_at = float("-inf")
         self._round_at = float("-inf")
@@ -89,12 +88,12 @@ class Placer:
 
     def wake(self) -> None:
         """Something changed that may let a pod be placed."""
-        self._wake.set()
+        self._rounds.wake()
 
     def want_offers(self) -> None:
         """What was refused before may be wanted now."""
         self._wants_offers = True
-        self._wake.set()
+        self._rounds.wake()
 
     def subscribed(self) -> None:
         """A subscription begins with nothing suppressed and nothing refused."""
@@ -103,23 +102,20 @@ class Placer:
         self._idle_since = _now()
         self._wants_offers = bool(self._queue)
         self._queue.expect_offers(_now())
-        self._wake.set()
+        self._rounds.wake()
+
+    async def decline(self, offers: Sequence[str], *, refuse_seconds: float) -> None:
+        """Send back offers that are out of the books. Raises MesosError, and then tries again later by itself."""
+        try:
+            await self._client.decline(offers, refuse_seconds=refuse_seconds)
+        except MesosError as error:
+            if error.status // 100 != 4:
+                self._untold += offers
+                self._rounds.wake()
+            raise
 
     async def run(self) -> None:
-        while True:
-            self._wake.clear()
-            if self._client.subscribed:
-                try:
-                    await self._round()
-                except MesosError as error:
-                    log.warning("round not finished: %s", error)
-                    await asyncio.sleep(RETRY)
-                    self._wake.set()
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._pause())
-            except TimeoutError:
-                continue
-            await asyncio.sleep(ROUND_SPACING)
+        await self._rounds.run()
 
     async def _round(self) -> None:
         now = _now()
@@ -129,8 +125,11 @@ class Placer:
         self._round_at = now
         if self._untold:
             # Those that it did hear of are no offers any more, and it says nothing about them.
-            await self._client.decline(self._untold, refuse_seconds=0)
-            self._untold = []
+            untold, self._untold = self._untold, []
+            await self.decline(untold, refuse_seconds=0)
+        if self._queue and self._wants_offers:
+            # Told below; who is to be spread must not pile up on the one agent whose offer happens to be in hand.
+            self._offers.call_back(now)
         if waiting := self._queue.pods(now):
             slots = self._offers.slots()
             if slots or self._queue.any_due(now):
@@ -152,11 +151,7 @@ class Placer:
                 self._wants_offers = True
                 raise
         if expired := self._offers.expire(now - self._offer_ttl, now):
-            try:
-                await self._client.decline(expired, refuse_seconds=BUSY_REFUSAL if self._queue else IDLE_REFUSAL)
-            except MesosError:
-                self._untold += expired
-                raise
+            await self.decline(expired, refuse_seconds=BUSY_REFUSAL if self._queue else IDLE_REFUSAL)
         if self._queue:
             self._idle_since = now
         elif now - self._idle_since >= QUIET and not self._offers and not self._suppressed:
@@ -191,7 +186,7 @@ class Placer:
         for outcome in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(outcome, MesosError):
                 log.warning("launches not told: %s", outcome)
-                self._wake.set()
+                self._rounds.wake()
             elif isinstance(outcome, BaseException):
                 raise outcome
 
@@ -243,8 +238,6 @@ class Placer:
 
     def _pause(self) -> float | None:
         """Seconds until something is due by itself."""
-        if not self._client.subscribed:
-            return None
         now = _now()
         times = []
         if (oldest := self._offers.oldest()) is not None:

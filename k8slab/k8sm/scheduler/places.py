@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -11,6 +11,8 @@ from k8slab.k8sm.mapping import Executor
 from k8slab.k8sm.resources import PodResources, WantedPort
 from k8slab.k8sm.scheduler.offers import Slot
 from k8slab.kube import quantity
+from k8slab.kube.scheduler.census import Resident
+from k8slab.kube.scheduler.extended import Amounts
 
 CPU_SHORT: Final = "Insufficient cpu"
 MEMORY_SHORT: Final = "Insufficient memory"
@@ -38,12 +40,12 @@ class Fitted:
 
 
 class Place:
-    """One agent's offers. ``pods``: how many are there already."""
+    """One agent's offers. ``residents``: the pods that are there already."""
 
-    def __init__(self, slot: Slot, node: Mapping[str, Any] | None, pods: int) -> None:
+    def __init__(self, slot: Slot, node: Mapping[str, Any] | None, residents: Iterable[Resident]) -> None:
         self.slot = slot
         self.node = node
-        self._pods = pods
+        self._held: list[Amounts] = [one.extended for one in residents]
         self._pool = slot.pool
         self._has_executor = bool(slot.executors)
         self._amounts: dict[Sequence[str], tuple[float, float]] = {}
@@ -62,10 +64,11 @@ class Place:
         self, wanted: PodResources, roles: Sequence[str], executor: Executor, *, counted: bool = False
     ) -> Misfit | None:
         """Why the pod does not fit in, None when it does. ``counted``: it is one of those that are there already."""
-        if self._pods >= self._most_pods and not counted:
+        if len(self._held) >= self._most_pods and not counted:
             return Misfit(TOO_MANY)
-        for name, amount in wanted.extended:
-            if (has := _amount(self._allocatable.get(name, "0"))) < amount:
+        for name, amount in () if counted else wanted.extended:
+            taken = sum(held for amounts in self._held for other, held in amounts if other == name)
+            if (has := _amount(self._allocatable.get(name, "0")) - taken) < amount:
                 return Misfit(f"Insufficient {name}", f"has {has:g}")
         has_cpus, has_mem = self._usable(roles)
         more_cpus, more_mem, beside = (0.0, 0.0, "") if self._has_executor else (executor.cpus, executor.mem, "")
@@ -102,7 +105,8 @@ class Place:
             return None
         self._pool, self._has_executor = taken.rest, True
         self._amounts.clear()
-        self._pods += not counted
+        if not counted:
+            self._held.append(wanted.extended)
         return Fitted(taken.resources, ports)
 
     def left(self) -> Slot:

@@ -44,6 +44,7 @@ class PodStore:
         self._listener: PodListener | None = None
         self._complete = False
         self._writes: set[asyncio.Task[None]] = set()
+        self._going: set[str] = set()
 
     @property
     def is_complete(self) -> bool:
@@ -126,7 +127,13 @@ class PodStore:
 
     def delete(self, pod: Pod) -> None:
         """Take the object away at once; nothing of it runs any more."""
-        self._later(self._delete(pod))
+        if not self.is_going(pod["metadata"]["uid"]):
+            self._going.add(pod["metadata"]["uid"])
+            self._later(self._delete(pod))
+
+    def is_going(self, uid: str) -> bool:
+        """Whether the object is being taken away: until the API says that it is gone, it still looks alive."""
+        return uid in self._going
 
     async def _patch_status(self, pod: Pod, status: Object) -> None:
         meta = pod["metadata"]
@@ -148,6 +155,7 @@ class PodStore:
             except ApiError as error:
                 if not error.is_temporary:
                     if not (error.is_not_found or error.is_conflict):
+                        self._going.discard(meta["uid"])
                         log.warning("pod %s/%s not deleted: %s", meta["namespace"], meta["name"], error)
                     return
                 log.info("pod %s/%s waits for its end: %s", meta["namespace"], meta["name"], error)
@@ -172,7 +180,7 @@ class PodStore:
             self.census.remove(pod["metadata"]["uid"])
         elif pod["spec"].get("nodeName"):
             self.census.place(pod, pod["spec"]["nodeName"])
-        if (pod["spec"].get("schedulerName") or SCHEDULER_NAME) != SCHEDULER_NAME or _is_mirror(pod):
+        if _is_mirror(pod) or not _is_ours(pod):
             return
         uid, task = pod["metadata"]["uid"], mapping.annotation(pod, mapping.TASK_ID)
         if old is not None and (before := mapping.annotation(old, mapping.TASK_ID)) != task:
@@ -180,12 +188,18 @@ class PodStore:
         if kind == "DELETED":
             self._by_uid.pop(uid, None)
             self._by_task.pop(task, None)
+            self._going.discard(uid)
         else:
             self._by_uid[uid] = pod
             if task:
                 self._by_task[task] = uid
         if self._listener is not None:
             self._listener(pod, gone=kind == "DELETED")
+
+
+def _is_ours(pod: Object) -> bool:
+    """Whether it is placed or at least run by this framework: what another scheduler has bound needs a task too."""
+    return bool(pod["spec"].get("nodeName")) or (pod["spec"].get("schedulerName") or SCHEDULER_NAME) == SCHEDULER_NAME
 
 
 def _is_mirror(pod: Object) -> bool:

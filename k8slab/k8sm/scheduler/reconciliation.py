@@ -7,8 +7,8 @@ import logging
 import random
 from typing import Final
 
+from k8slab.k8sm.scheduler.rounds import Rounds
 from k8slab.k8sm.scheduler.tasks import LAUNCHING, Task, TaskRegistry
-from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.scheduler import SchedulerClient
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Reconciler:
         self._implicit_delay = implicit_delay
         self._cooldown = cooldown
         self._longest_delay = longest_delay
-        self._wake = asyncio.Event()
+        self._rounds = Rounds(client, self._due, self._pause)
         self._subscribed_at: float | None = None
         self._implicit_at: float | None = None
         self._explicit_at: float | None = None
@@ -56,7 +56,7 @@ class Reconciler:
         self._full_at = now
         self._explicit_at = now
         self._delay = self._cooldown
-        self._wake.set()
+        self._rounds.wake()
 
     def disconnected(self) -> None:
         self._subscribed_at = self._implicit_at = self._explicit_at = None
@@ -67,14 +67,14 @@ class Reconciler:
         at = _now() + self._delay
         if self._explicit_at is None or at < self._explicit_at:
             self._explicit_at = at
-            self._wake.set()
+            self._rounds.wake()
 
     def everything_soon(self) -> None:
         """Ask for all that Mesos knows, a little later."""
         at = _now() + self._implicit_delay
         if self._subscribed_at is not None and (self._implicit_at is None or at < self._implicit_at):
             self._implicit_at = at
-            self._wake.set()
+            self._rounds.wake()
 
     def all_now(self, *, explicit: bool) -> None:
         """Ask for all tasks known here, or for all that Mesos knows."""
@@ -84,30 +84,24 @@ class Reconciler:
             self._full_at = _now()
         else:
             self._implicit_at = _now()
-        self._wake.set()
+        self._rounds.wake()
 
     async def run(self) -> None:
-        while True:
-            self._wake.clear()
-            if self._client.subscribed:
-                try:
-                    await self._due()
-                except MesosError as error:
-                    log.warning("reconciliation: %s", error)
-            try:
-                await asyncio.wait_for(self._wake.wait(), self._pause())
-            except TimeoutError:
-                continue
+        await self._rounds.run()
 
     async def _due(self) -> None:
+        """Ask what is due to be asked; what was ordered anew meanwhile, or could not be asked, stays due."""
         now = _now()
         if self._implicit_at is not None and now >= self._implicit_at:
-            self._implicit_at = None
+            implicit_at = self._implicit_at
             await self._client.reconcile(())
-        if self._subscribed_at is not None and now >= self._full_at:
-            self._full_at = now + self._interval * random.uniform(0.95, 1.05)
+            if self._implicit_at == implicit_at:
+                self._implicit_at = None
+        if self._subscribed_at is not None and now >= (asked_at := self._full_at):
             if asked := [(task.id, task.agent or None) for task in self._tasks if self._is_told(task, now)]:
                 await self._client.reconcile(asked)
+            if self._full_at == asked_at:
+                self._full_at = now + self._interval * random.uniform(0.95, 1.05)
         elif self._explicit_at is not None and now >= self._explicit_at and (asked := self._unconfirmed(now)):
             await self._client.reconcile(asked)
         if self._explicit_at is not None and now >= self._explicit_at:

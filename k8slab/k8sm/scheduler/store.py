@@ -73,10 +73,8 @@ class FrameworkStore:
     async def lead(self) -> None:
         """Wait until this scheduler leads."""
         while True:
-            began = _now()
             try:
-                self._revision = await self._write(0)
-                self._held_until = began + LEASE
+                await self._renew()
                 log.info("this scheduler leads as %s", self._identity)
                 return
             except Refused as refused:
@@ -92,11 +90,9 @@ class FrameworkStore:
         """Stay the leader for as long as that is possible. Raises LostLeadership."""
         while True:
             await asyncio.sleep(RENEW_EVERY)
-            began = _now()
             try:
                 async with asyncio.timeout_at(self._held_until):
-                    self._revision = await self._write(self._revision)
-                self._held_until = began + LEASE
+                    await self._renew()
             except TimeoutError as error:
                 raise LostLeadership("etcd did not hear this scheduler for as long as its lease lasts") from error
             except Refused as refused:
@@ -122,6 +118,18 @@ class FrameworkStore:
         """Resign, and leave etcd."""
         await self.resign()
         await self._storage.close()
+
+    async def _renew(self) -> None:
+        began = _now()
+        try:
+            self._revision = await self._write(self._revision)
+        except Refused as refused:
+            found = refused.found[self._leader_key]
+            if found is None or found.value.decode() != self._identity:
+                raise
+            # etcd heard the last one, whose answer got lost.
+            self._revision = await self._write(found.revision)
+        self._held_until = began + LEASE
 
     async def _write(self, revision: int) -> int:
         write = Write(self._leader_key, self._identity.encode(), ttl=LEASE)

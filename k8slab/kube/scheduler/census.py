@@ -7,10 +7,11 @@ spread over the nodes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from k8slab.kube.scheduler.extended import Amounts, extended
 from k8slab.kube.scheduler.pod_terms import PodTerm, required_anti_affinity
 
 Object = Mapping[str, Any]
@@ -19,7 +20,8 @@ Group = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Resident:
-    """``repels``: the terms of its required anti-affinity; ``leaving``: it is deleted, nobody is spread from it."""
+    """``repels``: the terms of its required anti-affinity; ``leaving``: it is deleted, nobody is spread from it;
+    ``extended``: what it holds of its node beside cores and memory."""
 
     uid: str
     namespace: str
@@ -28,6 +30,7 @@ class Resident:
     groups: tuple[Group, ...]
     repels: tuple[PodTerm, ...]
     leaving: bool = False
+    extended: Amounts = ()
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Census:
         """Those with required anti-affinity."""
         return self._repelling.values()
 
-    def on(self, host: str) -> Iterable[Resident]:
+    def on(self, host: str) -> Collection[Resident]:
         return self._by_host[host].values() if host in self._by_host else ()
 
     def counts(self, group: Group) -> Mapping[str, int]:
@@ -76,6 +79,7 @@ class Census:
             groups=() if leaving else self.groups(pod),
             repels=required_anti_affinity(pod),
             leaving=leaving,
+            extended=extended(pod["spec"]["containers"]),
         )
         self._add(resident)
 
@@ -129,8 +133,7 @@ class Census:
         for one in [one for one in self if one.namespace == namespace and not one.leaving]:
             kept = tuple(group for group in one.groups if group[0] == "owner")
             self.remove(one.uid)
-            groups = (*kept, *self._selecting(namespace, one.labels))
-            self._add(Resident(one.uid, one.namespace, one.labels, one.host, groups, one.repels))
+            self._add(replace(one, groups=(*kept, *self._selecting(namespace, one.labels))))
 
     def _selecting(self, namespace: str, labels: Mapping[str, str]) -> list[Group]:
         return [

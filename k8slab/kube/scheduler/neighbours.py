@@ -76,7 +76,9 @@ class Neighbours:
         pulled = sum(weight for (key, value), weight in self.pulls.items() if labels.get(key) == value)
         for one in self.spread:
             if not one.constraint.required:
-                pulled -= one.counts.get(labels.get(one.constraint.term.topology_key, ""), 0)
+                value = labels.get(one.constraint.term.topology_key)
+                # A node that is in no domain is the last resort, not an empty domain.
+                pulled -= one.counts.get(value, 0) if value is not None else max(one.counts.values(), default=0) + 1
         return pulled
 
 
@@ -138,7 +140,13 @@ def _wanted(
 
 def _skew(pod: Object, one: Spread, rules: NodeRules, census: Census, nodes: Nodes, namespaces: Namespaces) -> Skew:
     key, meta = one.term.topology_key, pod["metadata"]
-    eligible = {name for name, node in nodes.items() if _label(nodes, name, key) is not None and rules.selects(node)}
+    eligible = {
+        name
+        for name, node in nodes.items()
+        if _label(nodes, name, key) is not None
+        and (not one.heeds_affinity or rules.selects(node))
+        and not (one.heeds_taints and rules.untolerated(node))
+    }
     counts = {str(_label(nodes, name, key)): 0 for name in eligible}
     counts.update(_counted(one.term, census, nodes, namespaces, hosts=eligible))
     least = 0 if len(counts) < one.min_domains else min(counts.values(), default=0)

@@ -71,10 +71,16 @@ class NodeRules:
         spec = node.get("spec") or {}
         if spec.get("unschedulable") and not tolerated(_CORDON_TAINT, self.tolerations):
             return CORDONED
-        for taint in spec.get("taints") or ():
-            if taint["effect"] in ("NoSchedule", "NoExecute") and not tolerated(taint, self.tolerations):
-                return f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value') or ''}}}"
+        if (taint := self.untolerated(node)) is not None:
+            return f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value') or ''}}}"
         return ""
+
+    def untolerated(self, node: Object) -> Mapping[str, Any] | None:
+        """The first of its taints that keeps the pod away."""
+        for taint in (node.get("spec") or {}).get("taints") or ():
+            if taint["effect"] in ("NoSchedule", "NoExecute") and not tolerated(taint, self.tolerations):
+                return dict(taint)
+        return None
 
     def selects(self, node: Object) -> bool:
         """Whether selector and required affinity hold, whatever its taints are."""

@@ -38,12 +38,17 @@ class PodTerm:
 
 @dataclass(frozen=True)
 class Spread:
-    """One topology spread constraint; ``required`` is DoNotSchedule."""
+    """One topology spread constraint; ``required`` is DoNotSchedule.
+
+    ``heeds_affinity``, ``heeds_taints``: whether nodes are left out to which its affinity, or a taint, lets no pod.
+    """
 
     term: PodTerm
     max_skew: int
     min_domains: int
     required: bool
+    heeds_affinity: bool = True
+    heeds_taints: bool = False
 
 
 def required_affinity(pod: Object) -> tuple[PodTerm, ...]:
@@ -71,6 +76,8 @@ def spreads(pod: Object) -> tuple[Spread, ...]:
             max_skew=int(one["maxSkew"]),
             min_domains=int(one.get("minDomains") or 1),
             required=one["whenUnsatisfiable"] == "DoNotSchedule",
+            heeds_affinity=one.get("nodeAffinityPolicy") != "Ignore",
+            heeds_taints=one.get("nodeTaintsPolicy") == "Honor",
         )
         for one in pod["spec"].get("topologySpreadConstraints") or ()
     )

@@ -314,6 +314,17 @@ def test_what_no_node_has_is_not_promised() -> None:
     assert reason == "0/1 nodes are available: 1 Insufficient example.com/dongle (needs 1; minion-0 has 0)."
 
 
+def test_what_others_hold_of_a_node_is_not_given_twice() -> None:
+    having = nodes(1)
+    having["minion-0"]["status"]["allocatable"]["example.com/dongle"] = "4"
+    census = Census()
+    census.place(a_pod("old", limits={"example.com/dongle": "1"}), "minion-0")
+    pods = [a_pod(name, limits={"cpu": "10m", "example.com/dongle": "2"}) for name in ("first", "second")]
+    result = matched(pods, an_offer(), among=having, census=census)
+    assert [placement.pod["metadata"]["name"] for placement in result.placements] == ["first"]
+    assert "Insufficient example.com/dongle (needs 2; minion-0 has 1)" in result.reasons["uid-second"]
+
+
 def test_a_pod_with_gates_waits() -> None:
     result = matched([a_pod(schedulingGates=[{"name": "wait"}])], an_offer())
     assert "scheduling gates" in result.reasons["uid-nginx"]

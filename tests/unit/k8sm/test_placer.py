@@ -17,7 +17,7 @@ from k8slab.k8sm.scheduler.queue import PodQueue
 from k8slab.k8sm.scheduler.tasks import TaskRegistry
 from k8slab.kube.scheduler.census import Census
 from k8slab.mesos.client import MesosError
-from tests.unit.k8sm.samples import EXECUTOR, a_pod, an_offer, nodes, parsed
+from tests.unit.k8sm.samples import EXECUTOR, a_pod, an_offer, nodes, owned, parsed
 
 TTL = 5.0
 
@@ -222,3 +222,36 @@ async def test_a_call_for_offers_that_broke_off_is_made_again(stage: Stage) -> N
         await stage.round()
     stage.master.deaf = False
     assert await stage.round(after=1) == [("revive",)]
+
+
+async def test_a_flock_does_not_pile_up_on_the_only_agent_whose_offer_is_in_hand(stage: Stage) -> None:
+    stage.placer.subscribed()
+    stage.offer(1, agent=1)
+    assert await stage.round(after=TTL) == [("decline", "O1", IDLE_REFUSAL)]
+    stage.offer(0, agent=0)
+    for number in range(4):
+        stage.wait(owned(a_pod(f"p{number}"), "web"))
+    assert await stage.round() == [("accept", "O0", 0), ("revive",)]
+    assert stage.placer.launches == 1
+    stage.offer(2, agent=0, executors=(EXECUTOR.id,))
+    stage.offer(3, agent=1)
+    await stage.round(after=0.1)
+    (group,) = stage.pods.census.groups(owned(a_pod("p4"), "web"))
+    assert stage.pods.census.counts(group) == {"minion-0": 2, "minion-1": 2}
+
+
+async def test_a_flock_takes_what_there_is_when_the_other_agents_do_not_offer_again(stage: Stage) -> None:
+    stage.placer.subscribed()
+    stage.offer(1, agent=1)
+    await stage.round(after=TTL)
+    stage.offer(0, agent=0)
+    for number in range(4):
+        stage.wait(owned(a_pod(f"p{number}"), "web"))
+    await stage.round()
+    stage.offer(2, agent=0, executors=(EXECUTOR.id,))
+    await stage.round(after=0.1)
+    assert stage.placer.launches == 1
+    pause = stage.placer._pause()
+    assert pause is not None
+    await stage.round(after=RETURN)
+    assert stage.placer.launches == 4

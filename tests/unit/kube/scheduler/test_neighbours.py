@@ -130,6 +130,19 @@ def test_domains_that_the_pod_does_not_select_do_not_count() -> None:
     assert verdicts(seen(one, where(web_0="a0", web_1="a1")))["a0"] == ""
 
 
+def test_a_constraint_says_whether_nodes_that_the_pod_cannot_have_count() -> None:
+    census = where(web_0="a0")
+    pinned = pod("new", "web", nodeSelector={"zone": "a"}, **spread(1, nodeAffinityPolicy="Ignore"))
+    assert verdicts(seen(pinned, census))["a1"] == SKEWED
+    taint = {"key": "busy", "effect": "NoSchedule"}
+    tainted = {
+        name: {**node, "spec": {"taints": [taint]} if name.startswith("b") else {}} for name, node in NODES.items()
+    }
+    for policy, verdict in (("Ignore", SKEWED), ("Honor", "")):
+        one = pod("new", "web", **spread(1, nodeTaintsPolicy=policy))
+        assert neighbours(one, node_rules(one), census, tainted, {}).why_not(tainted["a1"]) == verdict
+
+
 def test_too_few_domains_count_as_an_empty_one() -> None:
     census = where(web_0="a0", web_1="b0")
     assert verdicts(seen(pod("new", "web", **spread(1)), census))["a0"] == ""
@@ -145,7 +158,7 @@ def test_wishes_order_the_nodes() -> None:
     assert avoiding.preference(NODES["b1"]) < avoiding.preference(NODES["a0"])
     loose = seen(pod("new", "web", **spread(1, "ScheduleAnyway")), where(web_0="a0"))
     assert set(verdicts(loose).values()) == {""}
-    assert loose.preference(NODES["b1"]) > loose.preference(NODES["a1"])
+    assert loose.preference(NODES["b1"]) > loose.preference(NODES["a1"]) > loose.preference(NODES["nowhere"])
 
 
 def test_groups_follow_services_that_come_and_go() -> None:
