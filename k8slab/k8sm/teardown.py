@@ -35,7 +35,7 @@ def run(argv: Sequence[str]) -> int:
     except ValueError as error:
         parser.error(str(error))
     except (MesosError, TimeoutError) as error:
-        log.error("not all is gone: %s", error or "the executors take too long to end")
+        log.error("not all is gone: %s", error)
         return 1
     return 0
 
@@ -44,17 +44,34 @@ async def teardown(master: str, name: str, hostname: str | None, *, patience: fl
     """Ids of the frameworks that were ended. Raises MesosError without a leader, TimeoutError if executors stay."""
     client = MasterClient(master, patience=patience)
     try:
-        async with asyncio.timeout(patience):
-            state = await client.state()
-            ended = [one["id"] for one in state.get("frameworks", ()) if _is_meant(one, name, hostname)]
-            for framework in ended:
-                await client.teardown(framework)
-                log.info("framework %s (%s) is ended", framework, name)
-            agents = [one["pid"] for one in state.get("slaves", ()) if one.get("active")]
-            await asyncio.gather(*(_without(agent, set(ended)) for agent in agents if ended))
+        state = await client.state()
+        ended = [one["id"] for one in state.get("frameworks", ()) if _is_meant(one, name, hostname)]
+        for framework in ended:
+            await client.teardown(framework)
+            log.info("framework %s (%s) is ended", framework, name)
     finally:
         await client.close()
+    # Those of a teardown that was cut off have ended, and their executors may not have.
+    before = [one["id"] for one in state.get("completed_frameworks", ()) if _is_meant(one, name, hostname)]
+    agents = [one["pid"] for one in state.get("slaves", ()) if one.get("active")]
+    if gone := {*ended, *before}:
+        await _without_any(agents, gone, patience)
     return ended
+
+
+async def _without_any(agents: Sequence[str], frameworks: set[str], patience: float) -> None:
+    left = set(agents)
+
+    async def wait_for(agent: str) -> None:
+        await _without(agent, frameworks)
+        left.discard(agent)
+
+    try:
+        async with asyncio.timeout(patience):
+            await asyncio.gather(*(wait_for(agent) for agent in agents))
+    except TimeoutError:
+        where = ", ".join(sorted(left))
+        raise TimeoutError(f"after {patience:g} s there are still executors at {where}") from None
 
 
 def _is_meant(framework: Mapping[str, Any], name: str, hostname: str | None) -> bool:

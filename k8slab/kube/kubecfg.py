@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import sys
@@ -98,9 +99,9 @@ class _Client:
         """Raises Refused with what the server says of it."""
         text = urllib.parse.urlencode({"namespace": self._namespace, **(query or {})})
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(f"{self._url}/{urllib.parse.quote(path)}?{text}", data, method=method)
-        request.add_header("Content-Type", "application/json")
         try:
+            request = urllib.request.Request(f"{self._url}/{urllib.parse.quote(path)}?{text}", data, method=method)
+            request.add_header("Content-Type", "application/json")
             with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 return dict(json.load(answer))
         except urllib.error.HTTPError as error:
@@ -109,8 +110,9 @@ class _Client:
                 raise Refused(json.loads(said)["message"]) from error
             except (ValueError, KeyError, TypeError):
                 raise Refused(f"{error.code} {said.strip()}") from error
-        except (OSError, ValueError) as error:
-            raise Refused(f"{self._url}: {getattr(error, 'reason', error)}") from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            said = str(getattr(error, "reason", error)) or type(error).__name__
+            raise Refused(f"{self._url}: {said}") from error
 
 
 def _file(name: str | None, parser: FlagParser) -> Object:

@@ -84,10 +84,11 @@ class FutureRevision(Exception):
 
 
 class StorageUnavailable(Exception):
-    """The storage cannot answer. ``said`` holds its own words, empty when it said nothing in time."""
+    """The storage cannot answer. ``said`` holds its own words, empty when it said nothing in time; ``met`` is what was
+    met instead on the way to it, for those who run it."""
 
-    def __init__(self, said: str = "") -> None:
-        super().__init__(said or "no answer from the storage in time")
+    def __init__(self, said: str = "", met: str = "") -> None:
+        super().__init__(said or "no answer from the storage in time" + (f" ({met})" if met else ""))
         self.said = said
 
 

@@ -208,6 +208,7 @@ class EtcdStorage:
         clock = asyncio.get_running_loop().time
         until = clock() + deadline
         said = ""
+        met: dict[str, str] = {}
         uncertain = False
         failed = 0
         while True:
@@ -223,13 +224,15 @@ class EtcdStorage:
                     raise _rejected(code, details) from error
                 if details.startswith("etcdserver:"):
                     said = details
+                met[member.address] = details or code.name
                 uncertain = uncertain or not _never_left(code, details)
             failed += 1
             if self._current == turn:
                 self._current = (turn + 1) % len(self._members)
             if clock() >= until - 0.05:
                 # "No leader" would promise that nothing was done; an attempt that got no answer may yet be.
-                raise StorageUnavailable(TIMED_OUT if uncertain and said and method == "Txn" else said)
+                said = TIMED_OUT if uncertain and said and method == "Txn" else said
+                raise StorageUnavailable(said, "; ".join(f"{address}: {what}" for address, what in met.items()))
             if failed % len(self._members) == 0:
                 await asyncio.sleep(min(ROUND_PAUSE, until - clock()))
 
