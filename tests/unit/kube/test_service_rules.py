@@ -47,3 +47,20 @@ def test_a_load_balancer_has_addresses() -> None:
     assert why.startswith("status.loadBalancer.ingress[2].ip: Invalid value: ")
     (why,) = of_status("ClusterIP", "192.0.2.2")
     assert why == 'status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is "LoadBalancer"'
+
+
+@pytest.mark.parametrize(("was", "now"), [("10.0.0.9", "10.0.0.8"), ("10.0.0.9", "None"), ("None", "10.0.0.9")])
+def test_a_cluster_address_stays(was: str, now: str) -> None:
+    def made(**spec: Any) -> dict[str, Any]:
+        service: dict[str, Any] = {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}], **spec}}
+        SERVICE.default(service)
+        return service
+
+    old, new = made(clusterIP=was), made(clusterIP=now)
+    (why,) = map(str, SERVICE.validate(new, old))
+    assert why == f'spec.clusterIPs[0]: Invalid value: []string{{"{now}"}}: may not change once set'
+    assert SERVICE.validate(made(type="ExternalName", externalName="a.b"), old) == []
+    unsaid = made()
+    SERVICE.prepare(unsaid, old)
+    assert unsaid["spec"]["clusterIP"] == was
+    assert SERVICE.validate(unsaid, old) == []

@@ -57,7 +57,7 @@ def _prepare(new: Object, old: Object | None) -> None:
         return
     new["status"] = old.get("status") or {"loadBalancer": {}}
     spec, was = new["spec"], old["spec"]
-    if needs_cluster_ip(spec) and needs_cluster_ip(was) and not spec.get("clusterIP"):
+    if "ExternalName" not in (spec["type"], was["type"]) and not spec.get("clusterIP"):
         spec["clusterIP"], spec["clusterIPs"] = was.get("clusterIP"), was.get("clusterIPs")
     if spec["type"] in WITH_NODE_PORTS and was["type"] in WITH_NODE_PORTS:
         before = {(one.get("port"), one.get("protocol")): one.get("nodePort") for one in was.get("ports") or ()}
@@ -105,10 +105,12 @@ def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
         found += validation.address("spec.clusterIPs[0]", address)
     if is_headless(spec) and kind in WITH_NODE_PORTS:
         found.append(validation.invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services"))
-    if old is not None and needs_cluster_ip(old["spec"]) and kind != "ExternalName":
+    if old is not None and "ExternalName" not in (kind, old["spec"]["type"]):
         was = old["spec"].get("clusterIP")
         if was and was != address:
-            found.append(validation.immutable("spec.clusterIP", address or ""))
+            shown = validation.go_strings([address] if address else None)
+            why = "may not change once set" if address else "primary clusterIP can not be unset"
+            found.append(validation.invalid("spec.clusterIPs[0]", shown, why))
     return found
 
 
