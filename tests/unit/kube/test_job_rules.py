@@ -162,3 +162,28 @@ def test_a_cron_job_s_jobs_are_judged_alike_and_choose_their_own_pods() -> None:
     assert rule.startswith("spec.jobTemplate.spec.podFailurePolicy.rules[0]: Invalid value: specifying one of")
     assert selector.startswith("spec.jobTemplate.spec.selector: Invalid value: v1.LabelSelector{")
     assert selector.endswith(": `selector` will be auto-generated")
+
+
+def updated(old: dict[str, Any], **now: Any) -> list[str]:
+    return [str(one).removeprefix("spec.") for one in JOB.validate(made(**now), old)]
+
+
+def test_where_pods_go_may_change_before_a_suspended_job_begins() -> None:
+    old = made(suspend=True)
+    moved = {**TEMPLATE, "metadata": {"labels": {"a": "b"}}, "spec": {**TEMPLATE["spec"], "nodeSelector": {"x": "y"}}}
+    assert updated(old, suspend=False, template=moved) == []
+    other = {**TEMPLATE, "spec": {**TEMPLATE["spec"], "containers": [{"name": "main", "image": "other"}]}}
+    for found in (
+        updated(old, template=other),
+        updated(made(), template=moved),
+        updated({**old, "status": {"startTime": "2026-01-01T00:00:00Z"}}, template=moved),
+    ):
+        assert found == ["template: Invalid value: core.PodTemplateSpec{…}: field is immutable"]
+
+
+def test_an_indexed_job_grows_in_tandem() -> None:
+    assert updated(made(**INDEXED), completionMode="Indexed", completions=7, parallelism=7) == []
+    assert updated(made(**INDEXED), completionMode="Indexed", completions=7, parallelism=2) == [
+        "completions: Invalid value: 7: can only be modified in tandem with spec.parallelism"
+    ]
+    assert updated(made(completions=2), completions=3) == ["completions: Invalid value: 3: field is immutable"]

@@ -110,3 +110,39 @@ def test_variables_have_names_that_can_be_set() -> None:
     assert problems({"env": [{"name": "MY-env.name 1", "value": "x"}]}) == []
     (why,) = problems({"env": [{"name": "A=B", "value": "x"}]})
     assert why.startswith('containers[0].env[0].name: Invalid value: "A=B": a valid environment variable name must')
+
+
+def updated(was: dict[str, Any], **now: Any) -> list[str]:
+    return [str(one).removeprefix("spec.") for one in POD.validate(made(**now), made(**was))]
+
+
+def test_a_deadline_is_not_put_off() -> None:
+    assert updated({}, activeDeadlineSeconds=9) == []
+    assert updated({"activeDeadlineSeconds": 9}, activeDeadlineSeconds=3) == []
+    path = "activeDeadlineSeconds: Invalid value"
+    assert updated({"activeDeadlineSeconds": 9}, activeDeadlineSeconds=10) == [
+        f"{path}: 10: must be less than or equal to previous value"
+    ]
+    assert updated({"activeDeadlineSeconds": 9}) == [
+        f"{path}: null: must not update from a positive integer to nil value"
+    ]
+
+
+def test_gates_only_go() -> None:
+    gates = [{"name": "a/b"}, {"name": "c/d"}]
+    assert updated({"schedulingGates": gates}, schedulingGates=gates[1:], nodeSelector={"x": "y"}) == []
+    assert updated({"schedulingGates": gates}) == []
+    (why,) = updated({"schedulingGates": gates[:1]}, schedulingGates=gates)
+    assert why == "schedulingGates[1].name: Forbidden: only deletion is allowed, but found new scheduling gate 'c/d'"
+    (why,) = updated({"schedulingGates": gates, "nodeSelector": {"x": "y"}}, nodeSelector={"x": "z"})
+    assert why == (
+        'nodeSelector: Invalid value: map[string]string{"x":"z"}: only additions are allowed to spec.nodeSelector '
+        "(no mutations or deletions)"
+    )
+
+
+def test_containers_neither_come_nor_go() -> None:
+    (why,) = updated({}, initContainers=[{"name": "first", "image": "i"}])
+    assert why == "initContainers: Forbidden: pod updates may not add or remove containers"
+    (why,) = updated({}, hostname="other")
+    assert why.startswith("spec: Forbidden: pod updates may not change fields other than ")

@@ -25,8 +25,13 @@ from k8slab.kube.api.meta import Object, age, dig, duration, parse_time
 GROUP: Final = "batch"
 PREFIX: Final = "batch.kubernetes.io/"
 CONCURRENCY: Final = ("Allow", "Forbid", "Replace")
-# What must stay as it was; a template may change while a suspended job has not begun.
-KEPT: Final = ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy", "managedBy")
+# What must stay as it was.
+KEPT: Final = (
+    *("selector", "template", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy"),
+    "successPolicy",
+)
+# Of a template's pods: what may change while a suspended job has not begun.
+WHERE: Final = ("affinity", "nodeSelector", "tolerations", "schedulingGates")
 LONGEST_NAME: Final = 52
 _WORDS: Final = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 _RANGES: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
@@ -82,18 +87,31 @@ def _job_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     spec = new["spec"]
     found = selector_problems(spec, "spec", "job") if spec.get("template") is not None else []
     found += job_spec_problems(spec, "spec")
-    if old is not None:
-        was = old["spec"]
-        kept = [*KEPT] if _may_change_template(old) else [*KEPT, "template"]
-        if not (spec["completionMode"] == "Indexed" and spec.get("completions") == spec.get("parallelism")):
-            kept.append("completions")
-        for field in kept:
-            if spec.get(field) != was.get(field):
-                shown = (
-                    spec.get(field) if not isinstance(spec.get(field), dict) else validation.Literal(_go(field, spec))
-                )
-                found.append(validation.immutable(f"spec.{field}", shown))
+    if old is None:
+        return found
+    was = old["spec"]
+    kept = {**was, "template": _template_kept(spec, was)} if _may_change_template(old) else was
+    for field in KEPT:
+        if spec.get(field) != kept.get(field):
+            shown = spec.get(field) if not isinstance(spec.get(field), dict) else validation.Literal(_go(field, spec))
+            found.append(validation.immutable(f"spec.{field}", shown))
+    if (completions := spec.get("completions")) != was.get("completions"):
+        if spec["completionMode"] != "Indexed":
+            found.append(validation.immutable("spec.completions", completions))
+        elif completions != spec.get("parallelism"):
+            why = "can only be modified in tandem with spec.parallelism"
+            found.append(validation.invalid("spec.completions", completions, why))
     return found
+
+
+def _template_kept(spec: Mapping[str, Any], was: Mapping[str, Any]) -> Object:
+    """The template as it was, with what says where its pods go, and their labels and annotations, as it is now."""
+    new, kept = spec.get("template") or {}, dict(was["template"])
+    for part, fields in (("metadata", ("labels", "annotations")), ("spec", WHERE)):
+        held = {key: value for key, value in (kept.get(part) or {}).items() if key not in fields}
+        held |= {key: value for key, value in (new.get(part) or {}).items() if key in fields}
+        kept[part] = held
+    return kept
 
 
 def _go(field: str, spec: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
 from k8slab.kube.api.kinds.lifecycle_rules import lifecycle_problems
+from k8slab.kube.api.kinds.pod_updates import update_problems
 from k8slab.kube.api.kinds.volume_rules import env_from_problems, env_problems, source_problems
 from k8slab.kube.api.meta import Object, dig, parse_quantity
 
@@ -24,34 +25,10 @@ VARIABLE_RULE: Final = (
     "a valid environment variable name must consist only of printable ASCII characters other than '='"
 )
 
-UPDATE_RULE: Final = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
-)
-
 
 def pod_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     found = spec_problems(new["spec"], "spec")
-    if old is not None and _frozen(new["spec"], old["spec"]) != _frozen(old["spec"], old["spec"]):
-        found.append(validation.forbidden("spec", UPDATE_RULE))
-    return found
-
-
-def _frozen(spec: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec with what an update may change set back to what it was."""
-    shown = dict(spec)
-    for field in ("containers", "initContainers"):
-        if field in shown:
-            shown[field] = [{key: value for key, value in one.items() if key != "image"} for one in shown[field]]
-    shown.pop("activeDeadlineSeconds", None)
-    was = old.get("tolerations") or []
-    shown["tolerations"] = [one for one in was if one in (shown.get("tolerations") or ())]
-    if old.get("terminationGracePeriodSeconds", 0) < 0 and shown.get("terminationGracePeriodSeconds") == 1:
-        shown["terminationGracePeriodSeconds"] = old["terminationGracePeriodSeconds"]
-    if old.get("schedulingGates"):
-        shown["schedulingGates"] = None
-    return shown
+    return found if old is None else found + update_problems(new["spec"], old["spec"])
 
 
 def spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
