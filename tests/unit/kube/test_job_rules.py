@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from k8slab.kube.api.kinds.batch import CRON_JOB, JOB
+from k8slab.kube.api.kinds.batch import CRON_JOB, JOB, schedule_problems
 
 TEMPLATE = {"metadata": {}, "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "i"}]}}
 INDEXED = {"completionMode": "Indexed", "completions": 5, "parallelism": 2}
@@ -187,3 +187,36 @@ def test_an_indexed_job_grows_in_tandem() -> None:
         "completions: Invalid value: 7: can only be modified in tandem with spec.parallelism"
     ]
     assert updated(made(completions=2), completions=3) == ["completions: Invalid value: 3: field is immutable"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "found"),
+    [
+        ("0 0 * JAN-mar Mon,fri", []),
+        ("*/15 * * * *", []),
+        ("0 0 * * abc", ['failed to parse int from abc: strconv.Atoi: parsing "abc": invalid syntax']),
+        ("0 0 * mon *", ['failed to parse int from mon: strconv.Atoi: parsing "mon": invalid syntax']),
+        ("*/0 * * * *", ["step of range should be a positive number: */0"]),
+        ("*/x * * * *", ['failed to parse int from x: strconv.Atoi: parsing "x": invalid syntax']),
+        ("0 0 * * 7", ["end of range (7) above maximum (6): 7"]),
+    ],
+)
+def test_schedules(schedule: str, found: list[str]) -> None:
+    assert schedule_problems(schedule) == found
+
+
+@pytest.mark.parametrize(
+    ("zone", "why"),
+    [
+        ("", "timeZone must be nil or non-empty string"),
+        ("Local", "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"),
+        ("Moon/Base", "unknown time zone Moon/Base"),
+    ],
+)
+def test_zones(zone: str, why: str) -> None:
+    spec = {"schedule": "@daily", "timeZone": zone, "jobTemplate": {"spec": {"template": TEMPLATE}}}
+    cron: Any = {"metadata": {"name": "c"}, "spec": spec}
+    CRON_JOB.default(cron)
+    assert [str(one) for one in CRON_JOB.validate(cron, None)] == [f'spec.timeZone: Invalid value: "{zone}": {why}']
+    spec["timeZone"] = "Europe/Berlin"
+    assert CRON_JOB.validate(cron, None) == []

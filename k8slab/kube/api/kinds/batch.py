@@ -35,7 +35,10 @@ WHERE: Final = ("affinity", "nodeSelector", "tolerations", "schedulingGates")
 LONGEST_NAME: Final = 52
 _WORDS: Final = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 _RANGES: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
-_NAMED: Final = re.compile(r"^[a-zA-Z]{3}\Z")
+_NAMES: Final = {
+    12: ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+    6: ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
+}
 
 
 def _job_defaults(obj: Object) -> None:
@@ -178,7 +181,12 @@ def _cron_job_problems(new: Object, old: Object | None) -> list[FieldProblem]:
             validation.invalid("spec.schedule", spec["schedule"], why) for why in schedule_problems(spec["schedule"])
         ]
     zone = spec.get("timeZone")
-    if zone is not None and not _is_zone(zone):
+    if zone == "":
+        found.append(validation.invalid("spec.timeZone", zone, "timeZone must be nil or non-empty string"))
+    elif zone is not None and zone.lower() == "local":
+        why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+        found.append(validation.invalid("spec.timeZone", zone, why))
+    elif zone is not None and not _is_zone(zone):
         found.append(validation.invalid("spec.timeZone", zone, f"unknown time zone {zone}"))
     found += validation.one_of("spec.concurrencyPolicy", spec["concurrencyPolicy"], CONCURRENCY)
     found += counts_problems(spec, "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
@@ -218,15 +226,17 @@ def schedule_problems(text: str) -> list[str]:
 
 def _part_problem(part: str, least: int, most: int) -> str:
     span, slash, step = part.partition("/")
-    if slash and not (step.isdigit() and int(step) > 0):
-        return f"failed to parse int from {step}: strconv.Atoi: parsing {step!r}: invalid syntax".replace("'", '"')
+    if slash and not step.isdigit():
+        return f'failed to parse int from {step}: strconv.Atoi: parsing "{step}": invalid syntax'
+    if slash and int(step) == 0:
+        return f"step of range should be a positive number: {part}"
     if span in ("*", "?"):
         return ""
     ends = span.split("-")
     if len(ends) > 2:
         return f"too many hyphens: {part}"
     for end in ends:
-        if _NAMED.match(end) and most in (6, 12):
+        if end.lower() in _NAMES.get(most, ()):
             continue
         if not end.isdigit():
             return f'failed to parse int from {end}: strconv.Atoi: parsing "{end}": invalid syntax'
