@@ -64,3 +64,27 @@ def test_a_cluster_address_stays(was: str, now: str) -> None:
     SERVICE.prepare(unsaid, old)
     assert unsaid["spec"]["clusterIP"] == was
     assert SERVICE.validate(unsaid, old) == []
+
+
+def test_traffic_goes_to_the_cluster_s_pods_or_the_node_s() -> None:
+    assert problems(type="NodePort", externalTrafficPolicy="Local", internalTrafficPolicy="Local") == []
+    assert problems(externalIPs=["192.0.2.1"], externalTrafficPolicy="Local") == []
+    assert problems(type="NodePort", externalTrafficPolicy="Near", internalTrafficPolicy="Far") == [
+        'spec.externalTrafficPolicy: Unsupported value: "Near": supported values: "Cluster", "Local"',
+        'spec.internalTrafficPolicy: Unsupported value: "Far": supported values: "Cluster", "Local"',
+    ]
+    (why,) = problems(externalTrafficPolicy="Local")
+    assert why == (
+        'spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services'
+    )
+
+
+def test_who_is_no_longer_reached_from_outside_has_no_policy_for_it() -> None:
+    old: Any = {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}], "externalIPs": ["192.0.2.1"]}}
+    SERVICE.default(old)
+    assert old["spec"]["externalTrafficPolicy"] == "Cluster"
+    new: Any = {"metadata": {"name": "web"}, "spec": {**old["spec"], "externalIPs": []}}
+    SERVICE.default(new)
+    SERVICE.prepare(new, old)
+    assert "externalTrafficPolicy" not in new["spec"]
+    assert SERVICE.validate(new, old) == []
