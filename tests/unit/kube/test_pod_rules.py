@@ -82,6 +82,7 @@ def test_who_has_no_dns_policy_names_servers() -> None:
 
 def test_on_the_host_s_network_a_port_is_the_host_s() -> None:
     assert problems({"ports": [{"containerPort": 80}]}, hostNetwork=True) == []
+    assert problems({"ports": [{"containerPort": 80, "hostPort": 0}]}, hostNetwork=True) == []
     assert problems({"ports": [{"containerPort": 80, "hostPort": 81}]}) == []
     (why,) = problems({"ports": [{"containerPort": 80, "hostPort": 81}]}, hostNetwork=True)
     assert why == "containers[0].ports[0].containerPort: Invalid value: 80: must match `hostPort`"
@@ -146,3 +147,8 @@ def test_containers_neither_come_nor_go() -> None:
     assert why == "initContainers: Forbidden: pod updates may not add or remove containers"
     (why,) = updated({}, hostname="other")
     assert why.startswith("spec: Forbidden: pod updates may not change fields other than ")
+
+
+def test_a_probe_by_grpc_asks_for_the_server_as_a_whole() -> None:
+    probe = made({"livenessProbe": {"grpc": {"port": 9}}})["spec"]["containers"][0]["livenessProbe"]
+    assert probe["grpc"] == {"port": 9, "service": ""}
