@@ -263,11 +263,12 @@ def labels(field: str, values: Mapping[str, Any] | None) -> list[FieldProblem]:
     found = []
     for key, value in (values or {}).items():
         found += [invalid(field, key, why) for why in qualified_name(key)]
-        if len(value) > 63:
-            found.append(invalid(field, value, "must be no more than 63 characters"))
-        if not _LABEL_VALUE.match(value):
-            found.append(invalid(field, value, LABEL_VALUE_RULE))
+        found += [invalid(field, value, why) for why in label_value(value)]
     return found
+
+
+def label_value(value: str) -> list[str]:
+    return _shaped(value, _LABEL_VALUE, 63, LABEL_VALUE_RULE)
 
 
 def qualified_name(key: str) -> list[str]:

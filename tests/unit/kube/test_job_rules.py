@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from k8slab.kube.api.kinds.batch import CRON_JOB, JOB
+from k8slab.kube.api.kinds.batch import CRON_JOB, JOB, schedule_problems
 
 TEMPLATE = {"metadata": {}, "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "i"}]}}
 INDEXED = {"completionMode": "Indexed", "completions": 5, "parallelism": 2}
@@ -162,3 +162,61 @@ def test_a_cron_job_s_jobs_are_judged_alike_and_choose_their_own_pods() -> None:
     assert rule.startswith("spec.jobTemplate.spec.podFailurePolicy.rules[0]: Invalid value: specifying one of")
     assert selector.startswith("spec.jobTemplate.spec.selector: Invalid value: v1.LabelSelector{")
     assert selector.endswith(": `selector` will be auto-generated")
+
+
+def updated(old: dict[str, Any], **now: Any) -> list[str]:
+    return [str(one).removeprefix("spec.") for one in JOB.validate(made(**now), old)]
+
+
+def test_where_pods_go_may_change_before_a_suspended_job_begins() -> None:
+    old = made(suspend=True)
+    moved = {**TEMPLATE, "metadata": {"labels": {"a": "b"}}, "spec": {**TEMPLATE["spec"], "nodeSelector": {"x": "y"}}}
+    assert updated(old, suspend=False, template=moved) == []
+    other = {**TEMPLATE, "spec": {**TEMPLATE["spec"], "containers": [{"name": "main", "image": "other"}]}}
+    for found in (
+        updated(old, template=other),
+        updated(made(), template=moved),
+        updated({**old, "status": {"startTime": "2026-01-01T00:00:00Z"}}, template=moved),
+    ):
+        assert found == ["template: Invalid value: core.PodTemplateSpec{…}: field is immutable"]
+
+
+def test_an_indexed_job_grows_in_tandem() -> None:
+    assert updated(made(**INDEXED), completionMode="Indexed", completions=7, parallelism=7) == []
+    assert updated(made(**INDEXED), completionMode="Indexed", completions=7, parallelism=2) == [
+        "completions: Invalid value: 7: can only be modified in tandem with spec.parallelism"
+    ]
+    assert updated(made(completions=2), completions=3) == ["completions: Invalid value: 3: field is immutable"]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "found"),
+    [
+        ("0 0 * JAN-mar Mon,fri", []),
+        ("*/15 * * * *", []),
+        ("0 0 * * abc", ['failed to parse int from abc: strconv.Atoi: parsing "abc": invalid syntax']),
+        ("0 0 * mon *", ['failed to parse int from mon: strconv.Atoi: parsing "mon": invalid syntax']),
+        ("*/0 * * * *", ["step of range should be a positive number: */0"]),
+        ("*/x * * * *", ['failed to parse int from x: strconv.Atoi: parsing "x": invalid syntax']),
+        ("0 0 * * 7", ["end of range (7) above maximum (6): 7"]),
+    ],
+)
+def test_schedules(schedule: str, found: list[str]) -> None:
+    assert schedule_problems(schedule) == found
+
+
+@pytest.mark.parametrize(
+    ("zone", "why"),
+    [
+        ("", "timeZone must be nil or non-empty string"),
+        ("Local", "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"),
+        ("Moon/Base", "unknown time zone Moon/Base"),
+    ],
+)
+def test_zones(zone: str, why: str) -> None:
+    spec = {"schedule": "@daily", "timeZone": zone, "jobTemplate": {"spec": {"template": TEMPLATE}}}
+    cron: Any = {"metadata": {"name": "c"}, "spec": spec}
+    CRON_JOB.default(cron)
+    assert [str(one) for one in CRON_JOB.validate(cron, None)] == [f'spec.timeZone: Invalid value: "{zone}": {why}']
+    spec["timeZone"] = "Europe/Berlin"
+    assert CRON_JOB.validate(cron, None) == []

@@ -47,3 +47,44 @@ def test_a_load_balancer_has_addresses() -> None:
     assert why.startswith("status.loadBalancer.ingress[2].ip: Invalid value: ")
     (why,) = of_status("ClusterIP", "192.0.2.2")
     assert why == 'status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is "LoadBalancer"'
+
+
+@pytest.mark.parametrize(("was", "now"), [("10.0.0.9", "10.0.0.8"), ("10.0.0.9", "None"), ("None", "10.0.0.9")])
+def test_a_cluster_address_stays(was: str, now: str) -> None:
+    def made(**spec: Any) -> dict[str, Any]:
+        service: dict[str, Any] = {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}], **spec}}
+        SERVICE.default(service)
+        return service
+
+    old, new = made(clusterIP=was), made(clusterIP=now)
+    (why,) = map(str, SERVICE.validate(new, old))
+    assert why == f'spec.clusterIPs[0]: Invalid value: []string{{"{now}"}}: may not change once set'
+    assert SERVICE.validate(made(type="ExternalName", externalName="a.b"), old) == []
+    unsaid = made()
+    SERVICE.prepare(unsaid, old)
+    assert unsaid["spec"]["clusterIP"] == was
+    assert SERVICE.validate(unsaid, old) == []
+
+
+def test_traffic_goes_to_the_cluster_s_pods_or_the_node_s() -> None:
+    assert problems(type="NodePort", externalTrafficPolicy="Local", internalTrafficPolicy="Local") == []
+    assert problems(externalIPs=["192.0.2.1"], externalTrafficPolicy="Local") == []
+    assert problems(type="NodePort", externalTrafficPolicy="Near", internalTrafficPolicy="Far") == [
+        'spec.externalTrafficPolicy: Unsupported value: "Near": supported values: "Cluster", "Local"',
+        'spec.internalTrafficPolicy: Unsupported value: "Far": supported values: "Cluster", "Local"',
+    ]
+    (why,) = problems(externalTrafficPolicy="Local")
+    assert why == (
+        'spec.externalTrafficPolicy: Invalid value: "Local": may only be set for externally-accessible services'
+    )
+
+
+def test_who_is_no_longer_reached_from_outside_has_no_policy_for_it() -> None:
+    old: Any = {"metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}], "externalIPs": ["192.0.2.1"]}}
+    SERVICE.default(old)
+    assert old["spec"]["externalTrafficPolicy"] == "Cluster"
+    new: Any = {"metadata": {"name": "web"}, "spec": {**old["spec"], "externalIPs": []}}
+    SERVICE.default(new)
+    SERVICE.prepare(new, old)
+    assert "externalTrafficPolicy" not in new["spec"]
+    assert SERVICE.validate(new, old) == []

@@ -25,6 +25,10 @@ def downward(**item: Any) -> dict[str, Any]:
     [
         ({"secret": {"secretName": "s", "defaultMode": 0o777}}, []),
         ({"secret": {}}, ["secret.secretName: Required value"]),
+        ({"persistentVolumeClaim": {"claimName": "c"}}, []),
+        ({"persistentVolumeClaim": {}}, ["persistentVolumeClaim.claimName: Required value"]),
+        ({"nfs": {}}, ["nfs.server: Required value", "nfs.path: Required value"]),
+        ({"nfs": {"server": "s", "path": "a"}}, ['nfs.path: Invalid value: "a": must be an absolute path']),
         (
             {"configMap": {"defaultMode": 512}},
             ["configMap.name: Required value", f"configMap.defaultMode: Invalid value: 512: {MODE}"],

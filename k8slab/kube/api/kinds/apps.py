@@ -114,10 +114,26 @@ def _daemon_set_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     spec = new["spec"]
     found = selector_problems(spec, "spec", "daemonset") + template_problems(spec.get("template"), "spec.template")
     found += counts_problems(spec, "minReadySeconds", "revisionHistoryLimit")
-    found += validation.one_of(
-        "spec.updateStrategy.type", spec["updateStrategy"]["type"], ("OnDelete", "RollingUpdate")
-    )
+    found += _update_problems(spec["updateStrategy"])
+    if spec["updateStrategy"]["type"] == "RollingUpdate":
+        found += _rolling_daemon_problems(spec["updateStrategy"]["rollingUpdate"], "spec.updateStrategy.rollingUpdate")
     return found + selector_is_kept(new, old)
+
+
+def _update_problems(strategy: dict[str, Any]) -> list[FieldProblem]:
+    return validation.one_of("spec.updateStrategy.type", strategy["type"], ("OnDelete", "RollingUpdate"))
+
+
+def _rolling_daemon_problems(rolling: dict[str, Any], path: str) -> list[FieldProblem]:
+    unavailable, surge = rolling["maxUnavailable"], rolling["maxSurge"]
+    found = share(f"{path}.maxUnavailable", unavailable) + share(f"{path}.maxSurge", surge)
+    away, above = (value not in (0, "0%") for value in (unavailable, surge))
+    if away and above:
+        why = "may not be set when maxUnavailable is non-zero"
+        found.append(validation.invalid(f"{path}.maxSurge", surge, why))
+    if not away and not above:
+        found.append(validation.required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
+    return found
 
 
 def _stateful_set_defaults(obj: Object) -> None:
@@ -143,10 +159,13 @@ def _stateful_set_defaults(obj: Object) -> None:
 def _stateful_set_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     spec = new["spec"]
     found = validation.one_of("spec.podManagementPolicy", spec["podManagementPolicy"], ("OrderedReady", "Parallel"))
-    found += validation.one_of(
-        "spec.updateStrategy.type", spec["updateStrategy"]["type"], ("OnDelete", "RollingUpdate")
-    )
+    found += _update_problems(spec["updateStrategy"])
+    found += _partition_problems(spec["updateStrategy"])
+    retention, where = spec["persistentVolumeClaimRetentionPolicy"], "spec.persistentVolumeClaimRetentionPolicy"
+    for field in ("whenDeleted", "whenScaled"):
+        found += validation.one_of(f"{where}.{field}", retention[field], ("Retain", "Delete"))
     found += counts_problems(spec, "replicas", "minReadySeconds")
+    found += validation.not_negative("spec.ordinals.start", dig(spec, "ordinals", "start"))
     found += selector_problems(spec, "spec", "statefulset")
     found += template_problems(_with_claims(spec), "spec.template")
     if old is not None:
@@ -154,6 +173,21 @@ def _stateful_set_problems(new: Object, old: Object | None) -> list[FieldProblem
         was = {key: value for key, value in old["spec"].items() if key not in STATEFUL_CHANGES}
         if ours != was:
             found.append(validation.forbidden("spec", STATEFUL_RULE))
+    return found
+
+
+def _partition_problems(strategy: dict[str, Any]) -> list[FieldProblem]:
+    rolling, path = strategy.get("rollingUpdate"), "spec.updateStrategy.rollingUpdate"
+    if rolling is None:
+        return []
+    if strategy["type"] == "OnDelete":
+        shown = validation.Literal("apps.RollingUpdateStatefulSetStrategy{…}")
+        return [validation.invalid(path, shown, "only allowed for updateStrategy 'RollingUpdate'")]
+    found = validation.not_negative(f"{path}.partition", rolling.get("partition"))
+    if (most := rolling.get("maxUnavailable")) is not None:
+        found += share(f"{path}.maxUnavailable", most)
+        if most in (0, "0%"):
+            found.append(validation.invalid(f"{path}.maxUnavailable", most, "cannot be 0"))
     return found
 
 

@@ -25,12 +25,20 @@ from k8slab.kube.api.meta import Object, age, dig, duration, parse_time
 GROUP: Final = "batch"
 PREFIX: Final = "batch.kubernetes.io/"
 CONCURRENCY: Final = ("Allow", "Forbid", "Replace")
-# What must stay as it was; a template may change while a suspended job has not begun.
-KEPT: Final = ("selector", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "successPolicy", "managedBy")
+# What must stay as it was.
+KEPT: Final = (
+    *("selector", "template", "completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy"),
+    "successPolicy",
+)
+# Of a template's pods: what may change while a suspended job has not begun.
+WHERE: Final = ("affinity", "nodeSelector", "tolerations", "schedulingGates")
 LONGEST_NAME: Final = 52
 _WORDS: Final = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 _RANGES: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
-_NAMED: Final = re.compile(r"^[a-zA-Z]{3}\Z")
+_NAMES: Final = {
+    12: ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+    6: ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
+}
 
 
 def _job_defaults(obj: Object) -> None:
@@ -82,18 +90,31 @@ def _job_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     spec = new["spec"]
     found = selector_problems(spec, "spec", "job") if spec.get("template") is not None else []
     found += job_spec_problems(spec, "spec")
-    if old is not None:
-        was = old["spec"]
-        kept = [*KEPT] if _may_change_template(old) else [*KEPT, "template"]
-        if not (spec["completionMode"] == "Indexed" and spec.get("completions") == spec.get("parallelism")):
-            kept.append("completions")
-        for field in kept:
-            if spec.get(field) != was.get(field):
-                shown = (
-                    spec.get(field) if not isinstance(spec.get(field), dict) else validation.Literal(_go(field, spec))
-                )
-                found.append(validation.immutable(f"spec.{field}", shown))
+    if old is None:
+        return found
+    was = old["spec"]
+    kept = {**was, "template": _template_kept(spec, was)} if _may_change_template(old) else was
+    for field in KEPT:
+        if spec.get(field) != kept.get(field):
+            shown = spec.get(field) if not isinstance(spec.get(field), dict) else validation.Literal(_go(field, spec))
+            found.append(validation.immutable(f"spec.{field}", shown))
+    if (completions := spec.get("completions")) != was.get("completions"):
+        if spec["completionMode"] != "Indexed":
+            found.append(validation.immutable("spec.completions", completions))
+        elif completions != spec.get("parallelism"):
+            why = "can only be modified in tandem with spec.parallelism"
+            found.append(validation.invalid("spec.completions", completions, why))
     return found
+
+
+def _template_kept(spec: Mapping[str, Any], was: Mapping[str, Any]) -> Object:
+    """The template as it was, with what says where its pods go, and their labels and annotations, as it is now."""
+    new, kept = spec.get("template") or {}, dict(was["template"])
+    for part, fields in (("metadata", ("labels", "annotations")), ("spec", WHERE)):
+        held = {key: value for key, value in (kept.get(part) or {}).items() if key not in fields}
+        held |= {key: value for key, value in (new.get(part) or {}).items() if key in fields}
+        kept[part] = held
+    return kept
 
 
 def _go(field: str, spec: Mapping[str, Any]) -> str:
@@ -160,7 +181,12 @@ def _cron_job_problems(new: Object, old: Object | None) -> list[FieldProblem]:
             validation.invalid("spec.schedule", spec["schedule"], why) for why in schedule_problems(spec["schedule"])
         ]
     zone = spec.get("timeZone")
-    if zone is not None and not _is_zone(zone):
+    if zone == "":
+        found.append(validation.invalid("spec.timeZone", zone, "timeZone must be nil or non-empty string"))
+    elif zone is not None and zone.lower() == "local":
+        why = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones"
+        found.append(validation.invalid("spec.timeZone", zone, why))
+    elif zone is not None and not _is_zone(zone):
         found.append(validation.invalid("spec.timeZone", zone, f"unknown time zone {zone}"))
     found += validation.one_of("spec.concurrencyPolicy", spec["concurrencyPolicy"], CONCURRENCY)
     found += counts_problems(spec, "startingDeadlineSeconds", "successfulJobsHistoryLimit", "failedJobsHistoryLimit")
@@ -200,15 +226,17 @@ def schedule_problems(text: str) -> list[str]:
 
 def _part_problem(part: str, least: int, most: int) -> str:
     span, slash, step = part.partition("/")
-    if slash and not (step.isdigit() and int(step) > 0):
-        return f"failed to parse int from {step}: strconv.Atoi: parsing {step!r}: invalid syntax".replace("'", '"')
+    if slash and not step.isdigit():
+        return f'failed to parse int from {step}: strconv.Atoi: parsing "{step}": invalid syntax'
+    if slash and int(step) == 0:
+        return f"step of range should be a positive number: {part}"
     if span in ("*", "?"):
         return ""
     ends = span.split("-")
     if len(ends) > 2:
         return f"too many hyphens: {part}"
     for end in ends:
-        if _NAMED.match(end) and most in (6, 12):
+        if end.lower() in _NAMES.get(most, ()):
             continue
         if not end.isdigit():
             return f'failed to parse int from {end}: strconv.Atoi: parsing "{end}": invalid syntax'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -12,11 +13,16 @@ PROBES: Final = ("livenessProbe", "readinessProbe", "startupProbe")
 _PROBE_HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "grpc")
 _HOOK_HANDLERS: Final = ("exec", "httpGet", "tcpSocket", "sleep")
 _COUNTS: Final = ("initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold")
+_HEADER: Final = re.compile(r"[-A-Za-z0-9]+\Z")
+_HEADER_RULE: Final = (
+    "a valid HTTP header must consist of alphanumeric characters or '-' (e.g. 'X-Header-Name', regex used for "
+    "validation is '[-A-Za-z0-9]+')"
+)
 _NOT_FOR_INIT: Final = "may not be set for init containers without restartPolicy=Always"
 
 
-def lifecycle_problems(container: Mapping[str, Any], path: str, *, initial: bool) -> list[FieldProblem]:
-    """``initial``: whether it is an init container."""
+def lifecycle_problems(container: Mapping[str, Any], path: str, *, initial: bool, grace: int) -> list[FieldProblem]:
+    """``initial``: whether it is an init container; ``grace``: the seconds that its pod has to end."""
     found: list[FieldProblem] = []
     policy = container.get("restartPolicy")
     if policy is not None and not initial:
@@ -32,6 +38,7 @@ def lifecycle_problems(container: Mapping[str, Any], path: str, *, initial: bool
     for hook in ("postStart", "preStop"):
         if (handler := (container.get("lifecycle") or {}).get(hook)) is not None:
             found += _handler(handler, f"{path}.lifecycle.{hook}", _HOOK_HANDLERS)
+            found += _sleep(handler, f"{path}.lifecycle.{hook}.sleep", grace)
     return found
 
 
@@ -51,6 +58,16 @@ def _probe(probe: Mapping[str, Any], path: str, kind: str) -> list[FieldProblem]
     return found
 
 
+def _sleep(handler: Mapping[str, Any], path: str, grace: int) -> list[FieldProblem]:
+    if handler.get("sleep") is None:
+        return []
+    seconds = handler["sleep"].get("seconds") or 0
+    if 0 < seconds <= grace:
+        return []
+    why = f"must be greater than 0 and less than terminationGracePeriodSeconds ({grace})"
+    return [validation.invalid(path, seconds, why)]
+
+
 def _handler(handler: Mapping[str, Any], path: str, kinds: Sequence[str]) -> list[FieldProblem]:
     given = [name for name in kinds if handler.get(name) is not None]
     found = [] if given else [validation.required(path, "must specify a handler type")]
@@ -62,4 +79,10 @@ def _handler(handler: Mapping[str, Any], path: str, kinds: Sequence[str]) -> lis
         if handler.get(name) is not None:
             port, where = handler[name].get("port", 0), f"{path}.{name}.port"
             found += validation.port(where, port) if isinstance(port, int) else validation.port_name(where, port)
+    if (http := handler.get("httpGet")) is not None:
+        found += validation.one_of(f"{path}.httpGet.scheme", http.get("scheme"), ("HTTP", "HTTPS"))
+        for header in http.get("httpHeaders") or ():
+            name = header.get("name") or ""
+            if not _HEADER.match(name):
+                found.append(validation.invalid(f"{path}.httpGet.httpHeaders", name, _HEADER_RULE))
     return found

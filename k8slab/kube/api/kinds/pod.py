@@ -51,8 +51,8 @@ def _container_defaults(container: dict[str, Any], *, host_network: bool) -> Non
         container["imagePullPolicy"] = "Always" if _is_latest(image) else "IfNotPresent"
     for port in container.get("ports") or ():
         port.setdefault("protocol", "TCP")
-        if host_network and port.get("containerPort"):
-            port.setdefault("hostPort", port["containerPort"])
+        if host_network and port.get("containerPort") and not port.get("hostPort"):
+            port["hostPort"] = port["containerPort"]
     for name in PROBES:
         if probe := container.get(name):
             for field, value in (
@@ -63,6 +63,8 @@ def _container_defaults(container: dict[str, Any], *, host_network: bool) -> Non
             ):
                 probe.setdefault(field, value)
             _handler_defaults(probe)
+            if grpc := probe.get("grpc"):
+                grpc.setdefault("service", "")
     for hook in ("postStart", "preStop"):
         _handler_defaults(dig(container, "lifecycle", hook) or {})
     for variable in container.get("env") or ():

@@ -2,63 +2,56 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
 from k8slab.kube.api.kinds.lifecycle_rules import lifecycle_problems
+from k8slab.kube.api.kinds.pod_updates import update_problems
 from k8slab.kube.api.kinds.volume_rules import env_from_problems, env_problems, source_problems
-from k8slab.kube.api.meta import Object, parse_quantity
+from k8slab.kube.api.meta import Object, dig, parse_quantity
 
 RESTART: Final = ("Always", "Never", "OnFailure")
 DNS: Final = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 PULL: Final = ("Always", "IfNotPresent", "Never")
+EFFECTS: Final = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 MESSAGES: Final = ("FallbackToLogsOnError", "File")
 PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 
-UPDATE_RULE: Final = (
-    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
-    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
-    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+_VARIABLE: Final = re.compile(r"[ -<>-~]+\Z")
+VARIABLE_RULE: Final = (
+    "a valid environment variable name must consist only of printable ASCII characters other than '='"
 )
 
 
 def pod_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     found = spec_problems(new["spec"], "spec")
-    if old is not None and _frozen(new["spec"], old["spec"]) != _frozen(old["spec"], old["spec"]):
-        found.append(validation.forbidden("spec", UPDATE_RULE))
-    return found
-
-
-def _frozen(spec: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec with what an update may change set back to what it was."""
-    shown = dict(spec)
-    for field in ("containers", "initContainers"):
-        if field in shown:
-            shown[field] = [{key: value for key, value in one.items() if key != "image"} for one in shown[field]]
-    shown.pop("activeDeadlineSeconds", None)
-    was = old.get("tolerations") or []
-    shown["tolerations"] = [one for one in was if one in (shown.get("tolerations") or ())]
-    if old.get("terminationGracePeriodSeconds", 0) < 0 and shown.get("terminationGracePeriodSeconds") == 1:
-        shown["terminationGracePeriodSeconds"] = old["terminationGracePeriodSeconds"]
-    if old.get("schedulingGates"):
-        shown["schedulingGates"] = None
-    return shown
+    return found if old is None else found + update_problems(new["spec"], old["spec"])
 
 
 def spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
     volumes = spec.get("volumes") or ()
     found, volume_names = _volumes(volumes, f"{path}.volumes")
     seen: set[str] = set()
+    grace = spec.get("terminationGracePeriodSeconds", 30)
     if not spec.get("containers"):
         found.append(validation.required(f"{path}.containers"))
     for field in ("containers", "initContainers"):
         for index, container in enumerate(spec.get(field) or ()):
             found += _container(container, f"{path}.{field}[{index}]", seen, volume_names)
-            found += lifecycle_problems(container, f"{path}.{field}[{index}]", initial=field == "initContainers")
+            where, initial = f"{path}.{field}[{index}]", field == "initContainers"
+            found += lifecycle_problems(container, where, initial=initial, grace=grace)
+            if spec.get("hostNetwork"):
+                found += _host_ports(container.get("ports") or (), f"{where}.ports")
     found += validation.one_of(f"{path}.restartPolicy", spec["restartPolicy"], RESTART)
     found += validation.one_of(f"{path}.dnsPolicy", spec["dnsPolicy"], DNS)
+    if spec["dnsPolicy"] == "None" and not dig(spec, "dnsConfig", "nameservers"):
+        why = "must provide at least one DNS nameserver when `dnsPolicy` is None"
+        found.append(validation.required(f"{path}.dnsConfig.nameservers", why))
+    for index, toleration in enumerate(spec.get("tolerations") or ()):
+        found += _toleration(toleration, f"{path}.tolerations[{index}]")
     found += validation.labels(f"{path}.nodeSelector", spec.get("nodeSelector"))
     for field, check in (
         ("serviceAccountName", validation.subdomain),
@@ -74,6 +67,40 @@ def spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
             validation.invalid(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive")
         )
     return found
+
+
+def _toleration(toleration: Mapping[str, Any], path: str) -> list[FieldProblem]:
+    key, operator = toleration.get("key") or "", toleration.get("operator") or ""
+    value, effect = toleration.get("value") or "", toleration.get("effect") or ""
+    found: list[FieldProblem] = []
+    if key:
+        found += [validation.invalid(f"{path}.key", key, why) for why in validation.qualified_name(key)]
+    elif operator != "Exists":
+        why = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
+        found.append(validation.invalid(f"{path}.operator", operator, why))
+    if toleration.get("tolerationSeconds") is not None and effect != "NoExecute":
+        why = "effect must be 'NoExecute' when `tolerationSeconds` is set"
+        found.append(validation.invalid(f"{path}.effect", effect, why))
+    if operator in ("", "Equal"):
+        found += [validation.invalid(f"{path}.operator", value, why) for why in validation.label_value(value)]
+    elif operator == "Exists" and value:
+        why = "value must be empty when `operator` is 'Exists'"
+        found.append(
+            validation.invalid(f"{path}.operator", validation.Literal(f'core.Toleration{{Key:"{key}", …}}'), why)
+        )
+    elif operator != "Exists":
+        found.append(validation.not_supported(f"{path}.operator", operator, ("Equal", "Exists")))
+    if effect:
+        found += validation.one_of(f"{path}.effect", effect, EFFECTS)
+    return found
+
+
+def _host_ports(ports: Sequence[Mapping[str, Any]], path: str) -> list[FieldProblem]:
+    return [
+        validation.invalid(f"{path}[{index}].containerPort", port["containerPort"], "must match `hostPort`")
+        for index, port in enumerate(ports)
+        if port.get("hostPort") != port.get("containerPort") and port.get("containerPort")
+    ]
 
 
 def _volumes(volumes: Sequence[Mapping[str, Any]], path: str) -> tuple[list[FieldProblem], set[str]]:
@@ -120,8 +147,11 @@ def _container(container: Mapping[str, Any], path: str, seen: set[str], volumes:
     found += _ports(container.get("ports") or (), f"{path}.ports")
     for index, variable in enumerate(container.get("env") or ()):
         where = f"{path}.env[{index}]"
-        if not variable.get("name"):
+        name = variable.get("name") or ""
+        if not name:
             found.append(validation.required(f"{where}.name"))
+        elif not _VARIABLE.match(name):
+            found.append(validation.invalid(f"{where}.name", name, VARIABLE_RULE))
         found += env_problems(variable, where)
     for index, source in enumerate(container.get("envFrom") or ()):
         found += env_from_problems(source, f"{path}.envFrom[{index}]")
@@ -137,7 +167,22 @@ def _container(container: Mapping[str, Any], path: str, seen: set[str], volumes:
         elif mount["mountPath"] in mounted:
             found.append(validation.invalid(f"{where}.mountPath", mount["mountPath"], "must be unique"))
         mounted.add(mount.get("mountPath") or "")
+        found += _sub_paths(mount, where)
     found += _resources(container.get("resources") or {}, f"{path}.resources")
+    return found
+
+
+def _sub_paths(mount: Mapping[str, Any], path: str) -> list[FieldProblem]:
+    plain, expanded = mount.get("subPath") or "", mount.get("subPathExpr") or ""
+    found: list[FieldProblem] = []
+    if plain and expanded:
+        why = "subPathExpr and subPath are mutually exclusive"
+        found.append(validation.invalid(f"{path}.subPathExpr", expanded, why))
+    for field, value in (("subPath", plain), ("subPathExpr", expanded)):
+        if value.startswith("/"):
+            found.append(validation.invalid(f"{path}.{field}", value, "must be a relative path"))
+        elif ".." in value.split("/"):
+            found.append(validation.invalid(f"{path}.{field}", value, "must not contain '..'"))
     return found
 
 

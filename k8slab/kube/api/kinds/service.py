@@ -12,6 +12,7 @@ from k8slab.kube.api.meta import Object, dig
 
 TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 WITH_NODE_PORTS: Final = ("NodePort", "LoadBalancer")
+TRAFFIC: Final = ("Cluster", "Local")
 PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 NODE_PORTS: Final = range(30000, 32768)
 LONGEST_AFFINITY: Final = 86400
@@ -23,6 +24,11 @@ def is_headless(spec: Mapping[str, Any]) -> bool:
 
 def needs_cluster_ip(spec: Mapping[str, Any]) -> bool:
     return spec.get("type") != "ExternalName" and not is_headless(spec)
+
+
+def reaches_outside(spec: Mapping[str, Any]) -> bool:
+    kind = spec.get("type")
+    return kind in WITH_NODE_PORTS or (kind == "ClusterIP" and bool(spec.get("externalIPs")))
 
 
 def _defaults(obj: Object) -> None:
@@ -37,7 +43,7 @@ def _defaults(obj: Object) -> None:
         if port.get("targetPort") in (None, "", 0) and port.get("port"):
             port["targetPort"] = port["port"]
     kind = spec["type"]
-    if kind in WITH_NODE_PORTS:
+    if reaches_outside(spec):
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if kind == "LoadBalancer":
         spec.setdefault("allocateLoadBalancerNodePorts", True)
@@ -57,7 +63,7 @@ def _prepare(new: Object, old: Object | None) -> None:
         return
     new["status"] = old.get("status") or {"loadBalancer": {}}
     spec, was = new["spec"], old["spec"]
-    if needs_cluster_ip(spec) and needs_cluster_ip(was) and not spec.get("clusterIP"):
+    if "ExternalName" not in (spec["type"], was["type"]) and not spec.get("clusterIP"):
         spec["clusterIP"], spec["clusterIPs"] = was.get("clusterIP"), was.get("clusterIPs")
     if spec["type"] in WITH_NODE_PORTS and was["type"] in WITH_NODE_PORTS:
         before = {(one.get("port"), one.get("protocol")): one.get("nodePort") for one in was.get("ports") or ()}
@@ -65,8 +71,10 @@ def _prepare(new: Object, old: Object | None) -> None:
             kept = before.get((port.get("port"), port.get("protocol")))
             if kept and not port.get("nodePort"):
                 port["nodePort"] = kept
+    policy = "externalTrafficPolicy"
+    if reaches_outside(was) and not reaches_outside(spec) and spec.get(policy) == was.get(policy):
+        spec.pop(policy, None)
     if spec["type"] not in WITH_NODE_PORTS and was["type"] in WITH_NODE_PORTS:
-        spec.pop("externalTrafficPolicy", None)
         freed = {one.get("nodePort") for one in was.get("ports") or ()}
         for port in spec.get("ports") or ():
             if port.get("nodePort") in freed:
@@ -94,7 +102,7 @@ def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
             found += [validation.invalid("spec.externalName", name, why) for why in validation.subdomain(name)]
     for index, address in enumerate(spec.get("externalIPs") or ()):
         found += validation.address(f"spec.externalIPs[{index}]", address)
-    found += _source_ranges(spec)
+    found += _traffic(spec) + _source_ranges(spec)
     if spec["sessionAffinity"] == "ClientIP":
         seconds = dig(spec, "sessionAffinityConfig", "clientIP", "timeoutSeconds") or 0
         if not 0 < seconds <= LONGEST_AFFINITY:
@@ -105,10 +113,25 @@ def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
         found += validation.address("spec.clusterIPs[0]", address)
     if is_headless(spec) and kind in WITH_NODE_PORTS:
         found.append(validation.invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services"))
-    if old is not None and needs_cluster_ip(old["spec"]) and kind != "ExternalName":
+    if old is not None and "ExternalName" not in (kind, old["spec"]["type"]):
         was = old["spec"].get("clusterIP")
         if was and was != address:
-            found.append(validation.immutable("spec.clusterIP", address or ""))
+            shown = validation.go_strings([address] if address else None)
+            why = "may not change once set" if address else "primary clusterIP can not be unset"
+            found.append(validation.invalid("spec.clusterIPs[0]", shown, why))
+    return found
+
+
+def _traffic(spec: Mapping[str, Any]) -> list[FieldProblem]:
+    outer, inner = spec.get("externalTrafficPolicy"), spec.get("internalTrafficPolicy")
+    found: list[FieldProblem] = []
+    if outer and not reaches_outside(spec):
+        why = "may only be set for externally-accessible services"
+        found.append(validation.invalid("spec.externalTrafficPolicy", outer, why))
+    elif outer:
+        found += validation.one_of("spec.externalTrafficPolicy", outer, TRAFFIC)
+    if inner:
+        found += validation.one_of("spec.internalTrafficPolicy", inner, TRAFFIC)
     return found
 
 

@@ -59,6 +59,12 @@ def source_problems(volume: Mapping[str, Any], path: str) -> Iterator[FieldProbl
         elif ".." in host["path"].split("/"):
             yield validation.invalid(f"{where}.path", host["path"], "must not contain '..'")
         yield from validation.one_of(f"{where}.type", host.get("type") or "", _HOST_PATHS)
+    if (claim := volume.get("persistentVolumeClaim")) is not None and not claim.get("claimName"):
+        yield validation.required(f"{path}.persistentVolumeClaim.claimName")
+    if (share := volume.get("nfs")) is not None:
+        yield from (validation.required(f"{path}.nfs.{one}") for one in ("server", "path") if not share.get(one))
+        if share.get("path") and not share["path"].startswith("/"):
+            yield validation.invalid(f"{path}.nfs.path", share["path"], "must be an absolute path")
 
 
 def env_problems(variable: Mapping[str, Any], path: str) -> Iterator[FieldProblem]:
