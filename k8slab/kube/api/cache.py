@@ -49,6 +49,14 @@ class Entry:
         return self._obj
 
 
+def in_stored_form(kind: Kind, record: Record | None) -> Record | None:
+    """A record as it was read; None where there is none, or none of this kind."""
+    value = kind.stored_form(record.key, record.value) if record else None
+    if record is None or not value:
+        return None
+    return record if value is record.value else Record(record.key, value, record.revision)
+
+
 @dataclass(slots=True)
 class Event:
     """One change of one object. ``lines`` keeps what was made of it for watchers, so that it is made once."""
@@ -224,10 +232,7 @@ class Cache:
             entry = self.of(kind).entries.get(key)
             return (Record(key, entry.value, entry.revision) if entry else None), self.revision
         record, revision = await self._storage.get(key)
-        value = kind.stored_form(key, record.value) if record else None
-        if record is None or not value:
-            return None, revision
-        return (record if value is record.value else Record(key, value, record.revision)), revision
+        return in_stored_form(kind, record), revision
 
     async def wait_for(self, revision: int, seconds: float) -> bool:
         """Whether everything up to the revision is known, within the time."""

@@ -1,7 +1,8 @@
 """Creating and changing objects: the one path that every kind's writes take.
 
-A change is a function from the newest object to the wanted one. It is tried on what the cache holds, because that is
-nearly always the newest, and tried again on what the storage says when the transaction is refused; what would be told
+A change is a function from the newest object to the wanted one. It is tried on what the cache holds or this server has
+just written, because that is nearly always the newest, and tried again on what the storage has when it refuses the
+transaction, which it says with the refusal; what would be told
 to a client (an error, "nothing changed") is never told on the cache's word alone.
 """
 
@@ -16,7 +17,7 @@ from k8slab.kube.api.admission import Admission
 from k8slab.kube.api.admission.quota import Quotas
 from k8slab.kube.api.allocation import Allocator, Claims
 from k8slab.kube.api.apply.managed import Track
-from k8slab.kube.api.cache import Cache
+from k8slab.kube.api.cache import Cache, in_stored_form
 from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds.limits import LIMIT_RANGE, RESOURCE_QUOTA
@@ -25,6 +26,7 @@ from k8slab.kube.api.kinds.scheduling import PRIORITY_CLASS
 from k8slab.kube.api.kinds.service import SERVICE
 from k8slab.kube.api.meta import Object, dig, generated_name, new_uid, now
 from k8slab.kube.api.storage.base import Check, Record, Refused, Storage, Write
+from k8slab.kube.api.written import Written
 
 TRIES: Final = 8
 PATIENCE: Final = 1.0
@@ -59,6 +61,7 @@ class Registry:
         self.allocator = allocator
         self.admission = admission
         self._quotas = Quotas(cache, cache.kinds)
+        self._written = Written(lambda: cache.revision)
 
     async def get(self, kind: Kind, namespace: str, name: str) -> Record:
         """The newest record. Raises NotFound."""
@@ -106,6 +109,7 @@ class Registry:
                     (Check(key, 0), *claims.checks), (Write(key, value, kind.ttl), *claims.writes)
                 )
                 self._told(kind, claims, revision)
+                self._written.keep(Record(key, value, revision))
                 return Outcome(value, revision, created=True)
             except Refused as refused:
                 if refused.found.get(key) is not None and not (generated and attempt < TRIES):
@@ -129,7 +133,8 @@ class Registry:
         """
         key = kind.key(namespace, name)
         cached = self.cache.of(kind).entries.get(key)
-        record = start or (Record(key, cached.value, cached.revision) if cached else None)
+        known = self._written.ahead(key) or (Record(key, cached.value, cached.revision) if cached else None)
+        record = start or known
         fresh = start is not None
         attempt = 0
         while attempt < TRIES:
@@ -161,10 +166,17 @@ class Registry:
                     (Check(key, record.revision), *claims.checks), (write, *claims.writes)
                 )
                 self._told(kind, claims, revision)
+                if gone:
+                    self._written.forget(key)
+                else:
+                    self._written.keep(Record(key, value, revision))
                 return Outcome(value, revision, deleted=gone)
             except Refused as refused:
-                record, fresh = None, True
+                self._written.forget(key)
                 await self._give_back(kind, None if gone else new, claims, refused, attempt)
+                record, fresh = in_stored_form(kind, refused.found.get(key)), True
+                if record is None:
+                    raise errors.not_found(kind.group, kind.plural, name) from None
         raise errors.conflict(kind.group, kind.plural, name, errors.MODIFIED)
 
     async def remove(self, kind: Kind, record: Record, obj: Object) -> int:

@@ -22,11 +22,10 @@ from k8slab.kube.controllers.revisions import HASH as REVISION_HASH
 from k8slab.kube.controllers.revisions import Revisions, RevisionTaken
 from k8slab.kube.controllers.statuses import write_status
 from k8slab.kube.controllers.workqueue import WorkQueue
-from k8slab.kube.events import NORMAL, WARNING, EventRecorder
+from k8slab.kube.events import NORMAL, WARNING
 from k8slab.kube.informer import key_of
 
 WORKERS: Final = 5
-COMPONENT: Final = "daemonset-controller"
 LOOK_AGAIN: Final = 1.0
 # A pod that failed is replaced after so many seconds, twice as many after each more of its node.
 FIRST_BACKOFF: Final = 1.0
@@ -68,11 +67,8 @@ class Look:
 
 
 class DaemonSetController:
-    def __init__(
-        self, client: KubeClient, informers: SharedInformers, recorder: EventRecorder, pods: OwnedPods, revisions: Owned
-    ) -> None:
+    def __init__(self, client: KubeClient, informers: SharedInformers, pods: OwnedPods, revisions: Owned) -> None:
         self._client = client
-        self._recorder = recorder
         self._owners = informers.of("daemonsets")
         self._nodes = informers.of("nodes")
         self._pods = pods
@@ -182,7 +178,7 @@ class DaemonSetController:
         name = f"{meta['namespace']}/{meta['name']}"
         if phase(pod) == "Succeeded":
             told = f"Found succeeded daemon pod {name} on node {node}, will try to delete it"
-            self._say(look.owner, NORMAL, "SucceededDaemonPod", told)
+            self._pods.say(look.owner, NORMAL, "SucceededDaemonPod", told)
             return True
         key, now = (look.owner["metadata"]["uid"], node), time.monotonic()
         count, last = self._failures.get(key, (0, 0.0))
@@ -193,7 +189,7 @@ class DaemonSetController:
         # What has been well for long is forgiven.
         self._failures[key] = (1 if now - last > 2 * LONGEST_BACKOFF else count + 1, now)
         told = f"Found failed daemon pod {name} on node {node}, will try to kill it"
-        self._say(look.owner, WARNING, "FailedDaemonPod", told)
+        self._pods.say(look.owner, WARNING, "FailedDaemonPod", told)
         return True
 
     def _renew_in_place(self, look: Look) -> None:
@@ -228,9 +224,6 @@ class DaemonSetController:
             else:
                 waiting.append(node)
         look.create += waiting[: max(look.surge - beside, 0)]
-
-    def _say(self, owner: Object, kind: str, reason: str, message: str) -> None:
-        self._recorder.say(owner, kind, reason, message, component=COMPONENT)
 
 
 def status_of(look: Look) -> Object:

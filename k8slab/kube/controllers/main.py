@@ -230,13 +230,13 @@ def _controllers(
         "cronjobs": CronJobController(client, informers, Owned(client, informers, "jobs"), recorder),
         "jobs": JobController(client, informers, pods, recorder),
         "jobs that have ended": JobTtl(client, informers),
-        "daemonsets": DaemonSetController(client, informers, recorder, pods, revisions),
+        "daemonsets": DaemonSetController(client, informers, pods, revisions),
         "deployments": DeploymentController(client, informers, recorder, pods, sets),
         "disruption": DisruptionController(client, informers, recorder, pods),
         "replicationcontrollers": ReplicaSetController(client, informers, pods, sets, "replicationcontrollers"),
         "replicasets": ReplicaSetController(client, informers, pods, sets, "replicasets"),
         "resourcequotas": ResourceQuotaController(client, informers, period=flags.quota_period),
-        "statefulsets": StatefulSetController(client, informers, recorder, pods, revisions),
+        "statefulsets": StatefulSetController(client, informers, pods, revisions),
     }
 
 

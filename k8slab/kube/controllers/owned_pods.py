@@ -143,7 +143,10 @@ class OwnedPods(Owned):
         self, owner: Object, kind: str, reason: str, words: str, pod: str, trouble: Exception | None = None
     ) -> None:
         why = reason_of(trouble) if trouble else ""
-        message = words.format(pod=pod, owner=owner["metadata"]["name"], why=why)
+        self.say(owner, kind, reason, words.format(pod=pod, owner=owner["metadata"]["name"], why=why))
+
+    def say(self, owner: Object, kind: str, reason: str, message: str) -> None:
+        """Tell of the owner what its controller has done."""
         named = "replication" if owner["kind"] == "ReplicationController" else owner["kind"].lower()
         self._recorder.say(owner, kind, reason, message, component=f"{named}-controller")
 

@@ -37,11 +37,10 @@ from k8slab.kube.controllers.stateful_pods import (
 )
 from k8slab.kube.controllers.statuses import write_status
 from k8slab.kube.controllers.workqueue import WorkQueue
-from k8slab.kube.events import NORMAL, WARNING, EventRecorder
+from k8slab.kube.events import NORMAL, WARNING
 from k8slab.kube.informer import key_of
 
 WORKERS: Final = 5
-COMPONENT: Final = "statefulset-controller"
 LOOK_AGAIN: Final = 1.0
 # So many pods are made in one go, before the set is looked at again.
 BURST: Final = 500
@@ -102,11 +101,8 @@ class Look:
 
 
 class StatefulSetController:
-    def __init__(
-        self, client: KubeClient, informers: SharedInformers, recorder: EventRecorder, pods: OwnedPods, revisions: Owned
-    ) -> None:
+    def __init__(self, client: KubeClient, informers: SharedInformers, pods: OwnedPods, revisions: Owned) -> None:
         self._client = client
-        self._recorder = recorder
         self._owners = informers.of("statefulsets")
         self._claims = informers.of("persistentvolumeclaims")
         self._pods = pods
@@ -241,9 +237,9 @@ class StatefulSetController:
         except ApiError as error:
             if error.is_already_exists:
                 return
-            self._say(owner, WARNING, "FailedCreate", f"{what} failed error: {reason_of(error)}")
+            self._pods.say(owner, WARNING, "FailedCreate", f"{what} failed error: {reason_of(error)}")
             raise
-        self._say(owner, NORMAL, "SuccessfulCreate", f"{what} success")
+        self._pods.say(owner, NORMAL, "SuccessfulCreate", f"{what} success")
 
     async def _entrust(self, look: Look, number: int, going: Object | None = None) -> None:
         """Say of the pod's claims with whom they go, if with anybody; ``going``: the pod, when it is scaled away."""
@@ -277,10 +273,7 @@ class StatefulSetController:
             ("RecreatingFailedPod", "failed") if phase(pod) == "Failed" else ("RecreatingTerminatedPod", "terminated")
         )
         message = f"StatefulSet {meta['namespace']}/{meta['name']} is recreating {word} Pod {pod['metadata']['name']}"
-        self._say(owner, WARNING if word == "failed" else NORMAL, reason, message)
-
-    def _say(self, owner: Object, kind: str, reason: str, message: str) -> None:
-        self._recorder.say(owner, kind, reason, message, component=COMPONENT)
+        self._pods.say(owner, WARNING if word == "failed" else NORMAL, reason, message)
 
 
 def status_of(look: Look) -> Object:

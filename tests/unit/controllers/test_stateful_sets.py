@@ -126,8 +126,7 @@ async def test_a_set_that_wants_more_than_anybody_could_count_is_made_step_by_st
 
     client: Any = SimpleNamespace()
     owned: Any = SimpleNamespace(report_to=lambda *what: None, create=create, delete=delete)
-    recorder: Any = SimpleNamespace()
-    controller = StatefulSetController(client, SharedInformers(client), recorder, owned, owned)
+    controller = StatefulSetController(client, SharedInformers(client), owned, owned)
     huge: Any = {"replicas": 2**31 - 1, "volumeClaimTemplates": []}
     revision = {"metadata": {"name": "new"}, "data": {"spec": {"template": TEMPLATE}}}
 
