@@ -146,7 +146,7 @@ async def test_when_most_nodes_fall_silent_together_their_pods_stay(client: Kube
             return all([(UNREACHABLE, "NoSchedule") in await effects(client, name) for name in ("x", "y", "z")])
 
         await eventually(silent, what="three are out of reach")
-        # Their last beats were not at one moment: the first may have been left before. In this time all would have been.
+        # Their last beats were not at one moment: the first may have been left before; now all would have been.
         await asyncio.sleep(3)
         left = [name for name in ("x", "y", "z") if (UNREACHABLE, "NoExecute") in await effects(client, name)]
         assert len(left) <= 1
