@@ -1,4 +1,4 @@
-"""Pods that wait for a place, first come first served.
+"""Pods that wait for a place: the most important ones first, else first come first served.
 
 Every round tries them all, so that an offer that fits is taken at once. The back-off per pod, from one second to a
 minute, paces what is costly about not finding one: asking Mesos for offers anew, and saying why. A pod whose launches
@@ -32,6 +32,10 @@ class Entry:
     reason: str = ""
 
 
+def _turn(pod: Pod) -> tuple[int, str]:
+    return -int(pod["spec"].get("priority") or 0), pod["metadata"].get("creationTimestamp") or ""
+
+
 class PodQueue:
     def __init__(self, *, first: float = FIRST_DELAY, longest: float = LONGEST_DELAY) -> None:
         self._first = first
@@ -50,12 +54,12 @@ class PodQueue:
         return list(self._entries.values())
 
     def pods(self, now: float) -> list[Pod]:
-        """Those that may be launched now, in the order in which they were created.
+        """Those that may be launched now, by priority, and of one priority in the order in which they were created.
 
         A scheduler that was away hears of all that waited at once, in any order.
         """
         free = [entry.pod for entry in self._entries.values() if entry.not_before <= now]
-        return sorted(free, key=lambda pod: pod["metadata"].get("creationTimestamp") or "")
+        return sorted(free, key=_turn)
 
     def put(self, pod: Pod, now: float) -> bool:
         """Add a pod, or take over its newer form; whether it is new here, or asks for something else than before."""

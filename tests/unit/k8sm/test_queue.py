@@ -24,6 +24,13 @@ def test_those_that_waited_while_nobody_listened_are_served_in_the_order_of_thei
     assert [pod["metadata"]["name"] for pod in queue.pods(0)] == ["c", "d", "a", "b"]
 
 
+def test_those_of_a_higher_priority_go_first() -> None:
+    queue = PodQueue()
+    for name, priority in (("a", None), ("b", 1000), ("c", -5), ("d", 1000)):
+        queue.put(a_pod(name, **({} if priority is None else {"priority": priority})), 0)
+    assert [pod["metadata"]["name"] for pod in queue.pods(0)] == ["b", "d", "a", "c"]
+
+
 def test_the_newer_form_of_a_pod_is_taken_over_in_place() -> None:
     queue = PodQueue()
     queue.put(a_pod("a"), 0)
