@@ -159,7 +159,7 @@ async def test_when_most_nodes_fall_silent_together_their_pods_stay(client: Kube
 
 
 async def test_a_taint_put_by_hand_evicts(client: KubeClient, nodes: Nodes, namespace: str) -> None:
-    seconds = {"key": "maintenance", "operator": "Exists", "tolerationSeconds": 1}
+    seconds = {"key": "maintenance", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}
     await client.create("pods", pod("at-once"), namespace)
     await client.create("pods", pod("later", tolerations=[seconds]), namespace)
     await client.create("pods", pod("elsewhere", "node-a"), namespace)
