@@ -145,7 +145,7 @@ def test_the_pages_controller_by_curl(master: str) -> None:
         (container,) = wanted["podTemplate"]["desiredState"]["manifest"]["containers"]
         assert container["ports"] == [{"containerPort": 80, "hostPort": 31001, "protocol": "TCP"}]
         assert_more_than_there_are_ports_wait_and_say_why()
-        lab("kubectl", "scale", "rc", "nginxController", "--replicas=2")
+        scale(2)
         assert until("two are left, and run", hosts, within=60) == ["slave-0", "slave-1"]
         for slave in ("slave-0", "slave-1"):
             until(f"one pod's containers on {slave}", lambda: nginxes_on(slave) == 1, within=30)  # noqa: B023
@@ -157,12 +157,18 @@ def test_the_pages_controller_by_curl(master: str) -> None:
 
 def nginxes_on(slave: str) -> int:
     listed = lab("exec", slave, "--", "docker", "ps", "-a", "--format", "{{.Names}}").out.splitlines()
-    return sum(line.startswith("k8s_nginx_nginxController") for line in listed)
+    return sum(line.startswith("k8s_nginx_") for line in listed)
+
+
+def scale(replicas: int) -> None:
+    """By the name that today's versions of the API have for it."""
+    name = lab("kubectl", "get", "rc", "-l", "name=nginx", "-o", "name").out.strip()
+    lab("kubectl", "scale", name, f"--replicas={replicas}")
 
 
 def assert_more_than_there_are_ports_wait_and_say_why() -> None:
     """Of twenty pods that all want one port of their slave, as many run as there are slaves."""
-    lab("kubectl", "scale", "rc", "nginxController", "--replicas=20")
+    scale(20)
 
     def phases() -> list[tuple[str, str]] | None:
         found = []
