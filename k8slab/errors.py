@@ -268,6 +268,17 @@ class LabBusy(StepFailed):
         )
 
 
+class LabChanged(StepFailed):
+    id = "lab-changed"
+
+    def __init__(self, lab: str) -> None:
+        super().__init__(
+            f"Lab {lab} is not what it was when this command began.",
+            why="The command that it waited for gave the lab other machines.",
+            remedy="Run this again: nothing was touched.",
+        )
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing wrong in a topology: where, what, what to do. ``line`` counts from 1; 0 means the file as a whole.

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from k8slab.errors import NoSuchLab, TimedOut, UsageError
+from k8slab.errors import LabChanged, NoSuchLab, TimedOut, UsageError
 from k8slab.lab import checks, export, labels, observe, perform, remove, specs
 from k8slab.lab.apply import Event, Listener, Outcome, carry_out
 from k8slab.lab.lock import holds_only_the_lock, locked
@@ -80,13 +80,18 @@ def open_lab(runtime: Runtime, name: str = "") -> Lab:
 
 def _remembered(runtime: Runtime, lab: str, topology: str) -> Topology:
     """What the lab was last run as: its switch knows, else its folder, else the topology it was made from."""
-    for machine in observe.machines_of(runtime, lab).values():
-        if labels.SOURCE in machine.labels:
-            return store.restored(machine.labels[labels.SOURCE], lab=lab)
+    if source := _source(runtime, lab):
+        return store.restored(source, lab=lab)
     kept = state_directory() / lab / perform.TOPOLOGY_FILE
     if kept.is_file():
         return store.restored(kept.read_text(), lab=lab)
     return store.load(topology or lab, lab=lab, settings=store.environment_settings(os.environ))
+
+
+def _source(runtime: Runtime, lab: str) -> str:
+    """The topology that the lab's switch was made for; "" without a switch."""
+    marks = (machine.labels for machine in observe.machines_of(runtime, lab).values())
+    return next((mark[labels.SOURCE] for mark in marks if labels.SOURCE in mark), "")
 
 
 class Lab:
@@ -183,7 +188,7 @@ class Lab:
 
     def remove(self, *, listener: Listener) -> tuple[Change, ...]:
         """Everything the lab owns, whatever is left of it. A second call finds nothing."""
-        with self._locked(listener):
+        with self._locked(listener, regardless=True):
             changes = remove.everything(self.runtime, self.name, listener)
             # While the lock is held, and last: whoever waits for it finds it gone and begins anew.
             shutil.rmtree(self.directory, ignore_errors=True)
@@ -237,6 +242,11 @@ class Lab:
                 raise _not_ready(snapshot, patience)
             perform.pause(LOOK_EVERY)
 
+    def _demand_unchanged(self, source: str) -> None:
+        now = _source(self.runtime, self.name)
+        if now not in (source, self.topology.source):
+            raise LabChanged(self.name)
+
     def _demand_there(self, observed: Observed, nodes: Sequence[Node]) -> None:
         missing = [node.name for node in nodes if node.container not in observed.machines]
         if missing:
@@ -261,10 +271,19 @@ class Lab:
         )
 
     @contextmanager
-    def _locked(self, listener: Listener) -> Iterator[None]:
+    def _locked(self, listener: Listener, *, regardless: bool = False) -> Iterator[None]:
+        """Alone at work on the lab. Who waited must not carry out a plan for what the lab was, unless ``regardless``."""
         there = self.directory.exists()
-        with locked(self.directory, self.name, wait=LOCK_PATIENCE, say=lambda text: listener(Event("note", text=text))):
+        waited_since: list[str] = []
+
+        def say(text: str) -> None:
+            waited_since.append(_source(self.runtime, self.name))
+            listener(Event("note", text=text))
+
+        with locked(self.directory, self.name, wait=LOCK_PATIENCE, say=say):
             try:
+                if waited_since and not regardless:
+                    self._demand_unchanged(waited_since[0])
                 yield
             finally:
                 # What failed before anything was made leaves nothing behind, not even an empty folder.

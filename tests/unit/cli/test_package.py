@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from memory import MemoryRuntime
+
+from k8slab.errors import LabChanged
+from k8slab.lab.lab import Lab, state_directory
+from k8slab.lab.lock import FILE
+from k8slab.topology import store
 
 
 @pytest.fixture
@@ -172,3 +179,40 @@ def test_taking_out_that_was_cut_off_goes_on_when_asked_for_again(
     dcos("package", "uninstall", "kubernetes")
     assert "kubernetes" not in dcos.runtime.machines_by_name
     assert "Nothing to do" in dcos("run", "dcos").stderr
+
+
+def test_who_waited_for_an_installation_does_not_take_its_machine_away(dcos: Any) -> None:
+    without = dict(dcos.runtime.machines_by_name)
+    dcos("package", "install", "kubernetes")
+    with_it = dict(dcos.runtime.machines_by_name)
+    dcos.runtime.machines_by_name = dict(without)
+    said: list[str] = []
+
+    def the_other_has_installed(text: str) -> None:
+        said.append(text)
+        dcos.runtime.machines_by_name = dict(with_it)
+        os.close(held)
+
+    held = os.open(state_directory() / "dcos" / FILE, os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    lab = Lab(dcos.runtime, store.load("dcos"))
+    with pytest.raises(LabChanged, match="is not what it was when this command began"):
+        lab.run(listener=lambda event: the_other_has_installed(event.text))
+    assert len(said) == 1
+    assert "waiting" in said[0]
+    assert "kubernetes" in dcos.runtime.machines_by_name
+
+
+def test_who_waited_for_the_same_goes_on(dcos: Any) -> None:
+    held = os.open(state_directory() / "dcos" / FILE, os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    topology = store.load("dcos")
+    there = dict(dcos.runtime.machines_by_name)
+    dcos.runtime.machines_by_name = {}
+
+    def the_other_is_done(_: object) -> None:
+        if not dcos.runtime.machines_by_name:
+            dcos.runtime.machines_by_name = there
+            os.close(held)
+
+    assert Lab(dcos.runtime, topology).run(listener=the_other_is_done).changes == ()
