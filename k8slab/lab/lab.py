@@ -27,7 +27,7 @@ from k8slab.topology.resolved import Daemon, Node, Topology
 # How long another command on the same lab is waited for, and how long the truths may take once all daemons are up.
 LOCK_PATIENCE = 120.0
 TRUTH_PATIENCE = 60.0
-UNCHANGED_PATIENCE = 15.0
+UNCHANGED_PATIENCE = 30.0
 LOOK_EVERY = 0.1
 
 PowerVerb = Literal["stop", "start", "restart", "pause", "unpause"]
@@ -272,7 +272,7 @@ class Lab:
 
     @contextmanager
     def _locked(self, listener: Listener, *, regardless: bool = False) -> Iterator[None]:
-        """Alone at work on the lab. Who waited must not carry out a plan for what the lab was, unless ``regardless``."""
+        """Alone at work on the lab. Who waited carries out no plan for what the lab was, unless ``regardless``."""
         there = self.directory.exists()
         waited_since: list[str] = []
 

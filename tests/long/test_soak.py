@@ -21,13 +21,15 @@ GROWTH = 1.2
 
 
 @pytest.fixture
-def lab() -> Iterator[None]:
+def lab(tmp_path: Path) -> Iterator[None]:
+    """The default lab. Its logs and states, as they were at the end, stay beside what pytest keeps of the test."""
     os.environ.setdefault("K8SLAB_SET", "egress=false")
     k8slab("rm", "--lab", "k8s-mesos")
     try:
         k8slab("run")
         yield
     finally:
+        k8slab("export", str(tmp_path / "export"), check=False)
         k8slab("rm", "--lab", "k8s-mesos")
 
 
@@ -76,20 +78,20 @@ def delete_pod(chance: random.Random) -> None:
     k8slab("kubectl", "delete", "pod", "--wait=false", name, check=False)
 
 
-def faults(chance: random.Random) -> list[Callable[[], object]]:
+def faults(chance: random.Random) -> list[tuple[str, Callable[[], object]]]:
     return [
-        lambda: kill_container(chance),
-        lambda: kill_container(chance),
-        lambda: delete_pod(chance),
-        lambda: kill_and_start("sd"),
-        lambda: kill_and_start("cm"),
-        lambda: kill_and_start("api"),
-        lambda: kill_and_start(a_leader("leader")),
-        lambda: kill_and_start(a_leader("leading")),
-        lambda: kill_and_start(f"{chance.choice(MINIONS)}/ms"),
-        lambda: kill_and_start(f"{chance.choice(MINIONS)}/docker"),
-        lambda: freeze(chance.choice(MINIONS)),
-        lambda: k8slab("node", "restart", chance.choice(MINIONS)),
+        ("a container is killed", lambda: kill_container(chance)),
+        ("a container is killed", lambda: kill_container(chance)),
+        ("a pod is deleted", lambda: delete_pod(chance)),
+        ("scheduler", lambda: kill_and_start("sd")),
+        ("controller manager", lambda: kill_and_start("cm")),
+        ("API server", lambda: kill_and_start("api")),
+        ("etcd's leader", lambda: kill_and_start(a_leader("leader"))),
+        ("the leading master", lambda: kill_and_start(a_leader("leading"))),
+        ("an agent", lambda: kill_and_start(f"{chance.choice(MINIONS)}/ms")),
+        ("an engine", lambda: kill_and_start(f"{chance.choice(MINIONS)}/docker")),
+        ("a minion is frozen", lambda: freeze(chance.choice(MINIONS))),
+        ("a minion is started anew", lambda: k8slab("node", "restart", chance.choice(MINIONS))),
     ]
 
 
@@ -103,7 +105,8 @@ def test_two_hundred_pods_outlive_ten_minutes_of_faults(lab: None, tmp_path: Pat
     before = resident()
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
-        fault = chance.choice(faults(chance))
+        name, fault = chance.choice(faults(chance))
+        print(time.strftime("%H:%M:%S", time.gmtime()), name)
         fault()
         threading.Event().wait(chance.uniform(2, 8))
     k8slab("run")

@@ -26,6 +26,7 @@ from k8slab.kube.kubelet.kubelet import Kubelet
 from k8slab.kube.kubelet.machine import describe_node
 from k8slab.kube.kubelet.manifests import is_mirror
 from k8slab.kube.kubelet.naming import full_name
+from k8slab.kube.kubelet.node_lease import keep_lease
 from k8slab.kube.kubelet.static import StaticPods
 from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.executor import ExecutorClient
@@ -59,7 +60,8 @@ class _PodTask:
 
 class Executor:
     """``node``: this node's name; ``suicide_timeout``: seconds without pods after which run() returns, 0 for never;
-    ``launch_grace``: seconds within which a launched pod must be bound; ``manifests``: the directory of static pods."""
+    ``launch_grace``: seconds within which a launched pod must be bound; ``sign_of_life``: seconds between two of the
+    node's; ``manifests``: the directory of static pods."""
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class Executor:
         node: str,
         suicide_timeout: float,
         launch_grace: float,
+        sign_of_life: float,
         manifests: Path | None = None,
     ) -> None:
         self._agent = agent
@@ -78,6 +81,7 @@ class Executor:
         self._node = node
         self._suicide_timeout = suicide_timeout
         self._launch_grace = launch_grace
+        self._sign_of_life = sign_of_life
         self._tasks: dict[str, _PodTask] = {}
         self._by_uid: dict[str, _PodTask] = {}
         self._binding: dict[str, asyncio.Future[Object]] = {}
@@ -94,6 +98,7 @@ class Executor:
             self._static.read()
             self._spawn(self._static.run())
         self._spawn(describe_node(self._client, self._kubelet.engine, self._node))
+        self._spawn(keep_lease(self._client, self._node, frequency=self._sign_of_life))
         helpers = [
             asyncio.create_task(self._pods.run(), name="pods"),
             asyncio.create_task(self._collect_forever(), name="collection"),

@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Settings:
     """Empty ``address`` and ``hostname``: those of the agent. ``suicide_timeout``: seconds, 0 for never;
-    ``launch_grace``: seconds."""
+    ``launch_grace`` and
+    ``node_status_update_frequency``: seconds."""
 
     api_servers: str
     address: str
@@ -35,6 +36,7 @@ class Settings:
     infra_image: str
     suicide_timeout: float
     launch_grace: float
+    node_status_update_frequency: float
     verbosity: int
 
 
@@ -69,6 +71,7 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("pod-infra-container-image", "the image of the pause container", default="k8slab/pause:1")
     parser.flag("suicide-timeout", "end after so long without pods; 0 never", default="20m0s")
     parser.flag("launch-grace-period", "a launched pod must be bound within this time", default="5m0s")
+    parser.flag("node-status-update-frequency", "how often the node says that it lives", default="10s")
     parser.flag("v", "how much to log", default="0")
     flags = parser.parse_args(list(argv))
     try:
@@ -87,8 +90,16 @@ def settings(argv: Sequence[str]) -> Settings:
             infra_image=flags.pod_infra_container_image,
             suicide_timeout=duration(flags.suicide_timeout),
             launch_grace=duration(flags.launch_grace_period),
+            node_status_update_frequency=_frequency(flags.node_status_update_frequency),
             verbosity=int(flags.v),
         )
     except ValueError as error:
         parser.error(str(error))
         raise
+
+
+def _frequency(text: str) -> float:
+    seconds = duration(text)
+    if seconds <= 0:
+        raise ValueError("--node-status-update-frequency must be greater than 0")
+    return seconds

@@ -66,6 +66,7 @@ async def serve(flags: Settings, environ: Mapping[str, str], stop: asyncio.Event
                 node=node,
                 suicide_timeout=flags.suicide_timeout,
                 launch_grace=flags.launch_grace,
+                sign_of_life=flags.node_status_update_frequency,
                 manifests=flags.manifests or _static_pods(event["subscribed"]["executor_info"]),
             )
             runner = web.AppRunner(application(kubelet), access_log=None, shutdown_timeout=1.0)

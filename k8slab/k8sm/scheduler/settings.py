@@ -161,7 +161,11 @@ def _parser() -> FlagParser:
     parser.flag("kubelet-docker-endpoint", "the engine that executors use", default="")
     parser.flag("kubelet-root-dir", "where executors keep the pods' files", default="")
     parser.flag("kubelet-pod-infra-container-image", "the image of the pause container", default="")
-    parser.flag("node-monitor-period", "how often the agents' nodes are refreshed", default="10s")
+    parser.flag(
+        "node-monitor-period",
+        "how often the agents' nodes are refreshed, and say themselves that they live",
+        default="10s",
+    )
     parser.flag("reconcile-interval", "how often all tasks are reconciled", default="300s")
     parser.switch("run-proxy", "run the service proxy beside the executor", default=True)
     parser.flag("proxy-mode", "the service proxy's mode: iptables", default="iptables")
@@ -181,6 +185,7 @@ def _executor_command(flags: object) -> list[str]:
     command.append(f"--api-servers={_urls(given['api_servers'])}")
     command.append(f"--suicide-timeout={given['executor_suicide_timeout']}")
     command.append(f"--launch-grace-period={given['mesos_launch_grace_period']}")
+    command.append(f"--node-status-update-frequency={given['node_monitor_period']}")
     command.append(f"--cluster-domain={given['cluster_domain']}")
     optional = {
         "cluster-dns": given["cluster_dns"],

@@ -21,7 +21,7 @@ from k8slab.kube.api.storage.base import StorageUnavailable, Write
 
 log = logging.getLogger(__name__)
 
-NAMESPACES: Final = ("default", "kube-public", "kube-system")
+NAMESPACES: Final = ("default", "kube-node-lease", "kube-public", "kube-system")
 SERVICE_NAME: Final = "kubernetes"
 SERVICE_PORT: Final = 443
 KEEP_EVERY: Final = 15.0

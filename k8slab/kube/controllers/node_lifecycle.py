@@ -1,8 +1,9 @@
 """Watches the nodes' heartbeats. A node that stays silent for longer than the grace period is no longer known to be
 ready, and neither are its pods: they may well run on, but nobody can tell.
 
-Silence is measured here, by when a heartbeat was seen to change: the nodes' own clocks are not trusted. While the API
-cannot be read and written, no node can speak, so that such a time is nobody's silence.
+A heartbeat is written into a node's status by whoever vouches for it, or into its lease by its own kubelet: one is
+enough. Silence is measured here, by when a heartbeat was seen to change: the nodes' own clocks are not trusted. While
+the API cannot be read and written, no node can speak, so that such a time is nobody's silence.
 """
 
 from __future__ import annotations
@@ -24,15 +25,24 @@ log = logging.getLogger(__name__)
 # An answer that took longer than this came from an API in trouble, where the nodes' writes waited as well.
 _SLOW: Final = 2.0
 
+LEASES: Final = "kube-node-lease"
 UNKNOWN_REASON: Final = "NodeStatusUnknown"
 UNKNOWN_MESSAGE: Final = "Kubelet stopped posting node status."
+
+
+@dataclass(frozen=True)
+class _Heartbeat:
+    """The time in the node's status, and that in its lease, as they were written; empty for none."""
+
+    status: str
+    lease: str
 
 
 @dataclass(frozen=True)
 class _Sign:
     """A node's heartbeat as it was seen last, and when (seconds of ``clock``)."""
 
-    heartbeat: str
+    heartbeat: _Heartbeat
     seen: float
 
 
@@ -72,6 +82,9 @@ class NodeLifecycle:
         asked = self._clock()
         try:
             nodes = {str(node["metadata"]["name"]): node for node in (await self._client.list("nodes")).items}
+            leases = {
+                str(lease["metadata"]["name"]): lease for lease in (await self._client.list("leases", LEASES)).items
+            }
         except (ApiError, ApiUnavailable) as trouble:
             log.warning("nodes not read: %s; trying again", trouble)
             self._deaf = True
@@ -80,7 +93,9 @@ class NodeLifecycle:
         if self._deaf or now - asked > _SLOW:
             self._listening_since = now
         self._deaf = False
-        silence = {name: self._silence(name, node, now) for name, node in nodes.items()}
+        silence = {
+            name: self._silence(name, _heartbeat(node, leases.get(name, {})), now) for name, node in nodes.items()
+        }
         self.silent = frozenset(name for name, seconds in silence.items() if seconds > self._grace)
         for name, node in nodes.items():
             try:
@@ -95,9 +110,8 @@ class NodeLifecycle:
             del self._signs[name]
             self._not_ready.discard(name)
 
-    def _silence(self, name: str, node: Object, now: float) -> float:
+    def _silence(self, name: str, heartbeat: _Heartbeat, now: float) -> float:
         """Seconds since the node was heard, or could have been heard."""
-        heartbeat = str(condition(node, "Ready").get("lastHeartbeatTime", ""))
         sign = self._signs.get(name)
         if sign is None or sign.heartbeat != heartbeat:
             sign = self._signs[name] = _Sign(heartbeat, now)
@@ -111,8 +125,9 @@ class NodeLifecycle:
             patch = {"metadata": {"resourceVersion": node["metadata"]["resourceVersion"]}, "status": silenced(node)}
             node = await self._client.patch("nodes", name, patch, subresource="status")
             # This write is not a sign of life.
-            heartbeat = str(condition(node, "Ready").get("lastHeartbeatTime", ""))
-            self._signs[name] = replace(self._signs[name], heartbeat=heartbeat)
+            sign = self._signs[name]
+            own = replace(sign.heartbeat, status=_heartbeat(node, {}).status)
+            self._signs[name] = replace(sign, heartbeat=own)
             status = "Unknown"
         if status == "True":
             self._not_ready.discard(name)
@@ -132,6 +147,11 @@ class NodeLifecycle:
             except ApiError as error:
                 if not (error.is_not_found or error.is_conflict):
                     raise
+
+
+def _heartbeat(node: Mapping[str, Any], lease: Mapping[str, Any]) -> _Heartbeat:
+    status = str(condition(node, "Ready").get("lastHeartbeatTime", ""))
+    return _Heartbeat(status, str((lease.get("spec") or {}).get("renewTime") or ""))
 
 
 def condition(obj: Mapping[str, Any], kind: str) -> Mapping[str, Any]:

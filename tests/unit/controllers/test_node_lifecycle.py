@@ -22,6 +22,7 @@ class Api:
         self.trouble: Exception | None = None
         self.seconds = 0.0
         self.beats_before_patch = False
+        self.renewed = 0
         self.events: list[str] = []
         self.beat()
         informers: Any = SimpleNamespace(of=lambda resource: SimpleNamespace(cache={}))
@@ -38,10 +39,13 @@ class Api:
         self.node["metadata"] = {**self.node["metadata"], "resourceVersion": version}
         self.node["status"] = {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": version}]}
 
-    async def list(self, resource: str) -> ObjectList:
+    async def list(self, resource: str, namespace: str | None = None) -> ObjectList:
         self.now += self.seconds
         if self.trouble:
             raise self.trouble
+        if resource == "leases":
+            assert namespace == "kube-node-lease"
+            return ObjectList([{"metadata": {"name": "node-0"}, "spec": {"renewTime": str(self.renewed)}}], "1")
         return ObjectList([{**self.node, "kind": "Node"}], "1")
 
     async def patch(self, resource: str, name: str, patch: Any, *, subresource: str) -> Object:
@@ -65,6 +69,24 @@ async def test_a_silent_node_is_unknown_after_the_grace() -> None:
     await api.pass_seconds(1)
     assert api.ready == "Unknown"
     assert api.events == ["NodeNotReady"]
+
+
+async def test_a_renewed_lease_is_a_sign_of_life() -> None:
+    api = Api()
+    for _ in range(20):
+        api.renewed += 1
+        await api.pass_seconds(5)
+    assert api.ready == "True"
+    await api.pass_seconds(8)
+    assert (api.ready, api.events) == ("Unknown", ["NodeNotReady"])
+
+
+async def test_the_mark_of_silence_is_no_sign_of_life() -> None:
+    api = Api()
+    await api.pass_seconds(8)
+    assert api.ready == "Unknown"
+    await api.pass_seconds(3)
+    assert api.lifecycle.silent == {"node-0"}
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)

@@ -30,7 +30,7 @@ async def test_an_engine_that_cannot_list_its_containers_is_asked_again(
 
     kubelet: Any = SimpleNamespace(collect=collect)
     nobody: Any = SimpleNamespace()
-    executor = Executor(nobody, nobody, kubelet, node="node-0", suicide_timeout=0, launch_grace=1)
+    executor = Executor(nobody, nobody, kubelet, node="node-0", suicide_timeout=0, launch_grace=1, sign_of_life=1)
     executor._pods._synced.set()
     collecting = asyncio.create_task(executor._collect_forever())
     asked = asyncio.create_task(asked_again.wait())
@@ -78,7 +78,7 @@ async def test_of_a_task_that_is_killed_while_its_pod_is_bound_the_end_is_told_l
     api: Any = Api(answer)
     agent: Any = SimpleNamespace(update=update)
     kubelet: Any = SimpleNamespace(kill=kill, workers={})
-    executor = Executor(agent, api, kubelet, node="node-0", suicide_timeout=0, launch_grace=0.1)
+    executor = Executor(agent, api, kubelet, node="node-0", suicide_timeout=0, launch_grace=0.1, sign_of_life=1)
     info = {"task_id": {"value": "t-1"}, "data": base64.b64encode(orjson.dumps(POD)).decode()}
     launching = asyncio.create_task(executor._launch(info))
     await api.asked.wait()
