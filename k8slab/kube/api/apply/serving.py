@@ -35,8 +35,7 @@ def writer_of(request: web.BaseRequest, options: str, subresource: str = "") -> 
     if applies and not given:
         problems.append(validation.required("fieldManager", "is required for apply patch"))
     if len(given) > LONGEST_MANAGER:
-        why = f"Too long: may not be more than {LONGEST_MANAGER} bytes"
-        problems.append(FieldProblem("fieldManager", "FieldValueTooLong", why))
+        problems.append(validation.too_long("fieldManager", LONGEST_MANAGER))
     if not given.isprintable():
         problems.append(validation.invalid("fieldManager", given, "should only contain printable characters"))
     if not applies and "force" in request.query and options == "PatchOptions":

@@ -60,7 +60,7 @@ def spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
         ("subdomain", validation.label),
     ):
         if spec.get(field):
-            found += [validation.invalid(f"{path}.{field}", spec[field], why) for why in check(spec[field])]
+            found += validation.checked(f"{path}.{field}", spec[field], check)
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 0 < deadline < 2**31:
         found.append(
@@ -74,7 +74,7 @@ def _toleration(toleration: Mapping[str, Any], path: str) -> list[FieldProblem]:
     value, effect = toleration.get("value") or "", toleration.get("effect") or ""
     found: list[FieldProblem] = []
     if key:
-        found += [validation.invalid(f"{path}.key", key, why) for why in validation.qualified_name(key)]
+        found += validation.checked(f"{path}.key", key, validation.qualified_name)
     elif operator != "Exists":
         why = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
         found.append(validation.invalid(f"{path}.operator", operator, why))
@@ -82,7 +82,7 @@ def _toleration(toleration: Mapping[str, Any], path: str) -> list[FieldProblem]:
         why = "effect must be 'NoExecute' when `tolerationSeconds` is set"
         found.append(validation.invalid(f"{path}.effect", effect, why))
     if operator in ("", "Equal"):
-        found += [validation.invalid(f"{path}.operator", value, why) for why in validation.label_value(value)]
+        found += validation.checked(f"{path}.operator", value, validation.label_value)
     elif operator == "Exists" and value:
         why = "value must be empty when `operator` is 'Exists'"
         found.append(
@@ -110,8 +110,8 @@ def _volumes(volumes: Sequence[Mapping[str, Any]], path: str) -> tuple[list[Fiel
         name = volume.get("name") or ""
         if not name:
             found.append(validation.required(f"{path}[{index}].name"))
-        elif wrong := validation.label(name):
-            found += [validation.invalid(f"{path}[{index}].name", name, why) for why in wrong]
+        elif wrong := validation.checked(f"{path}[{index}].name", name, validation.label):
+            found += wrong
         elif name in names:
             found.append(validation.duplicate(f"{path}[{index}].name", name))
         names.add(name)
@@ -131,8 +131,8 @@ def _container(container: Mapping[str, Any], path: str, seen: set[str], volumes:
     name = container.get("name") or ""
     if not name:
         found.append(validation.required(f"{path}.name"))
-    elif wrong := validation.label(name):
-        found += [validation.invalid(f"{path}.name", name, why) for why in wrong]
+    elif wrong := validation.checked(f"{path}.name", name, validation.label):
+        found += wrong
     elif name in seen:
         found.append(validation.duplicate(f"{path}.name", name))
     seen.add(name)

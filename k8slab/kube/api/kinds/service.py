@@ -99,7 +99,7 @@ def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
         if not name:
             found.append(validation.required("spec.externalName"))
         else:
-            found += [validation.invalid("spec.externalName", name, why) for why in validation.subdomain(name)]
+            found += validation.checked("spec.externalName", name, validation.subdomain)
     for index, address in enumerate(spec.get("externalIPs") or ()):
         found += validation.address(f"spec.externalIPs[{index}]", address)
     found += _traffic(spec) + _source_ranges(spec)
@@ -169,7 +169,7 @@ def _ports(spec: Mapping[str, Any]) -> list[FieldProblem]:
         if len(ports) > 1 and not name:
             found.append(validation.required(f"{path}.name"))
         elif name:
-            found += [validation.invalid(f"{path}.name", name, why) for why in validation.label(name)]
+            found += validation.checked(f"{path}.name", name, validation.label)
             if name in names:
                 found.append(validation.duplicate(f"{path}.name", name))
             names.add(name)
@@ -272,7 +272,7 @@ def _endpoint_address_problems(address: Mapping[str, Any], path: str) -> list[Fi
     found = validation.address(f"{path}.ip", ip)
     for field, check in (("hostname", validation.label), ("nodeName", validation.subdomain)):
         if name := address.get(field):
-            found += [validation.invalid(f"{path}.{field}", name, why) for why in check(name)]
+            found += validation.checked(f"{path}.{field}", name, check)
     return found + validation.reachable_address(f"{path}.ip", ip)
 
 
