@@ -16,6 +16,8 @@ _SUBDOMAIN: Final = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z
 _QUALIFIED: Final = re.compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]\Z")
 _LINK_LOCAL_MULTICAST: Final = (ip_network("224.0.0.0/24"), ip_network("ff02::/16"))
 _LABEL_VALUE: Final = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?\Z")
+_URL_PATH: Final = re.compile(r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+\Z")
+_URL_PATH_RULE: Final = r"Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')"
 LONGEST_ANNOTATIONS: Final = 256 * 1024
 
 SUBDOMAIN_RULE: Final = (
@@ -262,6 +264,19 @@ def domain(field: str, value: str) -> list[FieldProblem]:
     if "." not in name:
         return [invalid(field, name, "should be a domain with at least two segments separated by dots")]
     return [problem for part in name.split(".") for problem in checked(field, part, label)]
+
+
+def domain_path(field: str, value: str) -> list[FieldProblem]:
+    """A domain and a path within it, such as "acme.io/foo"."""
+    if not value:
+        return [required(field)]
+    host, _, path = value.partition("/")
+    if not host or not path:
+        return [invalid(field, value, 'must be a domain-prefixed path (such as "acme.io/foo")')]
+    found = checked(field, host, subdomain)
+    if not _URL_PATH.match(path):
+        found.append(invalid(field, path, _URL_PATH_RULE))
+    return found
 
 
 def network(field: str, value: str) -> list[FieldProblem]:

@@ -22,6 +22,7 @@ _MOST_INDEXES: Final = 100_000
 _MOST_RULES: Final = 20
 _MOST_CODES: Final = 255
 _LONGEST_INDEXES: Final = 64 * 1024
+_LONGEST_MANAGER: Final = 63
 _INTEGER: Final = re.compile(r"[0-9]{1,18}\Z")
 _COUNTS: Final = (
     *("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"),
@@ -33,6 +34,10 @@ def job_spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
     found = [one for field in _COUNTS for one in validation.not_negative(f"{path}.{field}", spec.get(field))]
     if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
         found.append(validation.required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+    if (manager := spec.get("managedBy")) is not None:
+        found += validation.domain_path(f"{path}.managedBy", manager)
+        if len(manager) > _LONGEST_MANAGER:
+            found.append(validation.too_long(f"{path}.managedBy", _LONGEST_MANAGER))
     mode = spec.get("completionMode")
     if mode is not None:
         found += validation.one_of(f"{path}.completionMode", mode, MODES)

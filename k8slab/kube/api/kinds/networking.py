@@ -142,16 +142,7 @@ def _host(name: str) -> list[str]:
 
 def _class_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     controller = dig(new, "spec", "controller") or ""
-    if not controller:
-        return [validation.required("spec.controller")]
-    prefix, slash, _ = controller.partition("/")
-    found = []
-    if not slash:
-        found.append(
-            validation.invalid("spec.controller", controller, 'must be a domain-prefixed path (such as "acme.io/foo")')
-        )
-    else:
-        found += validation.checked("spec.controller", prefix, validation.subdomain)
+    found = validation.domain_path("spec.controller", controller)
     if old is not None and controller != dig(old, "spec", "controller"):
         found.append(validation.immutable("spec.controller", controller))
     return found
