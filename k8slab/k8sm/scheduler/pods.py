@@ -89,10 +89,10 @@ class PodStore:
         """The pod whose annotations speak of this task, as far as the watch has told."""
         return self._by_uid.get(self._by_task.get(task, ""))
 
-    async def fresh_by_task(self, task: str) -> Object | None:
-        """The same, asked from the API now. Raises ApiError and ApiUnavailable."""
+    async def fresh_by_task(self) -> Mapping[str, Object]:
+        """All pods that have a task, by it, asked from the API now. Raises ApiError and ApiUnavailable."""
         listed = (await self._client.list("pods")).items
-        return next((pod for pod in listed if mapping.annotation(pod, mapping.TASK_ID) == task), None)
+        return {task: pod for pod in listed if (task := mapping.annotation(pod, mapping.TASK_ID))}
 
     def scheduled(self, pod: Pod, node: str) -> None:
         if not pod["spec"].get("nodeName"):
