@@ -149,6 +149,14 @@ def test_too_few_domains_count_as_an_empty_one() -> None:
     assert verdicts(seen(pod("new", "web", **spread(1, minDomains=3)), census))["a0"] == SKEWED
 
 
+def test_pods_of_another_template_are_not_spread_from() -> None:
+    census = where(web_0="a0", web_1="a1")
+    for hashed, verdict in (({}, SKEWED), ({"matchLabelKeys": ["hash", "none"]}, "")):
+        one = pod("new", "web", **spread(1, **hashed))
+        one["metadata"]["labels"]["hash"] = "2"
+        assert verdicts(seen(one, census))["a0"] == verdict
+
+
 def test_a_node_counts_only_when_it_is_in_a_domain_of_each_constraint() -> None:
     both = spread(1)["topologySpreadConstraints"] + spread(2, topologyKey="rack")["topologySpreadConstraints"]
     racked = {
