@@ -14,10 +14,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import quote
 
 import aiohttp
 import orjson
+
+from k8slab.kube.resource_paths import RESOURCES, path_of
 
 Object = dict[str, Any]
 
@@ -30,58 +31,6 @@ REQUEST_TIMEOUT: Final = 30.0
 CONNECT_TIMEOUT: Final = 3.0
 # The server sends a bookmark about every minute: a stream silent for longer is a dead one.
 WATCH_SILENCE: Final = 150.0
-
-
-@dataclass(frozen=True)
-class ResourcePath:
-    """Where a resource lives: ``prefix`` such as "/api/v1"; ``api_version`` and ``kind`` as written in its objects."""
-
-    prefix: str
-    api_version: str
-    kind: str
-    namespaced: bool
-
-
-def _core(kind: str, *, namespaced: bool = True) -> ResourcePath:
-    return ResourcePath("/api/v1", "v1", kind, namespaced)
-
-
-def _group(api_version: str, kind: str, *, namespaced: bool = True) -> ResourcePath:
-    return ResourcePath(f"/apis/{api_version}", api_version, kind, namespaced)
-
-
-RESOURCES: Final[Mapping[str, ResourcePath]] = {
-    "bindings": _core("Binding"),
-    "configmaps": _core("ConfigMap"),
-    "endpoints": _core("Endpoints"),
-    "events": _core("Event"),
-    "namespaces": _core("Namespace", namespaced=False),
-    "nodes": _core("Node", namespaced=False),
-    "pods": _core("Pod"),
-    "replicationcontrollers": _core("ReplicationController"),
-    "secrets": _core("Secret"),
-    "serviceaccounts": _core("ServiceAccount"),
-    "services": _core("Service"),
-    "limitranges": _core("LimitRange"),
-    "persistentvolumeclaims": _core("PersistentVolumeClaim"),
-    "podtemplates": _core("PodTemplate"),
-    "resourcequotas": _core("ResourceQuota"),
-    "controllerrevisions": _group("apps/v1", "ControllerRevision"),
-    "cronjobs": _group("batch/v1", "CronJob"),
-    "daemonsets": _group("apps/v1", "DaemonSet"),
-    "deployments": _group("apps/v1", "Deployment"),
-    "endpointslices": _group("discovery.k8s.io/v1", "EndpointSlice"),
-    "horizontalpodautoscalers": _group("autoscaling/v2", "HorizontalPodAutoscaler"),
-    "ingresses": _group("networking.k8s.io/v1", "Ingress"),
-    "jobs": _group("batch/v1", "Job"),
-    "leases": _group("coordination.k8s.io/v1", "Lease"),
-    "networkpolicies": _group("networking.k8s.io/v1", "NetworkPolicy"),
-    "poddisruptionbudgets": _group("policy/v1", "PodDisruptionBudget"),
-    "replicasets": _group("apps/v1", "ReplicaSet"),
-    "rolebindings": _group("rbac.authorization.k8s.io/v1", "RoleBinding"),
-    "roles": _group("rbac.authorization.k8s.io/v1", "Role"),
-    "statefulsets": _group("apps/v1", "StatefulSet"),
-}
 
 
 class ApiUnavailable(Exception):
@@ -161,25 +110,25 @@ class KubeClient:
             self._session = None
 
     async def get(self, resource: str, name: str, namespace: str | None = None) -> Object:
-        return await self._call("GET", _path(resource, namespace, name))
+        return await self._call("GET", path_of(resource, namespace, name))
 
     async def list(
         self, resource: str, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
     ) -> ObjectList:
         """All objects, of one namespace or of all; each with its kind and apiVersion."""
         query = _selectors(label_selector, field_selector)
-        answer = await self._call("GET", _path(resource, namespace), query=query)
+        answer = await self._call("GET", path_of(resource, namespace), query=query)
         where = RESOURCES[resource]
         items = [{"kind": where.kind, "apiVersion": where.api_version, **item} for item in answer.get("items") or ()]
         return ObjectList(items, answer["metadata"]["resourceVersion"])
 
     async def create(self, resource: str, obj: Mapping[str, Any], namespace: str | None = None) -> Object:
         namespace = namespace or obj.get("metadata", {}).get("namespace")
-        return await self._call("POST", _path(resource, namespace, creating=True), body=_typed(resource, obj))
+        return await self._call("POST", path_of(resource, namespace, creating=True), body=_typed(resource, obj))
 
     async def update(self, resource: str, obj: Mapping[str, Any], *, subresource: str = "") -> Object:
         meta = obj["metadata"]
-        path = _path(resource, meta.get("namespace"), meta["name"], subresource)
+        path = path_of(resource, meta.get("namespace"), meta["name"], subresource)
         return await self._call("PUT", path, body=_typed(resource, obj))
 
     async def patch(
@@ -192,7 +141,7 @@ class KubeClient:
         subresource: str = "",
         content_type: str = MERGE_PATCH,
     ) -> Object:
-        path = _path(resource, namespace, name, subresource)
+        path = path_of(resource, namespace, name, subresource)
         return await self._call("PATCH", path, body=patch, content_type=content_type)
 
     async def delete(
@@ -219,7 +168,7 @@ class KubeClient:
             options["preconditions"] = {key: value for key, value in conditions.items() if value}
         if propagation:
             options["propagationPolicy"] = propagation
-        return await self._call("DELETE", _path(resource, namespace, name), body=options)
+        return await self._call("DELETE", path_of(resource, namespace, name), body=options)
 
     async def bind(
         self, namespace: str, pod: str, node: str, annotations: Mapping[str, str] | None = None, *, uid: str = ""
@@ -239,12 +188,12 @@ class KubeClient:
             "metadata": metadata,
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         }
-        return await self._call("POST", _path("pods", namespace, pod, "binding"), body=binding)
+        return await self._call("POST", path_of("pods", namespace, pod, "binding"), body=binding)
 
     async def request_token(self, namespace: str, account: str, spec: Mapping[str, Any]) -> Object:
         """A TokenRequest, answered, for a service account; ``spec``: a TokenRequestSpec."""
         body = {"kind": "TokenRequest", "apiVersion": "authentication.k8s.io/v1", "spec": dict(spec)}
-        return await self._call("POST", _path("serviceaccounts", namespace, account, "token"), body=body)
+        return await self._call("POST", path_of("serviceaccounts", namespace, account, "token"), body=body)
 
     async def watch(
         self,
@@ -266,7 +215,7 @@ class KubeClient:
         if timeout_seconds is not None:
             query["timeoutSeconds"] = str(timeout_seconds)
         timeout = aiohttp.ClientTimeout(sock_connect=CONNECT_TIMEOUT, sock_read=WATCH_SILENCE)
-        response = await self._request("GET", _path(resource, namespace), query=query, timeout=timeout)
+        response = await self._request("GET", path_of(resource, namespace), query=query, timeout=timeout)
         try:
             async for line in _lines(response):
                 event = orjson.loads(line)
@@ -361,18 +310,6 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         for line in lines:
             if line:
                 yield line
-
-
-def _path(
-    resource: str, namespace: str | None, name: str = "", subresource: str = "", *, creating: bool = False
-) -> str:
-    where = RESOURCES[resource]
-    parts = [where.prefix]
-    if where.namespaced and (namespace or name or creating):
-        parts += ["namespaces", quote(namespace or "default", safe="")]
-    parts.append(resource)
-    parts += [quote(part, safe="") for part in (name, subresource) if part]
-    return "/".join(parts)
 
 
 def _selectors(label_selector: str, field_selector: str) -> dict[str, str]:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from k8slab.kube.client import RESOURCES, ApiError, ApiUnavailable, KubeClient, Object
+from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
+from k8slab.kube.resource_paths import RESOURCES
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,10 @@ from typing import Any, Final
 import orjson
 
 from k8slab.k8sm import mapping
+from k8slab.k8sm.executor.binding import Binder, NotBound
+from k8slab.k8sm.pod_objects import delete_object
 from k8slab.kube import clock
-from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
+from k8slab.kube.client import KubeClient, Object
 from k8slab.kube.informer import Informer
 from k8slab.kube.kubelet.engine import EngineError, EngineUnavailable
 from k8slab.kube.kubelet.kubelet import Kubelet
@@ -33,20 +35,12 @@ from k8slab.mesos.client.executor import ExecutorClient
 
 log = logging.getLogger(__name__)
 
-RETRY: Final = 0.5
-LONGEST_RETRY: Final = 4.0
-# A pod that was bound is told by the watch at once, or somebody has to ask.
-TOLD_WITHIN: Final = 1.0
 COLLECT_PERIOD: Final = 60.0
 DEFAULT_GRACE: Final = 30
 _NO_DELAY: Final = 2.0
 
 Event = Mapping[str, Any]
 Pod = Mapping[str, Any]
-
-
-class _NotBound(Exception):
-    """The pod is not this node's to run; the message says why."""
 
 
 @dataclass
@@ -84,9 +78,9 @@ class Executor:
         self._sign_of_life = sign_of_life
         self._tasks: dict[str, _PodTask] = {}
         self._by_uid: dict[str, _PodTask] = {}
-        self._binding: dict[str, asyncio.Future[Object]] = {}
         self._jobs: set[asyncio.Task[None]] = set()
         self._pods = Informer(client, "pods", field_selector=f"spec.nodeName={node}")
+        self._binder = Binder(client, node, self._pods)
         self._changed = asyncio.Event()
         self._static = StaticPods(kubelet, client, manifests, self._pods) if manifests else None
 
@@ -173,8 +167,8 @@ class Executor:
             await self._update(before.id, "TASK_KILLED", mapping.SUPERSEDED)
         try:
             async with asyncio.timeout(self._launch_grace):
-                bound = await self._bind(pod)
-        except (_NotBound, TimeoutError) as trouble:
+                bound = await self._binder.bind(pod)
+        except (NotBound, TimeoutError) as trouble:
             if self._is_over(task):
                 return
             log.warning("task %s: %s", task_id, trouble or "the API did not answer in time")
@@ -195,58 +189,6 @@ class Executor:
             await self._end(task, _grace(bound))
         elif known is not None:
             self.pod_status(known.pod, dict(known.pod.get("status") or {"phase": "Pending"}))
-
-    async def _bind(self, pod: Pod) -> Object:
-        """Make this node the pod's; the pod as the API then has it. Raises _NotBound."""
-        meta = pod["metadata"]
-        name, namespace = meta["name"], meta["namespace"]
-        annotations = mapping.own_annotations(pod)
-        while True:
-            try:
-                try:
-                    await self._client.bind(namespace, name, self._node, annotations, uid=meta["uid"])
-                except ApiError as error:
-                    if not error.is_conflict:
-                        raise
-                    return await self._take_over(pod, annotations, error)
-                bound = await self._told_bound(meta) or await self._client.get("pods", name, namespace)
-                if bound["metadata"]["uid"] != meta["uid"]:
-                    raise _NotBound("another pod has taken its name")
-                return bound
-            except ApiUnavailable as trouble:
-                log.info("binding of pod %s/%s waits: %s", namespace, name, trouble)
-            except ApiError as error:
-                if not error.is_temporary:
-                    raise _NotBound(str(error)) from error
-                log.info("binding of pod %s/%s waits: %s", namespace, name, error)
-            await asyncio.sleep(RETRY)
-
-    async def _told_bound(self, meta: Mapping[str, Any]) -> Object | None:
-        """The pod as the watch has told it, or soon does, for it is this node's now; None when it does not."""
-        uid = meta["uid"]
-        present = self._pods.cache.get(f"{meta['namespace']}/{meta['name']}")
-        if present is not None and present["metadata"]["uid"] == uid:
-            return present
-        told: asyncio.Future[Object] = asyncio.get_running_loop().create_future()
-        self._binding[uid] = told
-        try:
-            async with asyncio.timeout(TOLD_WITHIN):
-                return await told
-        except TimeoutError:
-            return None
-        finally:
-            del self._binding[uid]
-
-    async def _take_over(self, pod: Pod, annotations: Mapping[str, str], refusal: ApiError) -> Object:
-        """A pod that is bound already: fine when it is to this node, whose earlier executor did it."""
-        meta = pod["metadata"]
-        present = await self._client.get("pods", meta["name"], meta["namespace"])
-        if present["metadata"]["uid"] != meta["uid"] or present["spec"].get("nodeName") != self._node:
-            raise _NotBound(str(refusal))
-        if all(mapping.annotation(present, key) == value for key, value in annotations.items()):
-            return present
-        patch = {"metadata": {"uid": meta["uid"], "annotations": dict(annotations)}}
-        return await self._client.patch("pods", meta["name"], patch, meta["namespace"])
 
     async def _report_running(self, task: _PodTask, pod: Pod, status: Object) -> None:
         result = {"kind": "PodStatusResult", "apiVersion": "v1", "metadata": pod["metadata"], "status": status}
@@ -280,29 +222,10 @@ class Executor:
         """End the pod, then its object, then its task: each step is true when it is told."""
         task.ending = True
         await self._kubelet.kill(task.uid, grace)
-        await self._delete_object(task.pod)
+        await delete_object(self._client, task.pod)
         if self._tasks.get(task.id) is task:
             self._forget(task)
             await self._update(task.id, "TASK_KILLED", mapping.POD_DELETED)
-
-    async def _delete_object(self, pod: Pod) -> None:
-        meta, pause = pod["metadata"], RETRY
-        while True:
-            try:
-                await self._client.delete(
-                    "pods", meta["name"], meta["namespace"], grace_period_seconds=0, uid=meta["uid"]
-                )
-                return
-            except ApiUnavailable as trouble:
-                log.info("object of pod %s waits for its end: %s", full_name(pod), trouble)
-            except ApiError as error:
-                if not error.is_temporary:
-                    if not (error.is_not_found or error.is_conflict):
-                        log.warning("object of pod %s not deleted: %s", full_name(pod), error)
-                    return
-                log.info("object of pod %s waits for its end: %s", full_name(pod), error)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_RETRY)
 
     async def _shut_down(self) -> None:
         """The agent wants this executor gone and waits a few seconds: all pods end, their objects stay."""
@@ -315,8 +238,6 @@ class Executor:
 
     def _pod_event(self, kind: str, pod: Object, old: Object | None) -> None:
         uid = pod["metadata"]["uid"]
-        if kind != "DELETED" and (told := self._binding.get(uid)) is not None and not told.done():
-            told.set_result(pod)
         task, worker = self._by_uid.get(uid), self._kubelet.workers.get(uid)
         if worker is None:
             if kind != "DELETED" and task is None and _has_ended(pod) and not is_mirror(pod):
@@ -336,7 +257,7 @@ class Executor:
     async def _clear(self, pod: Pod) -> None:
         """Remove what is left of a pod that has ended before and is now deleted."""
         await self._kubelet.kill(pod["metadata"]["uid"], 0)
-        await self._delete_object(pod)
+        await delete_object(self._client, pod)
 
     async def _collect_forever(self) -> None:
         """Remove containers that an earlier executor left behind and whose pods are gone from the API."""

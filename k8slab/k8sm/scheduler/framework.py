@@ -24,8 +24,8 @@ from k8slab.k8sm.scheduler.pods import PodStore
 from k8slab.k8sm.scheduler.queue import PodQueue
 from k8slab.k8sm.scheduler.reconciliation import Reconciler
 from k8slab.k8sm.scheduler.settings import Settings
+from k8slab.k8sm.scheduler.strangers import Strangers
 from k8slab.k8sm.scheduler.tasks import TERMINAL, Task, TaskRegistry
-from k8slab.kube.client import ApiError, ApiUnavailable
 from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.scheduler import SchedulerClient
 
@@ -88,6 +88,7 @@ class Framework:
         )
         self._killer = Killer(client, pods, self.tasks)
         self._replacer = Replacer(client, self.tasks)
+        self._strangers = Strangers(client, pods, self.reconciler, self._judge)
         pods.subscribe(self._pod_changed, self.placer.want_offers)
 
     @property
@@ -104,6 +105,7 @@ class Framework:
             group.create_task(self.placer.run(), name="placement")
             group.create_task(self._killer.run(), name="kills")
             group.create_task(self.reconciler.run(), name="reconciliation")
+            group.create_task(self._strangers.run(), name="unknown tasks")
             group.create_task(self._follow_mesos(), name="mesos events")
 
     async def _follow_mesos(self) -> None:
@@ -147,6 +149,7 @@ class Framework:
         master = self._client.detector.current or ""
         log.info("framework %s is subscribed at %s", framework_id, master)
         self.offers.clear()
+        self._strangers.clear()
         if self._known_id != framework_id:
             self._known_id = framework_id
             for task in self.tasks:
@@ -197,6 +200,7 @@ class Framework:
         task_id, state = status["task_id"]["value"], status["state"]
         task = self.tasks.get(task_id)
         log.debug("task %s is %s: %s", task_id, state, status.get("message", ""))
+        self._strangers.forget(task_id)
         if task is None:
             await self._on_unknown_task(status)
         elif state in TERMINAL or (state == "TASK_UNKNOWN" and self.reconciler.settled):
@@ -214,12 +218,17 @@ class Framework:
             if agent is not None and may_leave_containers(status):
                 self._bring_executor(agent.host)
             return
+        pod = self._pods.by_task(status["task_id"]["value"])
+        if pod is not None:
+            await self._judge(status, pod)
+        else:
+            self._strangers.ask(status)
+
+    async def _judge(self, status: Mapping[str, Any], pod: Pod | None) -> None:
         task_id = status["task_id"]["value"]
-        try:
-            pod = self._pods.by_task(task_id) or await self._pods.fresh_by_task(task_id)
-        except (ApiError, ApiUnavailable) as trouble:
-            log.warning("whose task %s is will be seen later: %s", task_id, trouble)
-            self.reconciler.everything_soon()
+        if self.tasks.get(task_id) is not None:
+            # The watch told of its pod meanwhile.
+            await self._on_update(status)
             return
         if pod is not None and not registry.is_finished(pod) and (task := registry.recovered(pod, _now())) is not None:
             self.queue.remove(task.uid)

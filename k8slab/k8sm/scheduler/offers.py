@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from k8slab.k8sm.resources import Pool, attributes
@@ -52,6 +52,15 @@ class Slot:
     executors: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _SentBack:
+    """``at``: seconds of the loop's clock; ``called_back``: whether Mesos has been asked for it since."""
+
+    at: float
+    slot: Slot
+    called_back: bool = False
+
+
 class OfferRegistry:
     """``linger``: seconds for which an offer that was sent back is remembered."""
 
@@ -59,8 +68,7 @@ class OfferRegistry:
         self._linger = linger
         self._offers: dict[str, Offer] = {}
         self._by_agent: dict[str, dict[str, Offer]] = {}
-        self._sent_back: dict[str, tuple[float, Slot]] = {}
-        self._away: dict[str, Slot] = {}
+        self._sent_back: dict[str, _SentBack] = {}
         self._used: dict[str, tuple[float, Slot]] = {}
 
     def __len__(self) -> int:
@@ -73,7 +81,6 @@ class OfferRegistry:
         self._offers[offer.id] = offer
         self._by_agent.setdefault(offer.agent, {})[offer.id] = offer
         self._sent_back.pop(offer.host, None)
-        self._away.pop(offer.host, None)
         self._used.pop(offer.host, None)
 
     def remove(self, offer: str) -> None:
@@ -89,8 +96,7 @@ class OfferRegistry:
         held = list(self._by_agent.get(agent, ()))
         for offer in held:
             self.remove(offer)
-        self._sent_back = {host: kept for host, kept in self._sent_back.items() if kept[1].agent != agent}
-        self._away = {host: slot for host, slot in self._away.items() if slot.agent != agent}
+        self._sent_back = {host: kept for host, kept in self._sent_back.items() if kept.slot.agent != agent}
         self._used = {host: used for host, used in self._used.items() if used[1].agent != agent}
         return held
 
@@ -98,7 +104,6 @@ class OfferRegistry:
         self._offers.clear()
         self._by_agent.clear()
         self._sent_back.clear()
-        self._away.clear()
         self._used.clear()
 
     def use(self, slot: Slot, left: Slot, now: float) -> None:
@@ -114,9 +119,10 @@ class OfferRegistry:
 
     def call_back(self, now: float) -> None:
         """Mesos is asked for all that was refused: what was sent back is about to come, or is somebody else's now."""
-        for host, slot in self._away.items():
-            self._used.setdefault(host, (now, slot))
-        self._away.clear()
+        for host, kept in self._sent_back.items():
+            if not kept.called_back:
+                self._used.setdefault(host, (now, kept.slot))
+                self._sent_back[host] = replace(kept, called_back=True)
 
     def expected(self, now: float) -> dict[str, Slot]:
         """By host, what was used or called back a moment ago, as far as something is left, and has not come yet."""
@@ -131,16 +137,14 @@ class OfferRegistry:
         """Take out those that came before then, to be sent back; returns their ids."""
         old = [one for one in self._offers.values() if one.arrived <= arrived_before]
         for slot in _slots(old):
-            self._sent_back[slot.host] = (now, slot)
-            self._away[slot.host] = slot
+            self._sent_back[slot.host] = _SentBack(now, slot)
         for offer in old:
             self.remove(offer.id)
         return [one.id for one in old]
 
     def remembered(self, now: float) -> dict[str, Slot]:
         """By host, what was sent back not long ago and has not been offered again."""
-        self._sent_back = {host: kept for host, kept in self._sent_back.items() if now - kept[0] < self._linger}
-        return {host: slot for host, (_, slot) in self._sent_back.items()}
+        return {host: kept.slot for host, kept in self._sent_back.items() if now - kept.at < self._linger}
 
     def oldest(self) -> float | None:
         # The order is that of arrival.

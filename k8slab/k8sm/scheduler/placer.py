@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Final
 
 from k8slab.k8sm import mapping
@@ -106,13 +106,7 @@ class Placer:
 
     async def decline(self, offers: Sequence[str], *, refuse_seconds: float) -> None:
         """Send back offers that are out of the books. Raises MesosError, and then tries again later by itself."""
-        try:
-            await self._client.decline(offers, refuse_seconds=refuse_seconds)
-        except MesosError as error:
-            if error.status // 100 != 4:
-                self._untold += offers
-                self._rounds.wake()
-            raise
+        await self._tell(offers, self._client.decline(offers, refuse_seconds=refuse_seconds), sends_back=True)
 
     async def run(self) -> None:
         await self._rounds.run()
@@ -186,18 +180,26 @@ class Placer:
         for outcome in await asyncio.gather(*calls, return_exceptions=True):
             if isinstance(outcome, MesosError):
                 log.warning("launches not told: %s", outcome)
-                self._rounds.wake()
             elif isinstance(outcome, BaseException):
                 raise outcome
 
     async def _accept(self, slot: Slot, infos: Sequence[Mapping[str, Any]]) -> None:
         async with self._calls:
-            try:
-                await self._client.accept(slot.offers, [launch(infos)], refuse_seconds=0)
-            except MesosError:
-                self._untold += slot.offers
-                raise
+            await self._tell(slot.offers, self._client.accept(slot.offers, [launch(infos)], refuse_seconds=0))
         self._offers.heard(slot, _now())
+
+    async def _tell(self, offers: Sequence[str], call: Awaitable[None], *, sends_back: bool = False) -> None:
+        """Make a call about offers that are out of the books; whatever becomes of it, they go back to Mesos.
+
+        What failed is sent back in the next round, unless it was Mesos that would not have it: it would not then.
+        """
+        try:
+            await call
+        except MesosError as error:
+            if not sends_back or error.status // 100 != 4:
+                self._untold += offers
+                self._rounds.wake()
+            raise
 
     def _book(self, placement: Placement) -> dict[str, Any]:
         """Write a launch into the books; its TaskInfo."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
 from k8slab.k8sm import mapping
+from k8slab.k8sm.pod_objects import delete_object
 from k8slab.k8sm.scheduler.tasks import is_finished
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.clock import rfc3339
@@ -18,9 +19,6 @@ from k8slab.kube.scheduler.census import Census
 log = logging.getLogger(__name__)
 
 SCHEDULER_NAME: Final = "default-scheduler"
-
-_RETRY: Final = 0.5
-_LONGEST_RETRY: Final = 4.0
 
 Pod = Mapping[str, Any]
 
@@ -89,10 +87,10 @@ class PodStore:
         """The pod whose annotations speak of this task, as far as the watch has told."""
         return self._by_uid.get(self._by_task.get(task, ""))
 
-    async def fresh_by_task(self, task: str) -> Object | None:
-        """The same, asked from the API now. Raises ApiError and ApiUnavailable."""
+    async def fresh_by_task(self) -> Mapping[str, Object]:
+        """All pods that have a task, by it, asked from the API now. Raises ApiError and ApiUnavailable."""
         listed = (await self._client.list("pods")).items
-        return next((pod for pod in listed if mapping.annotation(pod, mapping.TASK_ID) == task), None)
+        return {task: pod for pod in listed if (task := mapping.annotation(pod, mapping.TASK_ID))}
 
     def scheduled(self, pod: Pod, node: str) -> None:
         if not pod["spec"].get("nodeName"):
@@ -145,24 +143,8 @@ class PodStore:
             log.info("condition of pod %s/%s not written: %s", meta["namespace"], meta["name"], trouble)
 
     async def _delete(self, pod: Pod) -> None:
-        meta, pause = pod["metadata"], _RETRY
-        while True:
-            try:
-                await self._client.delete(
-                    "pods", meta["name"], meta["namespace"], grace_period_seconds=0, uid=meta["uid"]
-                )
-                return
-            except ApiError as error:
-                if not error.is_temporary:
-                    if not (error.is_not_found or error.is_conflict):
-                        self._going.discard(meta["uid"])
-                        log.warning("pod %s/%s not deleted: %s", meta["namespace"], meta["name"], error)
-                    return
-                log.info("pod %s/%s waits for its end: %s", meta["namespace"], meta["name"], error)
-            except ApiUnavailable as trouble:
-                log.info("pod %s/%s waits for its end: %s", meta["namespace"], meta["name"], trouble)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_RETRY)
+        if not await delete_object(self._client, pod):
+            self._going.discard(pod["metadata"]["uid"])
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

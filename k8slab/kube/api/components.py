@@ -6,22 +6,14 @@ import asyncio
 import errno
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import aiohttp
-from aiohttp import web
 
-from k8slab.kube.api import answers, errors
-from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.meta import Object
-from k8slab.kube.api.requests import Asked
-
-if TYPE_CHECKING:
-    from k8slab.kube.api.resources import Resources
 
 SECONDS: Final = 2.0
 LONGEST: Final = 200
-DEPRECATED: Final = "v1 ComponentStatus is deprecated in v1.19+"
 SCHEDULER_PORT: Final = 10251
 CONTROLLERS_PORT: Final = 10252
 
@@ -64,16 +56,3 @@ class Components:
             if not well:
                 condition |= {"status": "False", "error": answer.reason or ""}
         return {"metadata": {"name": name, "creationTimestamp": None}, "conditions": [condition]}
-
-
-async def serve_components(
-    resources: Resources, request: web.BaseRequest, kind: Kind, asked: Asked
-) -> web.StreamResponse:
-    """Raises NotFound."""
-    answers.wanted_by(request)
-    found = await resources.components.look(asked.name)
-    if not asked.name:
-        return answers.computed_list(request, kind, found, warnings=(DEPRECATED,))
-    if not found:
-        raise errors.not_found(kind.group, kind.plural, asked.name)
-    return answers.computed(request, kind, found[0], warnings=(DEPRECATED,))

@@ -49,6 +49,7 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
     from k8slab.kube.api.registry import Registry
     from k8slab.kube.api.resources import Resources
     from k8slab.kube.api.server import ApiServer
+    from k8slab.kube.api.verbs import Verbs
     from k8slab.kube.api.version import GIT_VERSION
     from k8slab.kube.streams.takeover import leave_all
 
@@ -63,8 +64,9 @@ async def serve(flags: argparse.Namespace, stop: asyncio.Event) -> int:
         log.error("%s", trouble)
         return 2
     lister = Lister(storage, cache)
+    verbs = Verbs(registry, cache, doors.access, Components.beside(address, flags.servers))
     api = ApiServer(
-        resources=Resources(registry, lister, cache, doors.access, Components.beside(address, flags.servers)),
+        resources=Resources(verbs, lister),
         legacy=Legacy(registry, lister, cache),
         discovery=Discovery(KINDS, f"{address}:{flags.bound}"),
         openapi=OpenApi(KINDS, GIT_VERSION),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from typing import Any, Final, TypeGuard
 
 import aiohttp
 import orjson
@@ -20,27 +20,25 @@ from k8slab.kube.api.kinds.usage import METRICS, NODE_METRICS
 from k8slab.kube.api.meta import Object, dig
 from k8slab.kube.api.requests import Asked, list_options
 from k8slab.kube.api.streams.locate import kubelet_of
-
-if TYPE_CHECKING:
-    from k8slab.kube.api.resources import Resources
+from k8slab.kube.api.verbs import Verbs
 
 log = logging.getLogger(__name__)
 
 SECONDS: Final = 5.0
 
 
-async def serve_usage(resources: Resources, request: web.BaseRequest, kind: Kind, asked: Asked) -> web.StreamResponse:
+async def serve_usage(verbs: Verbs, request: web.BaseRequest, kind: Kind, asked: Asked) -> web.StreamResponse:
     """Of a node or pod whose kubelet does not say, nothing is known. Raises NotFound for such a one by name."""
     answers.wanted_by(request)
     about = NODE if kind is NODE_METRICS else POD
     selector = list_options(kind, request.query).selector
-    found = [entry.obj for entry in resources.cache.of(about).scan(about.scope(asked.namespace))]
+    found = [entry.obj for entry in verbs.cache.of(about).scan(about.scope(asked.namespace))]
     if asked.name:
         found = [one for one in found if one["metadata"]["name"] == asked.name]
     else:
         found = [one for one in found if selector.matches(one)]
     make = _of_nodes if about is NODE else _of_pods
-    items = await make(resources, found)
+    items = await make(verbs, found)
     if not asked.name:
         return answers.computed_list(request, kind, items)
     if not items:
@@ -49,7 +47,7 @@ async def serve_usage(resources: Resources, request: web.BaseRequest, kind: Kind
     return answers.computed(request, kind, items[0])
 
 
-async def _of_nodes(resources: Resources, nodes: list[Object]) -> list[Object]:
+async def _of_nodes(verbs: Verbs, nodes: list[Object]) -> list[Object]:
     summaries = await _summaries(nodes)
     items = []
     for node in nodes:
@@ -59,9 +57,9 @@ async def _of_nodes(resources: Resources, nodes: list[Object]) -> list[Object]:
     return items
 
 
-async def _of_pods(resources: Resources, pods: list[Object]) -> list[Object]:
+async def _of_pods(verbs: Verbs, pods: list[Object]) -> list[Object]:
     hosts = {pod["spec"].get("nodeName") for pod in pods}
-    nodes = [entry.obj for entry in resources.cache.of(NODE).scan(NODE.scope(""))]
+    nodes = [entry.obj for entry in verbs.cache.of(NODE).scan(NODE.scope(""))]
     summaries = await _summaries(node for node in nodes if node["metadata"]["name"] in hosts)
     told = [pod for summary in summaries.values() for pod in _list(summary.get("pods"))]
     by_uid = {dig(pod, "podRef", "uid"): pod for pod in told if isinstance(dig(pod, "podRef", "uid"), str)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final
 
@@ -16,6 +16,9 @@ _SUBDOMAIN: Final = re.compile(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z
 _QUALIFIED: Final = re.compile(r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]\Z")
 _LINK_LOCAL_MULTICAST: Final = (ip_network("224.0.0.0/24"), ip_network("ff02::/16"))
 _LABEL_VALUE: Final = re.compile(r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?\Z")
+_URL_PATH: Final = re.compile(r"[A-Za-z0-9/\-._~%!$&'()*+,;=:]+\Z")
+_URL_PATH_RULE: Final = r"Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')"
+LONGEST_ANNOTATIONS: Final = 256 * 1024
 
 SUBDOMAIN_RULE: Final = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
@@ -75,6 +78,11 @@ def invalid(field: str, value: Any, why: str) -> FieldProblem:
     return FieldProblem(field, "FieldValueInvalid", f"Invalid value: {_shown(value)}: {why}")
 
 
+def checked(field: str, value: str, complaints: Callable[[str], list[str]]) -> list[FieldProblem]:
+    """Invalid once for each thing that ``complaints`` says about the value."""
+    return [invalid(field, value, why) for why in complaints(value)]
+
+
 def forbidden(field: str, why: str) -> FieldProblem:
     return FieldProblem(field, "FieldValueForbidden", f"Forbidden: {why}")
 
@@ -94,8 +102,15 @@ def not_supported(field: str, value: Any, supported: Iterable[str]) -> FieldProb
     )
 
 
-def too_many(field: str, count: int, most: int) -> FieldProblem:
-    return FieldProblem(field, "FieldValueTooMany", f"Too many: {count}: must have at most {most} items")
+def too_many(field: str, listed: Sized, most: int) -> list[FieldProblem]:
+    count = len(listed)
+    if count <= most:
+        return []
+    return [FieldProblem(field, "FieldValueTooMany", f"Too many: {count}: must have at most {most} items")]
+
+
+def too_long(field: str, most: int) -> FieldProblem:
+    return FieldProblem(field, "FieldValueTooLong", f"Too long: may not be more than {most} bytes")
 
 
 def immutable(field: str, value: Any) -> FieldProblem:
@@ -169,7 +184,9 @@ def selector(field: str, wanted: Mapping[str, Any]) -> list[FieldProblem]:
             found.append(forbidden(f"{path}.values", why))
         elif operator not in ("In", "NotIn", "Exists", "DoesNotExist"):
             found.append(invalid(f"{path}.operator", operator, "not a valid selector operator"))
-        found += [invalid(f"{path}.key", key, why) for why in qualified_name(key)]
+        found += checked(f"{path}.key", key, qualified_name)
+        for place, value in enumerate(values):
+            found += checked(f"{path}.values[{place}]", value, label_value)
     return found
 
 
@@ -246,7 +263,20 @@ def domain(field: str, value: str) -> list[FieldProblem]:
         return [invalid(field, name, ",".join(wrong))]
     if "." not in name:
         return [invalid(field, name, "should be a domain with at least two segments separated by dots")]
-    return [invalid(field, part, why) for part in name.split(".") for why in label(part)]
+    return [problem for part in name.split(".") for problem in checked(field, part, label)]
+
+
+def domain_path(field: str, value: str) -> list[FieldProblem]:
+    """A domain and a path within it, such as "acme.io/foo"."""
+    if not value:
+        return [required(field)]
+    host, _, path = value.partition("/")
+    if not host or not path:
+        return [invalid(field, value, 'must be a domain-prefixed path (such as "acme.io/foo")')]
+    found = checked(field, host, subdomain)
+    if not _URL_PATH.match(path):
+        found.append(invalid(field, path, _URL_PATH_RULE))
+    return found
 
 
 def network(field: str, value: str) -> list[FieldProblem]:
@@ -262,8 +292,8 @@ def network(field: str, value: str) -> list[FieldProblem]:
 def labels(field: str, values: Mapping[str, Any] | None) -> list[FieldProblem]:
     found = []
     for key, value in (values or {}).items():
-        found += [invalid(field, key, why) for why in qualified_name(key)]
-        found += [invalid(field, value, why) for why in label_value(value)]
+        found += checked(field, key, qualified_name)
+        found += checked(field, value, label_value)
     return found
 
 
@@ -288,6 +318,10 @@ def qualified_name(key: str) -> list[str]:
     return found
 
 
+def annotation_key(key: str) -> list[str]:
+    return qualified_name(key.lower())
+
+
 def metadata(obj: Object, old: Object | None, name_problems: Any, *, namespaced: bool) -> list[FieldProblem]:
     meta = obj["metadata"]
     found = []
@@ -298,24 +332,22 @@ def metadata(obj: Object, old: Object | None, name_problems: Any, *, namespaced:
     if not meta.get("name"):
         found.append(required("metadata.name", "name or generateName is required"))
     else:
-        found += [invalid("metadata.name", meta["name"], why) for why in name_problems(meta["name"])]
+        found += checked("metadata.name", meta["name"], name_problems)
     if namespaced and not meta.get("namespace"):
         found.append(required("metadata.namespace"))
     found += labels("metadata.labels", meta.get("labels"))
     annotations = meta.get("annotations") or {}
     for key in annotations:
-        found += [invalid("metadata.annotations", key, why) for why in qualified_name(key.lower())]
-    if sum(len(key) + len(value) for key, value in annotations.items()) > 256 * 1024:
-        found.append(
-            FieldProblem("metadata.annotations", "FieldValueTooLong", "Too long: may not be more than 262144 bytes")
-        )
+        found += checked("metadata.annotations", key, annotation_key)
+    if sum(len(key) + len(value) for key, value in annotations.items()) > LONGEST_ANNOTATIONS:
+        found.append(too_long("metadata.annotations", LONGEST_ANNOTATIONS))
     for index, owner in enumerate(meta.get("ownerReferences") or ()):
         path = f"metadata.ownerReferences[{index}]"
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):
                 found.append(invalid(f"{path}.{field}", owner.get(field) or "", f"{field} must not be empty"))
     for finalizer in meta.get("finalizers") or ():
-        found += [invalid("metadata.finalizers", finalizer, why) for why in qualified_name(finalizer)]
+        found += checked("metadata.finalizers", finalizer, qualified_name)
     if old is not None:
         for field in ("name", "namespace", "uid", "creationTimestamp"):
             if meta.get(field) != old["metadata"].get(field):

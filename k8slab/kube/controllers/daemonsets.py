@@ -19,7 +19,7 @@ from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.owned import Owned
 from k8slab.kube.controllers.owned_pods import OwnedPods, is_ready, phase, seconds_to_available
 from k8slab.kube.controllers.revisions import HASH as REVISION_HASH
-from k8slab.kube.controllers.revisions import Revisions, RevisionTaken
+from k8slab.kube.controllers.revisions import Revisions
 from k8slab.kube.controllers.statuses import write_status
 from k8slab.kube.controllers.workqueue import WorkQueue
 from k8slab.kube.events import NORMAL, WARNING
@@ -73,7 +73,7 @@ class DaemonSetController:
         self._nodes = informers.of("nodes")
         self._pods = pods
         self._kept = revisions
-        self._revisions = Revisions(client, revisions)
+        self._revisions = Revisions(client, revisions, "daemonsets")
         self._failures: dict[tuple[str, str], tuple[int, float]] = {}
         self._queue = WorkQueue("daemonsets")
         self._owners.subscribe(self._owner_changed)
@@ -103,15 +103,10 @@ class DaemonSetController:
         owner = self._owners.cache.get(key)
         if owner is None:
             return
-        trusted = await self._pods.all_seen(owner)
-        found = await self._pods.claim(owner, owner["spec"]["selector"])
+        found, trusted = await self._pods.claimed(owner)
         known = await self._revisions.of(owner)
-        status = owner.get("status") or {}
-        collisions = int(status.get("collisionCount") or 0)
-        try:
-            newest = await self._revisions.latest(owner, known, collisions)
-        except RevisionTaken:
-            await write_status(self._client, "daemonsets", owner, {**status, "collisionCount": collisions + 1})
+        newest = await self._revisions.latest(owner, known)
+        if newest is None:
             return
         look = self._look(owner, found, newest["metadata"]["labels"][REVISION_HASH])
         try:

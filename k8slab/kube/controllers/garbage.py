@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from k8slab.kube.client import RESOURCES, ApiError, KubeClient, Object
+from k8slab.kube.client import ApiError, KubeClient, Object
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.workqueue import WorkQueue
+from k8slab.kube.resource_paths import RESOURCES
 
 log = logging.getLogger(__name__)
 

@@ -112,12 +112,12 @@ def settings(argv: Sequence[str]) -> Settings:
             node_grace=duration(flags.node_monitor_grace_period),
             node_period=duration(flags.node_monitor_period),
             eviction_rates=EvictionRates(
-                normal=_rate(flags.node_eviction_rate, "--node-eviction-rate"),
-                secondary=_rate(flags.secondary_node_eviction_rate, "--secondary-node-eviction-rate"),
-                unhealthy=_rate(flags.unhealthy_zone_threshold, "--unhealthy-zone-threshold"),
-                large=int(flags.large_cluster_size_threshold),
+                normal=_number(flags.node_eviction_rate, "--node-eviction-rate"),
+                secondary=_number(flags.secondary_node_eviction_rate, "--secondary-node-eviction-rate"),
+                unhealthy=_number(flags.unhealthy_zone_threshold, "--unhealthy-zone-threshold"),
+                large=_whole(flags.large_cluster_size_threshold, "--large-cluster-size-threshold"),
             ),
-            endpoints_per_slice=_between(flags.max_endpoints_per_slice, 1, 1000, "--max-endpoints-per-slice"),
+            endpoints_per_slice=_whole(flags.max_endpoints_per_slice, "--max-endpoints-per-slice", 1, 1000),
             ended_pods_kept=int(flags.terminated_pod_gc_threshold),
             quota_period=duration(flags.resource_quota_sync_period),
             root_ca=_certificates(flags.root_ca_file),
@@ -129,20 +129,25 @@ def settings(argv: Sequence[str]) -> Settings:
         raise
 
 
-def _between(text: str, least: int, most: int, flag: str) -> int:
-    if not text.isdigit() or not least <= int(text) <= most:
-        raise ValueError(f"{flag}: {text!r} is not a number from {least} to {most}")
+def _whole(text: str, flag: str, least: int = 0, most: float = math.inf) -> int:
+    # int() would take "1_000" and digits of other scripts.
+    if not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
+        raise ValueError(f"{flag}: {text!r} is not a whole number from {least} {_up_to(most)}")
     return int(text)
 
 
-def _rate(text: str, flag: str) -> float:
+def _number(text: str, flag: str) -> float:
     try:
-        rate = float(text)
+        number = float(text)
     except ValueError:
-        rate = -1.0
-    if not 0 <= rate < math.inf:
-        raise ValueError(f"{flag}: {text!r} is not a number from 0 upwards")
-    return rate
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{flag}: {text!r} is not a number from 0 {_up_to(math.inf)}")
+    return number
+
+
+def _up_to(most: float) -> str:
+    return "upwards" if most == math.inf else f"to {most}"
 
 
 def _certificates(path: str | None) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from k8slab.kube.client import RESOURCES, ApiError, KubeClient, Object
+from k8slab.kube.client import ApiError, KubeClient, Object
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.workqueue import WorkQueue
+from k8slab.kube.resource_paths import RESOURCES
 
 # What is left are pods that end gracefully on their nodes, or objects with finalizers: somebody else's work.
 _LOOK_AGAIN: Final = 0.5

@@ -21,7 +21,7 @@ from k8slab.kube import clock
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.node_lifecycle import condition
-from k8slab.kube.controllers.owned import Owned, controller_reference, is_controlled_by
+from k8slab.kube.controllers.owned import Owned, controller_reference, is_controlled_by, selector_of
 from k8slab.kube.events import NORMAL, WARNING, EventRecorder
 
 # A write that never shows up here is forgotten after so many seconds: better a pod too many than an owner stuck.
@@ -76,6 +76,16 @@ class OwnedPods(Owned):
             del self._awaited[uid]
             return True
         return False
+
+    async def claimed(
+        self, owner: Object, *, suits: Callable[[Object], bool] = lambda pod: True
+    ) -> tuple[list[Object], bool]:
+        """The pods that the owner has or takes over, and whether all are seen, so that their count is to be trusted.
+
+        ``suits`` is what they must be like besides being selected. Raises as ``all_seen`` does.
+        """
+        trusted = await self.all_seen(owner)
+        return await self.claim(owner, selector_of(owner), suits=suits), trusted
 
     def forget(self, uid: str) -> None:
         """For an owner that is gone."""

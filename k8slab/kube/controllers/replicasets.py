@@ -9,7 +9,7 @@ from typing import Any, Final
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.clock import rfc3339
 from k8slab.kube.controllers.informers import SharedInformers
-from k8slab.kube.controllers.owned import Owned, controller_of, selector_of
+from k8slab.kube.controllers.owned import Owned, controller_of
 from k8slab.kube.controllers.owned_pods import (
     OwnedPods,
     is_active,
@@ -62,8 +62,8 @@ class ReplicaSetController:
         owner = self._owners.cache.get(key)
         if owner is None:
             return
-        trusted = await self._pods.all_seen(owner)
-        pods = [one for one in await self._pods.claim(owner, selector_of(owner)) if is_active(one)]
+        found, trusted = await self._pods.claimed(owner)
+        pods = [one for one in found if is_active(one)]
         trouble: ApiError | ApiUnavailable | None = None
         if not trusted:
             self._queue.add_after(key, LOOK_AGAIN)

@@ -13,10 +13,11 @@ from k8slab.kube.api.admission.quota import bounds, with_status
 from k8slab.kube.api.admission.usage import total
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds import KINDS
-from k8slab.kube.client import RESOURCES, ApiError, KubeClient, Object
+from k8slab.kube.client import ApiError, KubeClient, Object
 from k8slab.kube.controllers.informers import SharedInformers
 from k8slab.kube.controllers.workqueue import WorkQueue
 from k8slab.kube.informer import key_of
+from k8slab.kube.resource_paths import RESOURCES
 
 WORKERS: Final = 2
 # Writes come in bursts, and each of them changes the quota.

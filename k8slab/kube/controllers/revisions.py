@@ -10,33 +10,35 @@ import orjson
 from k8slab.kube.client import ApiError, KubeClient, Object
 from k8slab.kube.controllers.deployment_sets import LETTERS, fnv32a
 from k8slab.kube.controllers.owned import Owned, controller_reference, is_controlled_by
+from k8slab.kube.controllers.statuses import write_status
 
 HASH: Final = "controller.kubernetes.io/hash"
 
 
-class RevisionTaken(Exception):
-    """Another content has the name that this one would have: the owner's collision count is to be raised."""
-
-
 class Revisions:
-    def __init__(self, client: KubeClient, owned: Owned) -> None:
+    """``resource``: what the owners are, "daemonsets" or "statefulsets"."""
+
+    def __init__(self, client: KubeClient, owned: Owned, resource: str) -> None:
         self._client = client
         self._owned = owned
+        self._resource = resource
 
     async def of(self, owner: Object) -> list[Object]:
         """The owner's revisions, the oldest first."""
         return sorted(await self._owned.claim(owner, owner["spec"]["selector"]), key=_order)
 
-    async def latest(self, owner: Object, known: Sequence[Object], collisions: int) -> Object:
+    async def latest(self, owner: Object, known: Sequence[Object]) -> Object | None:
         """The revision of the owner's template as it is now; one that it had before becomes the latest again.
 
-        Raises RevisionTaken.
+        None when another content has the name that it would have: the owner's count of collisions is raised for another
+        name, and the owner is to be looked at again when that shows.
         """
+        collisions = int((owner.get("status") or {}).get("collisionCount") or 0)
         number = (int(known[-1].get("revision") or 0) if known else 0) + 1
         made = _revision(owner, number, collisions)
         same = [one for one in known if one.get("data") == made["data"]]
         if not same:
-            return await self._create(owner, made)
+            return await self._create(owner, made, collisions)
         if same[-1] is known[-1]:
             return same[-1]
         meta = same[-1]["metadata"]
@@ -55,7 +57,7 @@ class Revisions:
                 if not (error.is_not_found or error.is_conflict):
                     raise
 
-    async def _create(self, owner: Object, made: Object) -> Object:
+    async def _create(self, owner: Object, made: Object, collisions: int) -> Object | None:
         try:
             return await self._client.create("controllerrevisions", made)
         except ApiError as error:
@@ -65,7 +67,9 @@ class Revisions:
         found = await self._client.get("controllerrevisions", meta["name"], meta["namespace"])
         if is_controlled_by(found, owner) and found.get("data") == made["data"]:
             return found
-        raise RevisionTaken(meta["name"])
+        status = {**(owner.get("status") or {}), "collisionCount": collisions + 1}
+        await write_status(self._client, self._resource, owner, status)
+        return None
 
 
 def template_of(revision: Mapping[str, Any]) -> Object:

@@ -23,7 +23,7 @@ from k8slab.kube.controllers.owned_pods import (
     reason_of,
     seconds_to_next_available,
 )
-from k8slab.kube.controllers.revisions import Revisions, RevisionTaken, template_of
+from k8slab.kube.controllers.revisions import Revisions, template_of
 from k8slab.kube.controllers.stateful_pods import (
     claim_heir,
     claims,
@@ -107,7 +107,7 @@ class StatefulSetController:
         self._claims = informers.of("persistentvolumeclaims")
         self._pods = pods
         self._kept = revisions
-        self._revisions = Revisions(client, revisions)
+        self._revisions = Revisions(client, revisions, "statefulsets")
         self._queue = WorkQueue("statefulsets")
         self._owners.subscribe(self._owner_changed)
         pods.report_to("statefulsets", self._queue)
@@ -127,19 +127,14 @@ class StatefulSetController:
         owner = self._owners.cache.get(key)
         if owner is None:
             return
-        trusted = await self._pods.all_seen(owner)
-        selected = owner["spec"]["selector"]
-        found = await self._pods.claim(owner, selected, suits=lambda pod: ordinal(owner, pod) >= 0)
+        found, trusted = await self._pods.claimed(owner, suits=lambda pod: ordinal(owner, pod) >= 0)
         pods = {ordinal(owner, pod): pod for pod in found}
         known = await self._revisions.of(owner)
-        status = owner.get("status") or {}
-        collisions = int(status.get("collisionCount") or 0)
-        try:
-            update = await self._revisions.latest(owner, known, collisions)
-        except RevisionTaken:
-            await write_status(self._client, "statefulsets", owner, {**status, "collisionCount": collisions + 1})
+        update = await self._revisions.latest(owner, known)
+        if update is None:
             return
-        current = next((one for one in known if one["metadata"]["name"] == status.get("currentRevision")), update)
+        came_from = (owner.get("status") or {}).get("currentRevision")
+        current = next((one for one in known if one["metadata"]["name"] == came_from), update)
         look = Look(owner, pods, current, update)
         try:
             if not trusted:

@@ -6,7 +6,7 @@ Everything is counted once for a pod; after that each node costs a few look-ups 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -110,7 +110,7 @@ def neighbours(pod: Object, rules: NodeRules, census: Census, nodes: Nodes, name
             for value in _counted(term, census, nodes, namespaces)
         ),
         repelled=repelled,
-        spread=tuple(_skew(pod, one, rules, census, nodes, namespaces) for one in pod_terms.spreads(pod)),
+        spread=_skews(pod, rules, census, nodes, namespaces),
         pulls=pulls,
     )
 
@@ -138,12 +138,31 @@ def _wanted(
     return term.topology_key, values
 
 
-def _skew(pod: Object, one: Spread, rules: NodeRules, census: Census, nodes: Nodes, namespaces: Namespaces) -> Skew:
+def _skews(pod: Object, rules: NodeRules, census: Census, nodes: Nodes, namespaces: Namespaces) -> tuple[Skew, ...]:
+    constraints = pod_terms.spreads(pod)
+    found = []
+    for one in constraints:
+        # A node counts for what must hold, or for what is wished, when it is in a domain of each such constraint.
+        keys = {other.term.topology_key for other in constraints if other.required == one.required}
+        placed = {name for name in nodes if all(_label(nodes, name, key) is not None for key in keys)}
+        found.append(_skew(pod, one, placed, rules, census, nodes, namespaces))
+    return tuple(found)
+
+
+def _skew(
+    pod: Object,
+    one: Spread,
+    placed: Collection[str],
+    rules: NodeRules,
+    census: Census,
+    nodes: Nodes,
+    namespaces: Namespaces,
+) -> Skew:
     key, meta = one.term.topology_key, pod["metadata"]
     eligible = {
         name
         for name, node in nodes.items()
-        if _label(nodes, name, key) is not None
+        if name in placed
         and (not one.heeds_affinity or rules.selects(node))
         and not (one.heeds_taints and rules.untolerated(node))
     }

@@ -115,7 +115,9 @@ def node_rules(pod: Object) -> NodeRules:
         node_name=spec.get("nodeName") or "",
         selector=tuple((spec.get("nodeSelector") or {}).items()),
         terms=None if required is None else tuple(map(_term, required.get("nodeSelectorTerms") or ())),
-        preferred=tuple((int(one["weight"]), _term(one["preference"])) for one in affinity.get(PREFERRED) or ()),
+        preferred=tuple(
+            (int(one["weight"]), _term(one.get("preference") or {})) for one in affinity.get(PREFERRED) or ()
+        ),
         tolerations=tuple(spec.get("tolerations") or ()),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +72,7 @@ def preferred(pod: Object) -> tuple[tuple[int, PodTerm], ...]:
 def spreads(pod: Object) -> tuple[Spread, ...]:
     return tuple(
         Spread(
-            term=_term(pod, one),
+            term=_term(pod, one, alike=_alike(pod, one)),
             max_skew=int(one["maxSkew"]),
             min_domains=int(one.get("minDomains") or 1),
             required=one["whenUnsatisfiable"] == "DoNotSchedule",
@@ -88,19 +88,20 @@ def _required(pod: Object, kind: str) -> tuple[PodTerm, ...]:
     return tuple(_term(pod, one) for one in affinity.get(REQUIRED) or ())
 
 
-def _term(pod: Object, term: Mapping[str, Any]) -> PodTerm:
+def _term(pod: Object, term: Mapping[str, Any], alike: Iterable[Requirement] = ()) -> PodTerm:
     selector, namespace_selector = term.get("labelSelector"), term.get("namespaceSelector")
     own = () if namespace_selector is not None else (pod["metadata"]["namespace"],)
     return PodTerm(
         topology_key=term["topologyKey"],
-        selector=None if selector is None else (*requirements_of(selector), *_alike(pod, term)),
+        selector=None if selector is None else (*requirements_of(selector), *alike),
         namespaces=frozenset(term.get("namespaces") or own),
         namespace_selector=None if namespace_selector is None else tuple(requirements_of(namespace_selector)),
     )
 
 
 def _alike(pod: Object, term: Mapping[str, Any]) -> list[Requirement]:
-    """``matchLabelKeys``: the other pods' values must be this pod's own."""
+    """``matchLabelKeys``: the other pods' values must be this pod's own. The API writes those of affinity into the
+    selectors there, when a pod is made."""
     labels = pod["metadata"].get("labels") or {}
     keys = [key for key in term.get("matchLabelKeys") or () if key in labels]
     return [Requirement(key, "in", frozenset((labels[key],))) for key in keys]

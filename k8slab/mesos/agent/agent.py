@@ -12,8 +12,7 @@ from typing import Any
 
 from k8slab.mesos.agent.checkpoint import Checkpoint
 from k8slab.mesos.agent.isolation import Isolation
-from k8slab.mesos.agent.launcher import Launcher, command_executor_info
-from k8slab.mesos.agent.launches import Launches
+from k8slab.mesos.agent.launcher import Launcher
 from k8slab.mesos.agent.model import MAX_COMPLETED_FRAMEWORKS, Executor, Framework, Task
 from k8slab.mesos.agent.options import AgentOptions
 from k8slab.mesos.agent.paths import link_latest, suppressed
@@ -54,7 +53,6 @@ class Agent:
         self.checkpointed_resources: list[dict[str, Any]] | None = checkpoint.read_resources()
         self.farewell: asyncio.Future[str] | None = None
         self._send = send
-        self.launches = Launches(self)
         self.updates = StatusUpdates(self._forward)
 
     @property
@@ -84,15 +82,6 @@ class Agent:
             self.farewell.set_result(message)
 
     # -- tasks
-
-    def run_task(self, framework_info: dict[str, Any], info: dict[str, Any], role: str) -> None:
-        executor_info = info.get("executor") or command_executor_info(info, framework_info["id"]["value"])
-        self.launches.run(framework_info, executor_info, [info], role, is_command="executor" not in info)
-
-    def run_task_group(
-        self, framework_info: dict[str, Any], executor_info: dict[str, Any], group: dict[str, Any], role: str
-    ) -> None:
-        self.launches.run(framework_info, executor_info, group["tasks"], role, group=group)
 
     def kill_task(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from k8slab.mesos.agent.agent import Agent
+from k8slab.mesos.agent.launches import Launches
 from k8slab.mesos.agent.model import Executor
 from k8slab.mesos.agent.statuses import lost_state
 from k8slab.mesos.http import EventStream, accepts_json, open_stream, read_call, refuse
@@ -23,8 +24,9 @@ UUID_BYTES = 16
 class ExecutorApi:
     """``recovering`` is set while the agent still reads what the last one left behind."""
 
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, agent: Agent, launches: Launches) -> None:
         self._agent = agent
+        self._launches = launches
         self.recovering = True
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
@@ -100,7 +102,7 @@ class ExecutorApi:
             if task.state == "TASK_STAGING" and task.task_id not in has:
                 state = lost_state(agent.frameworks.get(executor.framework_id))
                 agent.end_task(executor, task, state, "AGENT_RESTARTED", "Task launched during agent restart")
-        agent.launches.deliver(executor)
+        self._launches.deliver(executor)
         for task_id, event in executor.pending_kills.items():
             if task_id in executor.tasks and not executor.tasks[task_id].terminal:
                 executor.send(event)

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from k8slab.mesos.agent.launcher import LaunchError
+from k8slab.mesos.agent.agent import Agent
+from k8slab.mesos.agent.launcher import LaunchError, command_executor_info
 from k8slab.mesos.agent.model import Executor, Framework, Task
 from k8slab.mesos.agent.paths import link_latest, suppressed
 from k8slab.mesos.agent.statuses import lost_state, own_status
 from k8slab.mesos.resources import Resources
-
-if TYPE_CHECKING:
-    from k8slab.mesos.agent.agent import Agent
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +21,16 @@ class Launches:
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
 
-    def run(
+    def run_task(self, framework_info: dict[str, Any], info: dict[str, Any], role: str) -> None:
+        executor_info = info.get("executor") or command_executor_info(info, framework_info["id"]["value"])
+        self._run(framework_info, executor_info, [info], role, is_command="executor" not in info)
+
+    def run_task_group(
+        self, framework_info: dict[str, Any], executor_info: dict[str, Any], group: dict[str, Any], role: str
+    ) -> None:
+        self._run(framework_info, executor_info, group["tasks"], role, group=group)
+
+    def _run(
         self,
         framework_info: dict[str, Any],
         executor_info: dict[str, Any],

@@ -24,6 +24,7 @@ from k8slab.mesos.agent.executor_api import ExecutorApi
 from k8slab.mesos.agent.fetching import FetcherCache
 from k8slab.mesos.agent.isolation import Isolation
 from k8slab.mesos.agent.launcher import Launcher, LauncherOptions
+from k8slab.mesos.agent.launches import Launches
 from k8slab.mesos.agent.leaving import leave
 from k8slab.mesos.agent.master_link import MasterLink
 from k8slab.mesos.agent.operator_api import OperatorApi
@@ -207,7 +208,8 @@ async def _serve(
             return 1
         checkpoint.forget_agent()
         return 0
-    executor_api = ExecutorApi(agent)
+    launches = Launches(agent)
+    executor_api = ExecutorApi(agent, launches)
     executor_api.recovering = False
     table = _routes(agent, link, executor_api, authentication)
     runner = await serve(table, host=launcher.options.ip, port=launcher.options.port)
@@ -221,7 +223,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     farewell = agent.farewell = loop.create_future()
     loop.add_signal_handler(signal.SIGUSR1, agent.order_to_leave, "asked to by SIGUSR1")
-    running = asyncio.create_task(_run(agent, link, alive, collector))
+    running = asyncio.create_task(_run(agent, link, launches, alive, collector))
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({running, stopping, farewell}, return_when=asyncio.FIRST_COMPLETED)
@@ -239,7 +241,9 @@ async def _serve(
     return 0
 
 
-async def _run(agent: Agent, link: MasterLink, alive: list[Any], collector: SandboxCollector) -> None:
+async def _run(
+    agent: Agent, link: MasterLink, launches: Launches, alive: list[Any], collector: SandboxCollector
+) -> None:
     executors = [executor for framework in agent.frameworks.values() for executor in framework.executors.values()]
     agent.isolation.release_unknown(executor.container_id for executor in executors)
     agent.launcher.end_strays(agent.checkpoint.paths.work_dir, executors)
@@ -247,7 +251,7 @@ async def _run(agent: Agent, link: MasterLink, alive: list[Any], collector: Sand
         tasks.create_task(_watch_limits(agent))
         tasks.create_task(collector.run(agent))
         await await_executors(agent, alive)
-        tasks.create_task(link.run(agent))
+        tasks.create_task(link.run(agent, launches))
 
 
 async def _watch_limits(agent: Agent) -> None:

@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 
 from k8slab.mesos.agent.agent import Agent
+from k8slab.mesos.agent.launches import Launches
 from k8slab.mesos.agent.report import registration
 from k8slab.mesos.client.detector import MasterDetector
 from k8slab.mesos.link import CONTENT_TYPE, PATH
@@ -25,6 +26,10 @@ CONNECT_SECONDS = 5.0
 REGISTRATION_SECONDS = 10.0
 LONGEST_BACKOFF_SECONDS = 60.0
 UNREGISTER_SECONDS = 5.0
+
+Handler = Callable[[dict[str, Any]], None]
+# By the type of the master's event.
+Handlers = Mapping[str, Handler]
 
 
 class Outbox:
@@ -78,8 +83,9 @@ class MasterLink:
                 async with asyncio.timeout(UNREGISTER_SECONDS):
                     await self._left.wait()
 
-    async def run(self, agent: Agent) -> None:
+    async def run(self, agent: Agent, launches: Launches) -> None:
         """Until unregistered: follow the leader, and register with it."""
+        handlers = self._handlers(agent, launches)
         delay = self._backoff
         # A master that just took over is reached by every agent at once; one that is new to the cluster is alone.
         waiting = bool(agent.agent_id)
@@ -91,13 +97,13 @@ class MasterLink:
                     continue
                 delay = min(delay * 2, LONGEST_BACKOFF_SECONDS)
             waiting = True
-            if await self._stay(leader, agent):
+            if await self._stay(leader, agent, handlers):
                 delay = self._backoff
         self._left.set()
 
-    async def _stay(self, leader: str, agent: Agent) -> bool:
+    async def _stay(self, leader: str, agent: Agent, handlers: Handlers) -> bool:
         """One link, until it breaks or somebody else leads; whether it got as far as being registered."""
-        linked = asyncio.create_task(self._link(leader, agent), name=f"link to {leader}")
+        linked = asyncio.create_task(self._link(leader, agent, handlers), name=f"link to {leader}")
         elsewhere = asyncio.create_task(self._detector.moved(leader))
         try:
             await asyncio.wait({linked, elsewhere}, return_when=asyncio.FIRST_COMPLETED)
@@ -112,7 +118,7 @@ class MasterLink:
         log.info("link to %s ended: %s", leader, outcome or "closed by the master")
         return got_registered
 
-    async def _link(self, leader: str, agent: Agent) -> None:
+    async def _link(self, leader: str, agent: Agent, handlers: Handlers) -> None:
         # One outbox for each link: what the last request's body still waits for must not swallow this registration.
         self._outbox = outbox = Outbox()
         outbox.put(registration(agent))
@@ -131,13 +137,12 @@ class MasterLink:
             if response.status != 200:
                 raise ConnectionError(f"{leader} answers {response.status} {(await response.text())[:200]}")
             self.master = leader
-            await self._read(response, agent)
+            await self._read(response, agent, handlers)
 
-    async def _read(self, response: aiohttp.ClientResponse, agent: Agent) -> None:
+    async def _read(self, response: aiohttp.ClientResponse, agent: Agent, handlers: Handlers) -> None:
         """Events until the end; a master that pings no more is as gone as one that closed."""
         decoder = Decoder()
         silence = REGISTRATION_SECONDS
-        handlers = self._handlers(agent)
         while True:
             async with asyncio.timeout(silence):
                 chunk = await response.content.readany()
@@ -157,7 +162,7 @@ class MasterLink:
                 else:
                     log.warning("event %s of the master is not known here", event["type"])
 
-    def _carry_out(self, handler: Callable[[dict[str, Any]], None], event: dict[str, Any], agent: Agent) -> None:
+    def _carry_out(self, handler: Handler, event: dict[str, Any], agent: Agent) -> None:
         """What fails for one event is no trouble of the link, nor of the other tasks here."""
         try:
             handler(event)
@@ -166,7 +171,7 @@ class MasterLink:
             for task_id in _launched(event):
                 agent.cannot_run(event["framework_info"], task_id, trouble)
 
-    def _handlers(self, agent: Agent) -> dict[str, Callable[[dict[str, Any]], None]]:
+    def _handlers(self, agent: Agent, launches: Launches) -> Handlers:
         def executor_do(event: dict[str, Any], action: Callable[[Any], None]) -> None:
             framework = agent.frameworks.get(event["framework_id"]["value"])
             executor = framework.executors.get(event["executor_id"]["value"]) if framework else None
@@ -180,8 +185,8 @@ class MasterLink:
 
         return {
             "PING": lambda event: self.send({"type": "PONG"}),
-            "RUN_TASK": lambda event: agent.run_task(event["framework_info"], event["task"], event["role"]),
-            "RUN_TASK_GROUP": lambda event: agent.run_task_group(
+            "RUN_TASK": lambda event: launches.run_task(event["framework_info"], event["task"], event["role"]),
+            "RUN_TASK_GROUP": lambda event: launches.run_task_group(
                 event["framework_info"], event["executor"], event["task_group"], event["role"]
             ),
             "KILL_TASK": lambda event: agent.kill_task(

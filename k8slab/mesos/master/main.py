@@ -17,8 +17,9 @@ from k8slab.mesos.flags import Flags, host_address, http_authentication
 from k8slab.mesos.http import serve
 from k8slab.mesos.log_file import LOG_FLAGS, log_as_told, served_log
 from k8slab.mesos.master.allocator import minimums
-from k8slab.mesos.master.master import Master, MasterOptions
+from k8slab.mesos.master.master import Master
 from k8slab.mesos.master.membership import MembershipOptions, parse_percentage, parse_rate
+from k8slab.mesos.master.options import MasterOptions
 from k8slab.mesos.master.registrar import Nothing, Registrar, RegistryError, Storage
 from k8slab.mesos.master.routes import routes
 from k8slab.mesos.master.storage import FileStorage, ZooKeeperStorage

@@ -13,15 +13,13 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from k8slab.mesos.durations import parse_duration
+from k8slab.mesos.master.books import Books
 from k8slab.mesos.master.model import Agent
 from k8slab.mesos.master.registrar import Registrar, RegistryError
 from k8slab.mesos.master.registry import Registry, outdated
-
-if TYPE_CHECKING:
-    from k8slab.mesos.master.master import Master
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +76,9 @@ class Membership:
     """``expected``: AgentInfo by id of the registry's agents that have not come back to this leader yet."""
 
     def __init__(
-        self, master: Master, registrar: Registrar, options: MembershipOptions, *, on_failure: Callable[[str], None]
+        self, books: Books, registrar: Registrar, options: MembershipOptions, *, on_failure: Callable[[str], None]
     ) -> None:
-        self._master = master
+        self._books = books
         self._registrar = registrar
         self._options = options
         self._on_failure = on_failure
@@ -102,8 +100,8 @@ class Membership:
         registry = await self._registrar.recover()
         self.expected = registry.agents
         self._recovered_count = len(self.expected)
-        self._master.unreachable_agents |= registry.unreachable
-        self._master.gone_agents |= registry.gone
+        self._books.unreachable_agents |= registry.unreachable
+        self._books.gone_agents |= registry.gone
         self._apply_weights(registry.weights)
         log.info("recovered %d agents from the registry", len(self.expected))
         if self.expected:
@@ -121,15 +119,15 @@ class Membership:
     async def admit(self, info: dict[str, Any]) -> bool:
         """Returns once an agent with this info belongs to the cluster; whether it was unreachable before."""
         agent_id = info["id"]["value"]
-        known = self._master.agents.get(agent_id)
+        known = self._books.agents.get(agent_id)
         listed = known.info if known is not None else self.expected.get(agent_id)
         # What is being stored about it right now was decided before it came: this is stored after that.
         if listed != info or self._changing[agent_id]:
             with self._change(agent_id):
                 await self._registrar.apply(lambda registry: registry.admit(info))
-        if agent_id not in self._master.gone_agents:
+        if agent_id not in self._books.gone_agents:
             self.expected.pop(agent_id, None)
-        return self._master.unreachable_agents.pop(agent_id, None) is not None
+        return self._books.unreachable_agents.pop(agent_id, None) is not None
 
     # -- leaving
 
@@ -140,8 +138,8 @@ class Membership:
     async def remove(self, agent: Agent, *, message: str) -> None:
         with self._change(agent.agent_id):
             await self._registrar.apply(lambda registry: registry.remove(agent.agent_id))
-        if self._master.agents.get(agent.agent_id) is agent:
-            self._master.remove_agent(agent, message=message, gone=True)
+        if self._books.agents.get(agent.agent_id) is agent:
+            self._books.remove_agent(agent, message=message, gone=True)
 
     def mark_unreachable_soon(self, agent: Agent, *, message: str, still: Callable[[], bool]) -> None:
         """Unless ``still`` says no when the rate limit lets it through."""
@@ -149,33 +147,33 @@ class Membership:
 
     async def _mark_unreachable(self, agent: Agent, message: str, still: Callable[[], bool]) -> None:
         await self._limit.acquire()
-        if self._master.agents.get(agent.agent_id) is not agent or not still():
+        if self._books.agents.get(agent.agent_id) is not agent or not still():
             return
         now = time.time()
         with self._change(agent.agent_id):
             await self._registrar.apply(lambda registry: registry.mark_unreachable([agent.agent_id], now))
-        if self._master.agents.get(agent.agent_id) is agent:
-            self._master.unreachable_agents[agent.agent_id] = now
-            self._master.remove_agent(agent, message=message, now=now)
+        if self._books.agents.get(agent.agent_id) is agent:
+            self._books.unreachable_agents[agent.agent_id] = now
+            self._books.remove_agent(agent, message=message, now=now)
 
     async def mark_gone(self, agent_id: str) -> None:
         """Raises KeyError for an agent that nobody knows, RegistryError when it could not be stored."""
-        master = self._master
-        if agent_id in master.gone_agents:
+        books = self._books
+        if agent_id in books.gone_agents:
             return
-        if not (agent_id in master.agents or agent_id in self.expected or agent_id in master.unreachable_agents):
+        if not (agent_id in books.agents or agent_id in self.expected or agent_id in books.unreachable_agents):
             raise KeyError(agent_id)
         now = time.time()
         with self._change(agent_id):
             await self._registrar.apply(lambda registry: registry.mark_gone(agent_id, now))
-        master.gone_agents.setdefault(agent_id, now)
-        master.unreachable_agents.pop(agent_id, None)
+        books.gone_agents.setdefault(agent_id, now)
+        books.unreachable_agents.pop(agent_id, None)
         if self.expected.pop(agent_id, None) is not None:
-            master.tell_of_lost_agent(agent_id)
-        agent = master.agents.get(agent_id)
+            books.tell_of_lost_agent(agent_id)
+        agent = books.agents.get(agent_id)
         if agent is not None:
             agent.send({"type": "SHUTDOWN", "message": "Agent has been marked gone"})
-            master.remove_agent(
+            books.remove_agent(
                 agent, message="was marked gone by the operator", gone=True, lost="TASK_GONE_BY_OPERATOR"
             )
 
@@ -204,9 +202,9 @@ class Membership:
         for agent_id in missing:
             if self.expected.pop(agent_id, None) is not None:
                 log.warning("agent %s did not return to this leader", agent_id)
-                self._master.unreachable_agents[agent_id] = now
-                self._master.counters["recovery_slave_removals"] += 1
-                self._master.tell_of_lost_agent(agent_id)
+                self._books.unreachable_agents[agent_id] = now
+                self._books.counters["recovery_slave_removals"] += 1
+                self._books.tell_of_lost_agent(agent_id)
 
     # -- weights, old entries
 
@@ -216,15 +214,15 @@ class Membership:
         self._apply_weights(weights)
 
     def _apply_weights(self, weights: Mapping[str, float]) -> None:
-        self._master.weights |= weights
+        self._books.weights |= weights
         for role, weight in weights.items():
-            self._master.allocator.set_weight(role, weight)
+            self._books.allocator.set_weight(role, weight)
 
     async def _collect(self) -> None:
         while True:
             await asyncio.sleep(self._options.gc_interval)
             before = time.time() - self._options.max_age
-            lists = self._master.unreachable_agents, self._master.gone_agents
+            lists = self._books.unreachable_agents, self._books.gone_agents
             old = [outdated(since, before=before, keep=self._options.max_count) for since in lists]
             forgotten = [agent_id for found in old for agent_id in found]
             if forgotten:

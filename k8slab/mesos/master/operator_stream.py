@@ -12,7 +12,8 @@ from aiohttp import web
 
 from k8slab.mesos import recordio
 from k8slab.mesos.http import EventStream, open_stream
-from k8slab.mesos.master.master import HEARTBEAT_SECONDS, Master
+from k8slab.mesos.master.books import HEARTBEAT_SECONDS
+from k8slab.mesos.master.master import Master
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from k8slab.k8sm.executor import binding
 from k8slab.k8sm.executor import executor as module
 from k8slab.k8sm.executor.executor import Executor
 from k8slab.kube.client import ApiError, ApiUnavailable
@@ -66,7 +67,7 @@ class Api:
 async def test_of_a_task_that_is_killed_while_its_pod_is_bound_the_end_is_told_last(
     answer: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TOLD_WITHIN", 0)
+    monkeypatch.setattr(binding, "TOLD_WITHIN", 0)
     told: list[str] = []
 
     async def update(task: str, state: str, **what: Any) -> None:

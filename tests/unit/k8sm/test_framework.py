@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from k8slab.k8sm.resources import Defaults
 from k8slab.k8sm.scheduler.framework import Framework
 from k8slab.k8sm.scheduler.pods import PodStore
 from k8slab.k8sm.scheduler.settings import Settings
+from k8slab.kube.client import ApiUnavailable, ObjectList
 from k8slab.mesos.client import MesosError
 from tests.unit.k8sm.samples import EXECUTOR, a_pod, an_offer
 
@@ -26,6 +28,13 @@ class Master:
 
     def __init__(self) -> None:
         self.declined: list[str] = []
+        self.killed: list[str] = []
+        self.deaf = False
+
+    async def kill(self, task: str, agent: str | None) -> None:
+        if self.deaf:
+            raise MesosError(0, "it hears nothing")
+        self.killed.append(task)
 
     async def decline(self, offers: list[str], *, refuse_seconds: float) -> None:
         self.declined += offers
@@ -37,6 +46,17 @@ class Master:
 class Api:
     def __init__(self) -> None:
         self.deleted: list[str] = []
+        self.pods: list[Object] = []
+        self.lists = 0
+        self.meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def list(self, resource: str) -> ObjectList:
+        self.lists += 1
+        listed = list(self.pods)
+        if self.meanwhile is not None:
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        return ObjectList(listed, "1")
 
     async def delete(self, resource: str, name: str, namespace: str, **how: Any) -> None:
         self.deleted.append(name)
@@ -137,3 +157,65 @@ async def test_a_pod_of_another_scheduler_gets_its_task_once_that_one_has_bound_
     assert len(stage.framework.queue) == 0
     stage.shows(a_pod("web", schedulerName="my-scheduler", nodeName="minion-0"))
     assert "uid-web" in stage.framework.queue
+
+
+async def unknown(stage: Stage, *tasks: str) -> None:
+    for task in tasks:
+        await stage.says(task, "TASK_RUNNING", agent_id={"value": "S0"})
+
+
+async def test_one_list_of_pods_tells_whose_all_unknown_tasks_are(stage: Stage) -> None:
+    stage.api.pods = [bound(f"T{number}", uid=f"uid-{number}", name=f"web-{number}") for number in range(50)]
+    await unknown(stage, *(f"T{number}" for number in range(100)))
+    await stage.framework._strangers._ask()
+    assert stage.api.lists == 1
+    assert {task.id for task in stage.framework.tasks} == {f"T{number}" for number in range(50)}
+    assert {task.state for task in stage.framework.tasks} == {"TASK_RUNNING"}
+    assert stage.master.killed == [f"T{number}" for number in range(50, 100)]
+    await stage.framework._strangers._ask()
+    assert stage.api.lists == 1
+
+
+async def test_who_comes_while_pods_are_listed_waits_for_the_next_list(stage: Stage) -> None:
+    await unknown(stage, "T0")
+    stage.api.meanwhile = lambda: unknown(stage, "T1")
+    await stage.framework._strangers._ask()
+    assert (stage.api.lists, stage.master.killed) == (1, ["T0"])
+    stage.api.pods = [bound("T1")]
+    await stage.framework._strangers._ask()
+    assert (stage.api.lists, stage.master.killed) == (2, ["T0"])
+    assert [task.id for task in stage.framework.tasks] == ["T1"]
+
+
+async def test_an_unknown_task_that_ends_or_whose_pod_shows_itself_is_asked_about_no_more(stage: Stage) -> None:
+    async def news() -> None:
+        await stage.says("T0")
+        stage.shows(bound("T1"))
+
+    await unknown(stage, "T0", "T1")
+    stage.api.meanwhile = news
+    await stage.framework._strangers._ask()
+    assert stage.master.killed == []
+    assert [(task.id, task.state) for task in stage.framework.tasks] == [("T1", "TASK_RUNNING")]
+
+
+async def test_while_nobody_can_tell_whose_tasks_they_are_none_is_killed(stage: Stage) -> None:
+    async def away() -> None:
+        raise ApiUnavailable("nobody is there")
+
+    await unknown(stage, "T0")
+    stage.api.meanwhile = away
+    await stage.framework._strangers._ask()
+    assert stage.master.killed == []
+    await stage.framework._strangers._ask()
+    assert stage.api.lists == 1
+
+
+async def test_a_kill_that_was_not_heard_is_told_again(stage: Stage) -> None:
+    await unknown(stage, "T0", "T1")
+    stage.master.deaf = True
+    with pytest.raises(MesosError):
+        await stage.framework._strangers._ask()
+    stage.master.deaf = False
+    await stage.framework._strangers._ask()
+    assert stage.master.killed == ["T0", "T1"]

@@ -31,11 +31,14 @@ class Master:
         self.told: list[tuple[Any, ...]] = []
         self.seconds_per_launch = 0.0
         self.deaf = False
+        self.refuses = False
         self.stage: Stage | None = None
 
     def hear(self, *call: Any) -> None:
         if self.deaf:
             raise MesosError(0, "it hears nothing")
+        if self.refuses:
+            raise MesosError(403, "it will not have it")
         self.told.append(call)
 
     async def accept(self, offers: Sequence[str], operations: Any, *, refuse_seconds: float) -> None:
@@ -211,6 +214,27 @@ async def test_offers_whose_call_broke_off_are_given_back_by_the_next_round(stag
         await stage.round(after=TTL)
     stage.master.deaf = False
     assert await stage.round(after=1) == [("decline", "O0", 0), ("decline", "O1", IDLE_REFUSAL)]
+    assert await stage.round(after=1) == []
+
+
+async def test_what_mesos_would_not_have_back_is_not_offered_to_it_again(stage: Stage) -> None:
+    stage.placer.subscribed()
+    stage.offer()
+    stage.master.refuses = True
+    with pytest.raises(MesosError):
+        await stage.round(after=TTL)
+    stage.master.refuses = False
+    assert await stage.round(after=1) == []
+
+
+async def test_offers_of_a_launch_that_was_refused_are_given_back(stage: Stage) -> None:
+    stage.placer.subscribed()
+    stage.offer()
+    stage.wait(a_pod())
+    stage.master.refuses = True
+    await stage.round()
+    stage.master.refuses = False
+    assert await stage.round(after=1) == [("decline", "O0", 0)]
     assert await stage.round(after=1) == []
 
 

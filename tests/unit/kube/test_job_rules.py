@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from k8slab.kube.api.kinds.batch import CRON_JOB, JOB, schedule_problems
+from k8slab.kube.api.validation import SUBDOMAIN_RULE
 
 TEMPLATE = {"metadata": {}, "spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "i"}]}}
 INDEXED = {"completionMode": "Indexed", "completions": 5, "parallelism": 2}
@@ -220,3 +221,41 @@ def test_zones(zone: str, why: str) -> None:
     assert [str(one) for one in CRON_JOB.validate(cron, None)] == [f'spec.timeZone: Invalid value: "{zone}": {why}']
     spec["timeZone"] = "Europe/Berlin"
     assert CRON_JOB.validate(cron, None) == []
+
+
+@pytest.mark.parametrize(
+    ("manager", "found"),
+    [
+        ("kubernetes.io/job-controller", []),
+        ("acme.io/a/b", []),
+        ("", ["Required value"]),
+        ("acme.io", ['Invalid value: "acme.io": must be a domain-prefixed path (such as "acme.io/foo")']),
+        ("/foo", ['Invalid value: "/foo": must be a domain-prefixed path (such as "acme.io/foo")']),
+        ("acme.io/", ['Invalid value: "acme.io/": must be a domain-prefixed path (such as "acme.io/foo")']),
+        ("Acme/foo", [f'Invalid value: "Acme": {SUBDOMAIN_RULE}']),
+        (
+            "acme.io/a b",
+            [
+                'Invalid value: "a b": Invalid path (regex used for validation is '
+                r"'[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')"
+            ],
+        ),
+        (f"acme.io/{'a' * 55}", []),
+        (f"acme.io/{'a' * 56}", ["Too long: may not be more than 63 bytes"]),
+    ],
+)
+def test_a_job_s_manager_is_a_path_in_a_domain(manager: str, found: list[str]) -> None:
+    assert problems(managedBy=manager) == [f"managedBy: {one}" for one in found]
+    cron: dict[str, Any] = {
+        "metadata": {"name": "c"},
+        "spec": {"schedule": "@daily", "jobTemplate": {"spec": {"template": TEMPLATE, "managedBy": manager}}},
+    }
+    CRON_JOB.default(cron)
+    said = [str(one) for one in CRON_JOB.validate(cron, None)]
+    assert said == [f"spec.jobTemplate.spec.managedBy: {one}" for one in found]
+
+
+def test_a_job_keeps_its_manager() -> None:
+    old, new = made(managedBy="acme.io/foo"), made(managedBy="acme.io/bar")
+    (why,) = [str(one) for one in JOB.validate(new, old)]
+    assert why == 'spec.managedBy: Invalid value: "acme.io/bar": field is immutable'

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from k8slab.kube.api.kinds.pod import POD
+from k8slab.kube.api.validation import SUBDOMAIN_RULE
 
 
 def made(container: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
@@ -105,6 +106,65 @@ def test_a_mount_stays_within_its_volume(mount: dict[str, Any], found: list[str]
     mounts = [{"name": "v", "mountPath": "/v", **mount}]
     said = problems({"volumeMounts": mounts}, volumes=[{"name": "v", "emptyDir": {}}])
     assert [one.removeprefix("containers[0].volumeMounts[0].") for one in said] == found
+
+
+@pytest.mark.parametrize(
+    ("mode", "privileged", "found"),
+    [
+        ("None", False, []),
+        ("HostToContainer", False, []),
+        ("Bidirectional", True, []),
+        (
+            "Bidirectional",
+            False,
+            ["Forbidden: Bidirectional mount propagation is available only to privileged containers"],
+        ),
+        (
+            "Both",
+            True,
+            ['Unsupported value: "Both": supported values: "Bidirectional", "HostToContainer", "None"'],
+        ),
+        (
+            "",
+            True,
+            ['Unsupported value: "": supported values: "Bidirectional", "HostToContainer", "None"'],
+        ),
+    ],
+)
+def test_only_who_may_all_mounts_for_the_node(mode: str, privileged: bool, found: list[str]) -> None:
+    mounts = [{"name": "v", "mountPath": "/v", "mountPropagation": mode}]
+    container = {"volumeMounts": mounts, "securityContext": {"privileged": privileged}}
+    said = problems(container, volumes=[{"name": "v", "emptyDir": {}}])
+    assert said == [f"containers[0].volumeMounts.mountPropagation: {why}" for why in found]
+
+
+def test_a_pod_without_a_security_context_is_not_privileged() -> None:
+    mounts = [{"name": "v", "mountPath": "/v", "mountPropagation": "Bidirectional"}]
+    (why,) = problems({"volumeMounts": mounts}, volumes=[{"name": "v", "emptyDir": {}}])
+    assert why.startswith("containers[0].volumeMounts.mountPropagation: Forbidden: ")
+
+
+_NO_ADDRESS = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+
+
+@pytest.mark.parametrize(
+    ("alias", "found"),
+    [
+        ({"ip": "10.0.0.1", "hostnames": ["a", "b.c"]}, []),
+        ({"ip": "fd00::1"}, []),
+        ({"hostnames": ["a"]}, [f'ip: Invalid value: "": {_NO_ADDRESS}']),
+        ({"ip": "10.0.0.256"}, [f'ip: Invalid value: "10.0.0.256": {_NO_ADDRESS}']),
+        ({"ip": "a\n10.0.0.1"}, [f'ip: Invalid value: "a\n10.0.0.1": {_NO_ADDRESS}']),
+        (
+            {"ip": "10.0.0.1", "hostnames": ["a", "B c"]},
+            [f'hostnames[1]: Invalid value: "B c": {SUBDOMAIN_RULE}'],
+        ),
+    ],
+)
+@pytest.mark.parametrize("spec", [{}, {"hostNetwork": True}])
+def test_host_aliases_are_lines_of_a_hosts_file(spec: dict[str, Any], alias: dict[str, Any], found: list[str]) -> None:
+    said = problems(hostAliases=[{"ip": "127.0.0.1"}, alias], **spec)
+    assert [one.removeprefix("hostAliases[1].") for one in said] == found
 
 
 def test_variables_have_names_that_can_be_set() -> None:

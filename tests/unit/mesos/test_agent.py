@@ -12,6 +12,7 @@ import pytest
 from k8slab.mesos.agent.agent import Agent
 from k8slab.mesos.agent.checkpoint import KEPT_RUNS, Checkpoint
 from k8slab.mesos.agent.launcher import Launcher, LauncherOptions
+from k8slab.mesos.agent.launches import Launches
 from k8slab.mesos.agent.master_link import MasterLink
 from k8slab.mesos.agent.model import Executor, Framework, Task
 from k8slab.mesos.agent.options import AgentOptions
@@ -162,7 +163,7 @@ async def test_a_task_that_cannot_be_written_down_is_not_begun(tmp_path: Path, c
         framework["capabilities"] = [{"type": "PARTITION_AWARE"}]
     info = {"task_id": {"value": "t"}, "name": "t", "command": {"value": "true"}, "resources": []}
     with full_disk(0):
-        here.run_task(framework, info, "*")
+        Launches(here).run_task(framework, info, "*")
     [call] = sent
     assert (call["status"]["state"], "cannot write down" in call["status"]["message"]) == (state, True)
     assert here.frameworks == {}
@@ -224,7 +225,7 @@ async def test_an_event_that_cannot_be_carried_out_is_no_trouble_of_the_link(
 ) -> None:
     here = agent(tmp_path, [])
     link = MasterLink(cast(Any, None), backoff=1.0, on_registered=lambda: None)
-    link._carry_out(link._handlers(here)["RUN_TASK"], {"type": "RUN_TASK", "task": {}}, here)
+    link._carry_out(link._handlers(here, Launches(here))["RUN_TASK"], {"type": "RUN_TASK", "task": {}}, here)
     assert "RUN_TASK could not be carried out" in caplog.text
 
 
@@ -243,7 +244,7 @@ async def test_a_task_the_agent_fails_over_has_an_end(tmp_path: Path, kind: str)
     event = {"type": kind, "framework_info": {"id": {"value": "f"}}, "role": "*", "task": task}
     event |= {"executor": {"executor_id": {"value": "e"}}, "task_group": {"tasks": [task]}}
     link = MasterLink(cast(Any, None), backoff=1.0, on_registered=lambda: None)
-    link._carry_out(link._handlers(here)[kind], event, here)
+    link._carry_out(link._handlers(here, Launches(here))[kind], event, here)
     status = sent[-1]["status"]
     assert (status["task_id"]["value"], status["state"]) == ("t", "TASK_FAILED")
     assert (status["reason"], "KeyError" in status["message"]) == ("REASON_CONTAINER_LAUNCH_FAILED", True)
@@ -294,6 +295,6 @@ async def test_a_framework_changed_on_a_full_disk_is_written_down_later(tmp_path
     # With a second executor the framework's description is written only when it differs.
     here.frameworks["f"].executors["other"] = executor(here.checkpoint.paths, "d")
     with full_disk(0):
-        here.run_task(changed, info, "*")
-    here.run_task(changed, info, "*")
+        Launches(here).run_task(changed, info, "*")
+    Launches(here).run_task(changed, info, "*")
     assert read_json(here.checkpoint.paths.framework("S0", "f") / "framework.info") == changed

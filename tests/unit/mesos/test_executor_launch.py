@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from k8slab.mesos.agent.agent import Agent
+from k8slab.mesos.agent.launches import Launches
 from tests.unit.mesos.test_agent import agent
 
 FRAMEWORK = {"id": {"value": "F"}, "name": "test", "user": "", "checkpoint": True}
@@ -63,7 +64,7 @@ async def test_a_kill_ends_a_fetch_and_nothing_starts_after_it(tmp_path: Path) -
     here, sent = working(tmp_path)
     server, asked, url = await stalling_server()
     async with server:
-        here.run_task(FRAMEWORK, task("t", f"touch {tmp_path}/ran", url), "*")
+        Launches(here).run_task(FRAMEWORK, task("t", f"touch {tmp_path}/ran", url), "*")
         await asyncio.wait_for(asked.wait(), 20.0)
         here.kill_task("F", "t", None)
         update = await sent.next("UPDATE")
@@ -75,7 +76,7 @@ async def test_a_kill_ends_a_fetch_and_nothing_starts_after_it(tmp_path: Path) -
 
 async def test_a_kill_before_the_launch_has_begun(tmp_path: Path) -> None:
     here, sent = working(tmp_path)
-    here.run_task(FRAMEWORK, task("t", f"touch {tmp_path}/ran"), "*")
+    Launches(here).run_task(FRAMEWORK, task("t", f"touch {tmp_path}/ran"), "*")
     here.kill_task("F", "t", None)
     await sent.next("EXECUTOR_EXITED")
     assert here.frameworks["F"].executors["E"].process is None
@@ -86,7 +87,7 @@ async def test_an_executor_that_cannot_join_its_groups_has_failed(
 ) -> None:
     here, sent = working(tmp_path)
     monkeypatch.setattr(here.isolation, "admit", lambda executor: [Path("/dev/full")])
-    here.run_task(FRAMEWORK, task("t", "sleep 1000"), "*")
+    Launches(here).run_task(FRAMEWORK, task("t", "sleep 1000"), "*")
     status = (await sent.next("UPDATE"))["status"]
     assert (status["state"], status["reason"]) == ("TASK_FAILED", "REASON_CONTAINER_LAUNCH_FAILED")
     assert "/dev/full" in status["message"]
@@ -101,7 +102,7 @@ async def test_an_executor_that_cannot_be_written_down_is_ended(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(here.checkpoint, "write_pid", full)
-    here.run_task(FRAMEWORK, task("t", "sleep 1000"), "*")
+    Launches(here).run_task(FRAMEWORK, task("t", "sleep 1000"), "*")
     status = (await sent.next("UPDATE"))["status"]
     assert (status["state"], status["reason"]) == ("TASK_FAILED", "REASON_CONTAINER_LAUNCH_FAILED")
     assert "No space left on device" in status["message"]

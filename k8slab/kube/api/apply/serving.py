@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import orjson
 from aiohttp import web
@@ -10,14 +10,13 @@ from aiohttp import web
 from k8slab.kube.api import answers, bodies, duplicates, errors, negotiation, validation
 from k8slab.kube.api.apply import applying
 from k8slab.kube.api.apply.managed import LONGEST_MANAGER, Writer, manager_of
+from k8slab.kube.api.auth.access import Access
 from k8slab.kube.api.errors import ApiFailure, FieldProblem
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.meta import Object
+from k8slab.kube.api.registry import Registry
 from k8slab.kube.api.requests import Asked, is_dry_run, truthy
 from k8slab.kube.malformed import legible
-
-if TYPE_CHECKING:
-    from k8slab.kube.api.resources import Resources
 
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 TRIES: Final = 5
@@ -35,8 +34,7 @@ def writer_of(request: web.BaseRequest, options: str, subresource: str = "") -> 
     if applies and not given:
         problems.append(validation.required("fieldManager", "is required for apply patch"))
     if len(given) > LONGEST_MANAGER:
-        why = f"Too long: may not be more than {LONGEST_MANAGER} bytes"
-        problems.append(FieldProblem("fieldManager", "FieldValueTooLong", why))
+        problems.append(validation.too_long("fieldManager", LONGEST_MANAGER))
     if not given.isprintable():
         problems.append(validation.invalid("fieldManager", given, "should only contain printable characters"))
     if not applies and "force" in request.query and options == "PatchOptions":
@@ -47,20 +45,20 @@ def writer_of(request: web.BaseRequest, options: str, subresource: str = "") -> 
 
 
 async def serve_apply(
-    resources: Resources, request: web.BaseRequest, kind: Kind, asked: Asked, *, status_only: bool
+    registry: Registry, access: Access, request: web.BaseRequest, kind: Kind, asked: Asked, *, status_only: bool
 ) -> web.Response:
     writer = writer_of(request, "PatchOptions", asked.subresource)
     dry_run = is_dry_run(request.query, "PatchOptions")
     force = truthy(request.query, "force")
     config, warnings = await _read(request, kind, asked)
     encoded = orjson.dumps(config)
-    registry, user = resources.registry, request["user"]
+    user = request["user"]
 
     def mutate(old: Object) -> Object:
         merged = applying.apply(kind, old, orjson.loads(encoded), writer, force=force)
         owners = merged["metadata"].pop("managedFields", [])
         new = registry.replacement(kind, old, merged, status_only=status_only, track=lambda *_: owners)
-        resources.access.judge_grant(user, kind, asked.namespace, new, old)
+        access.judge_grant(user, kind, asked.namespace, new, old)
         return new
 
     for attempt in range(TRIES):
@@ -74,8 +72,8 @@ async def serve_apply(
         if uid := obj["metadata"].get("uid"):
             why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise errors.conflict(kind.group, kind.plural, asked.name, why)
-        resources.access.judge_creation(user, kind, asked.namespace, asked.name)
-        resources.access.judge_grant(user, kind, asked.namespace, obj, None)
+        access.judge_creation(user, kind, asked.namespace, asked.name)
+        access.judge_grant(user, kind, asked.namespace, obj, None)
         track = applying.by_creation(kind, config, writer)
         try:
             done = await registry.create(kind, asked.namespace, obj, dry_run=dry_run, track=track)

@@ -46,7 +46,7 @@ def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
         if not target.get(field):
             found.append(validation.required(path))
         else:
-            found += [validation.invalid(path, target[field], why) for why in validation.path_segment(target[field])]
+            found += validation.checked(path, target[field], validation.path_segment)
     kinds = ("ContainerResource", "External", "Object", "Pods", "Resource")
     for index, metric in enumerate(spec["metrics"]):
         path = f"spec.metrics[{index}]"

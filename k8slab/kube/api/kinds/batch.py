@@ -177,9 +177,7 @@ def _cron_job_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     if not spec.get("schedule"):
         found.append(validation.required("spec.schedule"))
     else:
-        found += [
-            validation.invalid("spec.schedule", spec["schedule"], why) for why in schedule_problems(spec["schedule"])
-        ]
+        found += validation.checked("spec.schedule", spec["schedule"], schedule_problems)
     zone = spec.get("timeZone")
     if zone == "":
         found.append(validation.invalid("spec.timeZone", zone, "timeZone must be nil or non-empty string"))

@@ -28,9 +28,8 @@ def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
     kind = new.get("addressType") or ""
     found = validation.one_of("addressType", kind, TYPES) if kind else [validation.required("addressType")]
     endpoints = new.get("endpoints") or ()
-    if len(endpoints) > MOST:
-        found.append(validation.too_many("endpoints", len(endpoints), MOST))
-    else:
+    found += validation.too_many("endpoints", endpoints, MOST)
+    if len(endpoints) <= MOST:
         for index, endpoint in enumerate(endpoints):
             found += _endpoint_problems(endpoint, f"endpoints[{index}]", kind)
     found += _port_problems(new.get("ports") or ())
@@ -44,8 +43,7 @@ def _endpoint_problems(endpoint: Mapping[str, Any], path: str, kind: str) -> lis
     found: list[FieldProblem] = []
     if not addresses:
         found.append(validation.required(where, "must contain at least 1 address"))
-    elif len(addresses) > MOST_ADDRESSES:
-        found.append(validation.too_many(where, len(addresses), MOST_ADDRESSES))
+    found += validation.too_many(where, addresses, MOST_ADDRESSES)
     for place, address in enumerate(addresses):
         if kind in ("IPv4", "IPv6"):
             found += validation.family_address(f"{where}[{place}]", address, kind)
@@ -54,26 +52,25 @@ def _endpoint_problems(endpoint: Mapping[str, Any], path: str, kind: str) -> lis
             found += validation.domain(f"{where}[{place}]", address)
     for field, check in (("nodeName", validation.subdomain), ("hostname", validation.label)):
         if (name := endpoint.get(field)) is not None:
-            found += [validation.invalid(f"{path}.{field}", name, why) for why in check(name)]
+            found += validation.checked(f"{path}.{field}", name, check)
     return found
 
 
 def _port_problems(ports: Sequence[Mapping[str, Any]]) -> list[FieldProblem]:
     if len(ports) > MOST_PORTS:
-        return [validation.too_many("ports", len(ports), MOST_PORTS)]
+        return validation.too_many("ports", ports, MOST_PORTS)
     found: list[FieldProblem] = []
     names: set[str] = set()
     for index, port in enumerate(ports):
         path, name = f"ports[{index}]", port["name"]
         if name:
-            found += [validation.invalid(f"{path}.name", name, why) for why in validation.label(name)]
+            found += validation.checked(f"{path}.name", name, validation.label)
         if name in names:
             found.append(validation.duplicate(f"{path}.name", name))
         names.add(name)
         found += validation.one_of(f"{path}.protocol", port["protocol"], PROTOCOLS)
         if (protocol := port.get("appProtocol")) is not None:
-            wrong = validation.qualified_name(protocol)
-            found += [validation.invalid(f"{path}.appProtocol", protocol, why) for why in wrong]
+            found += validation.checked(f"{path}.appProtocol", protocol, validation.qualified_name)
     return found
 
 

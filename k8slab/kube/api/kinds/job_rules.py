@@ -22,6 +22,7 @@ _MOST_INDEXES: Final = 100_000
 _MOST_RULES: Final = 20
 _MOST_CODES: Final = 255
 _LONGEST_INDEXES: Final = 64 * 1024
+_LONGEST_MANAGER: Final = 63
 _INTEGER: Final = re.compile(r"[0-9]{1,18}\Z")
 _COUNTS: Final = (
     *("parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"),
@@ -33,6 +34,10 @@ def job_spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
     found = [one for field in _COUNTS for one in validation.not_negative(f"{path}.{field}", spec.get(field))]
     if spec.get("maxFailedIndexes") is not None and spec.get("backoffLimitPerIndex") is None:
         found.append(validation.required(f"{path}.backoffLimitPerIndex", "when maxFailedIndexes is specified"))
+    if (manager := spec.get("managedBy")) is not None:
+        found += validation.domain_path(f"{path}.managedBy", manager)
+        if len(manager) > _LONGEST_MANAGER:
+            found.append(validation.too_long(f"{path}.managedBy", _LONGEST_MANAGER))
     mode = spec.get("completionMode")
     if mode is not None:
         found += validation.one_of(f"{path}.completionMode", mode, MODES)
@@ -46,7 +51,7 @@ def job_spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
         ]
         rules, where = policy.get("rules") or (), f"{path}.podFailurePolicy.rules"
         per_index = spec.get("backoffLimitPerIndex") is not None
-        found += _too_many(rules, where, _MOST_RULES)
+        found += validation.too_many(where, rules, _MOST_RULES)
         for index, rule in enumerate(rules):
             found += _failure_rule(rule, f"{where}[{index}]", names, per_index=per_index)
     if replacement is not None:
@@ -74,7 +79,7 @@ def _indexed(spec: Mapping[str, Any], path: str) -> Iterator[FieldProblem]:
         rules, where = policy.get("rules") or (), f"{path}.successPolicy.rules"
         if not rules:
             yield validation.required(where, "at least one rules must be specified when the successPolicy is specified")
-        yield from _too_many(rules, where, _MOST_RULES)
+        yield from validation.too_many(where, rules, _MOST_RULES)
         for index, rule in enumerate(rules):
             yield from _success_rule(rule, f"{where}[{index}]", completions)
 
@@ -99,10 +104,10 @@ def _failure_rule(
     codes, conditions = rule.get("onExitCodes"), rule.get("onPodConditions") or ()
     if codes is not None:
         yield from _exit_codes(codes, f"{path}.onExitCodes", names)
-    yield from _too_many(conditions, f"{path}.onPodConditions", _MOST_RULES)
+    yield from validation.too_many(f"{path}.onPodConditions", conditions, _MOST_RULES)
     for index, pattern in enumerate(conditions):
         where, kind = f"{path}.onPodConditions[{index}]", pattern.get("type") or ""
-        yield from (validation.invalid(f"{where}.type", kind, why) for why in validation.qualified_name(kind))
+        yield from validation.checked(f"{where}.type", kind, validation.qualified_name)
         yield from _chosen(pattern, f"{where}.status", _CONDITIONS)
     if codes is not None and conditions:
         yield _ruled_out(path, "specifying both OnExitCodes and OnPodConditions is not supported")
@@ -120,7 +125,7 @@ def _exit_codes(codes: Mapping[str, Any], path: str, names: Collection[Any]) -> 
     shown = validation.Literal(f"[]int32{{{', '.join(map(str, values))}}}")
     if not values:
         yield validation.invalid(where, shown, "at least one value is required")
-    yield from _too_many(values, where, _MOST_CODES)
+    yield from validation.too_many(where, values, _MOST_CODES)
     seen: set[int] = set()
     for index, value in enumerate(values):
         if codes.get("operator") == "In" and value == 0:
@@ -140,8 +145,7 @@ def _success_rule(rule: Mapping[str, Any], path: str, completions: int) -> Itera
     if text is not None:
         where = f"{path}.succeededIndexes"
         if len(text) > _LONGEST_INDEXES:
-            why = f"Too long: may not be more than {_LONGEST_INDEXES} bytes"
-            yield FieldProblem(where, "FieldValueTooLong", why)
+            yield validation.too_long(where, _LONGEST_INDEXES)
         try:
             named = counted_indexes(text, completions)
         except ValueError as wrong:
@@ -188,10 +192,6 @@ def _chosen(holder: Mapping[str, Any], path: str, known: Sequence[str]) -> list[
         return validation.one_of(path, value, known)
     listed = " ".join(f'"{one}"' for one in known)
     return [validation.required(path, f"valid values: [{listed}]")]
-
-
-def _too_many(listed: Sequence[Any], path: str, most: int) -> list[FieldProblem]:
-    return [validation.too_many(path, len(listed), most)] if len(listed) > most else []
 
 
 def _ruled_out(path: str, why: str) -> FieldProblem:

@@ -47,7 +47,7 @@ def _range_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     for index, limit in enumerate(dig(new, "spec", "limits") or ()):
         path = f"spec.limits[{index}]"
         kind = limit.get("type") or ""
-        found += [validation.invalid(f"{path}.type", kind, why) for why in validation.qualified_name(kind)]
+        found += validation.checked(f"{path}.type", kind, validation.qualified_name)
         if kind in seen:
             found.append(validation.duplicate(f"{path}.type", kind))
         seen.add(kind)
@@ -82,7 +82,7 @@ def _quota_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     found: list[FieldProblem] = []
     for name, value in (spec.get("hard") or {}).items():
         path = f"spec.hard[{name}]"
-        found += [validation.invalid(path, name, why) for why in validation.qualified_name(name)]
+        found += validation.checked(path, name, validation.qualified_name)
         found += validation.quantity(path, value)
     for scope in spec.get("scopes") or ():
         found += validation.one_of("spec.scopes", scope, SCOPES)

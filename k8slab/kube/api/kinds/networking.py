@@ -32,8 +32,7 @@ def _ingress_problems(new: Object, old: Object | None) -> list[FieldProblem]:
         path = f"spec.rules[{index}]"
         host = rule.get("host")
         if host:
-            wrong = validation.subdomain(host.removeprefix("*."))
-            found += [validation.invalid(f"{path}.host", host, why) for why in wrong]
+            found += validation.checked(f"{path}.host", host, _host)
         http = rule.get("http")
         if http is not None and not http.get("paths"):
             found.append(validation.required(f"{path}.http.paths"))
@@ -41,7 +40,7 @@ def _ingress_problems(new: Object, old: Object | None) -> list[FieldProblem]:
             found += _path_problems(one, f"{path}.http.paths[{place}]")
     name = spec.get("ingressClassName")
     if name is not None:
-        found += [validation.invalid("spec.ingressClassName", name, why) for why in validation.subdomain(name)]
+        found += validation.checked("spec.ingressClassName", name, validation.subdomain)
     return found
 
 
@@ -137,18 +136,13 @@ def _peer_problems(peer: Mapping[str, Any], path: str) -> list[FieldProblem]:
     return found
 
 
+def _host(name: str) -> list[str]:
+    return validation.subdomain(name.removeprefix("*."))
+
+
 def _class_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     controller = dig(new, "spec", "controller") or ""
-    if not controller:
-        return [validation.required("spec.controller")]
-    prefix, slash, _ = controller.partition("/")
-    found = []
-    if not slash:
-        found.append(
-            validation.invalid("spec.controller", controller, 'must be a domain-prefixed path (such as "acme.io/foo")')
-        )
-    elif wrong := validation.subdomain(prefix):
-        found += [validation.invalid("spec.controller", prefix, why) for why in wrong]
+    found = validation.domain_path("spec.controller", controller)
     if old is not None and controller != dig(old, "spec", "controller"):
         found.append(validation.immutable("spec.controller", controller))
     return found

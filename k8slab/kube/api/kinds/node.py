@@ -57,10 +57,7 @@ def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
     seen = set()
     for index, taint in enumerate(dig(new, "spec", "taints") or ()):
         path = f"spec.taints[{index}]"
-        found += [
-            validation.invalid(f"{path}.key", taint.get("key") or "", why)
-            for why in validation.qualified_name(taint.get("key") or "")
-        ]
+        found += validation.checked(f"{path}.key", taint.get("key") or "", validation.qualified_name)
         if not taint.get("effect"):
             found.append(validation.required(f"{path}.effect"))
         else:

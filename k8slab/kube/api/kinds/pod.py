@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from k8slab.kube.api.kind import AGE, NAME, PROXY_VERBS, Column, Kind, Subresource, field_reader
 from k8slab.kube.api.kinds.lifecycle_rules import PROBES
+from k8slab.kube.api.kinds.placement_rules import with_label_keys
 from k8slab.kube.api.kinds.pod_rules import pod_problems
 from k8slab.kube.api.meta import Object, age, dig, parse_quantity
 
@@ -107,6 +108,7 @@ def _prepare(new: Object, old: Object | None) -> None:
     if old is not None:
         new["status"] = old.get("status") or {}
         return
+    with_label_keys(new)
     new["status"] = {"phase": "Pending", "qosClass": qos_class(new["spec"])}
 
 

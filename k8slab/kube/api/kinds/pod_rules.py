@@ -9,6 +9,7 @@ from typing import Any, Final
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
 from k8slab.kube.api.kinds.lifecycle_rules import lifecycle_problems
+from k8slab.kube.api.kinds.placement_rules import affinity_problems, spread_problems
 from k8slab.kube.api.kinds.pod_updates import update_problems
 from k8slab.kube.api.kinds.volume_rules import env_from_problems, env_problems, source_problems
 from k8slab.kube.api.meta import Object, dig, parse_quantity
@@ -18,6 +19,7 @@ DNS: Final = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
 PULL: Final = ("Always", "IfNotPresent", "Never")
 EFFECTS: Final = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 MESSAGES: Final = ("FallbackToLogsOnError", "File")
+PROPAGATION: Final = ("Bidirectional", "HostToContainer", "None")
 PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 
 _VARIABLE: Final = re.compile(r"[ -<>-~]+\Z")
@@ -53,6 +55,8 @@ def spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
     for index, toleration in enumerate(spec.get("tolerations") or ()):
         found += _toleration(toleration, f"{path}.tolerations[{index}]")
     found += validation.labels(f"{path}.nodeSelector", spec.get("nodeSelector"))
+    found += affinity_problems(spec.get("affinity") or {}, f"{path}.affinity")
+    found += spread_problems(spec.get("topologySpreadConstraints") or (), f"{path}.topologySpreadConstraints")
     for field, check in (
         ("serviceAccountName", validation.subdomain),
         ("nodeName", validation.subdomain),
@@ -60,12 +64,17 @@ def spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
         ("subdomain", validation.label),
     ):
         if spec.get(field):
-            found += [validation.invalid(f"{path}.{field}", spec[field], why) for why in check(spec[field])]
+            found += validation.checked(f"{path}.{field}", spec[field], check)
     deadline = spec.get("activeDeadlineSeconds")
     if deadline is not None and not 0 < deadline < 2**31:
         found.append(
             validation.invalid(f"{path}.activeDeadlineSeconds", deadline, "must be between 1 and 2147483647, inclusive")
         )
+    for index, alias in enumerate(spec.get("hostAliases") or ()):
+        where = f"{path}.hostAliases[{index}]"
+        found += validation.address(f"{where}.ip", alias.get("ip") or "")
+        for place, name in enumerate(alias.get("hostnames") or ()):
+            found += validation.checked(f"{where}.hostnames[{place}]", name, validation.subdomain)
     return found
 
 
@@ -74,7 +83,7 @@ def _toleration(toleration: Mapping[str, Any], path: str) -> list[FieldProblem]:
     value, effect = toleration.get("value") or "", toleration.get("effect") or ""
     found: list[FieldProblem] = []
     if key:
-        found += [validation.invalid(f"{path}.key", key, why) for why in validation.qualified_name(key)]
+        found += validation.checked(f"{path}.key", key, validation.qualified_name)
     elif operator != "Exists":
         why = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
         found.append(validation.invalid(f"{path}.operator", operator, why))
@@ -82,7 +91,7 @@ def _toleration(toleration: Mapping[str, Any], path: str) -> list[FieldProblem]:
         why = "effect must be 'NoExecute' when `tolerationSeconds` is set"
         found.append(validation.invalid(f"{path}.effect", effect, why))
     if operator in ("", "Equal"):
-        found += [validation.invalid(f"{path}.operator", value, why) for why in validation.label_value(value)]
+        found += validation.checked(f"{path}.operator", value, validation.label_value)
     elif operator == "Exists" and value:
         why = "value must be empty when `operator` is 'Exists'"
         found.append(
@@ -110,8 +119,8 @@ def _volumes(volumes: Sequence[Mapping[str, Any]], path: str) -> tuple[list[Fiel
         name = volume.get("name") or ""
         if not name:
             found.append(validation.required(f"{path}[{index}].name"))
-        elif wrong := validation.label(name):
-            found += [validation.invalid(f"{path}[{index}].name", name, why) for why in wrong]
+        elif wrong := validation.checked(f"{path}[{index}].name", name, validation.label):
+            found += wrong
         elif name in names:
             found.append(validation.duplicate(f"{path}[{index}].name", name))
         names.add(name)
@@ -131,8 +140,8 @@ def _container(container: Mapping[str, Any], path: str, seen: set[str], volumes:
     name = container.get("name") or ""
     if not name:
         found.append(validation.required(f"{path}.name"))
-    elif wrong := validation.label(name):
-        found += [validation.invalid(f"{path}.name", name, why) for why in wrong]
+    elif wrong := validation.checked(f"{path}.name", name, validation.label):
+        found += wrong
     elif name in seen:
         found.append(validation.duplicate(f"{path}.name", name))
     seen.add(name)
@@ -168,6 +177,13 @@ def _container(container: Mapping[str, Any], path: str, seen: set[str], volumes:
             found.append(validation.invalid(f"{where}.mountPath", mount["mountPath"], "must be unique"))
         mounted.add(mount.get("mountPath") or "")
         found += _sub_paths(mount, where)
+        if (mode := mount.get("mountPropagation")) is not None:
+            # The original names no index here.
+            shared = f"{path}.volumeMounts.mountPropagation"
+            found += validation.one_of(shared, mode, PROPAGATION)
+            if mode == "Bidirectional" and not dig(container, "securityContext", "privileged"):
+                why = "Bidirectional mount propagation is available only to privileged containers"
+                found.append(validation.forbidden(shared, why))
     found += _resources(container.get("resources") or {}, f"{path}.resources")
     return found
 

@@ -75,7 +75,7 @@ def _binding_problems(new: Object, old: Object | None) -> list[FieldProblem]:
 
 def _account_problems(subject: Object, path: str, *, namespaced: bool) -> list[FieldProblem]:
     name, group = subject.get("name") or "", subject.get("apiGroup") or ""
-    found = [validation.invalid(f"{path}.name", name, why) for why in validation.subdomain(name)] if name else []
+    found = validation.checked(f"{path}.name", name, validation.subdomain) if name else []
     if group:
         found.append(validation.not_supported(f"{path}.apiGroup", group, ("",)))
     if not namespaced and not subject.get("namespace"):

@@ -8,6 +8,7 @@ from typing import Any, Final
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
 from k8slab.kube.api.kind import AGE, NAME, PROXY_VERBS, Column, Kind, Subresource, field_reader
+from k8slab.kube.api.kinds.service_families import family_defaults, family_problems, is_headless
 from k8slab.kube.api.meta import Object, dig
 
 TYPES: Final = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
@@ -16,10 +17,6 @@ TRAFFIC: Final = ("Cluster", "Local")
 PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 NODE_PORTS: Final = range(30000, 32768)
 LONGEST_AFFINITY: Final = 86400
-
-
-def is_headless(spec: Mapping[str, Any]) -> bool:
-    return spec.get("clusterIP") == "None"
 
 
 def needs_cluster_ip(spec: Mapping[str, Any]) -> bool:
@@ -49,12 +46,12 @@ def _defaults(obj: Object) -> None:
         spec.setdefault("allocateLoadBalancerNodePorts", True)
     if kind != "ExternalName":
         spec.setdefault("internalTrafficPolicy", "Cluster")
-        spec.setdefault("ipFamilies", ["IPv4"])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
     if spec.get("clusterIP") and not spec.get("clusterIPs"):
         spec["clusterIPs"] = [spec["clusterIP"]]
     elif spec.get("clusterIPs") and not spec.get("clusterIP"):
         spec["clusterIP"] = spec["clusterIPs"][0]
+    if kind != "ExternalName":
+        family_defaults(spec)
 
 
 def _prepare(new: Object, old: Object | None) -> None:
@@ -88,18 +85,22 @@ def _prepare(new: Object, old: Object | None) -> None:
 def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
     spec = new["spec"]
     kind = spec["type"]
+    if kind != "ExternalName" and (found := family_problems(spec)):
+        # The original hands out addresses before it looks at anything else.
+        return found
     found = validation.one_of("spec.type", kind, TYPES)
     found += validation.one_of("spec.sessionAffinity", spec["sessionAffinity"], ("ClientIP", "None"))
     found += _ports(spec)
     found += validation.labels("spec.selector", spec.get("selector"))
     if kind == "ExternalName":
-        if spec.get("clusterIPs"):
-            found.append(validation.forbidden("spec.clusterIPs", "may not be set when `type` is 'ExternalName'"))
+        for field in ("clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+            if spec.get(field):
+                found.append(validation.forbidden(f"spec.{field}", "may not be set when `type` is 'ExternalName'"))
         name = (spec.get("externalName") or "").rstrip(".")
         if not name:
             found.append(validation.required("spec.externalName"))
         else:
-            found += [validation.invalid("spec.externalName", name, why) for why in validation.subdomain(name)]
+            found += validation.checked("spec.externalName", name, validation.subdomain)
     for index, address in enumerate(spec.get("externalIPs") or ()):
         found += validation.address(f"spec.externalIPs[{index}]", address)
     found += _traffic(spec) + _source_ranges(spec)
@@ -169,7 +170,7 @@ def _ports(spec: Mapping[str, Any]) -> list[FieldProblem]:
         if len(ports) > 1 and not name:
             found.append(validation.required(f"{path}.name"))
         elif name:
-            found += [validation.invalid(f"{path}.name", name, why) for why in validation.label(name)]
+            found += validation.checked(f"{path}.name", name, validation.label)
             if name in names:
                 found.append(validation.duplicate(f"{path}.name", name))
             names.add(name)
@@ -272,7 +273,7 @@ def _endpoint_address_problems(address: Mapping[str, Any], path: str) -> list[Fi
     found = validation.address(f"{path}.ip", ip)
     for field, check in (("hostname", validation.label), ("nodeName", validation.subdomain)):
         if name := address.get(field):
-            found += [validation.invalid(f"{path}.{field}", name, why) for why in check(name)]
+            found += validation.checked(f"{path}.{field}", name, check)
     return found + validation.reachable_address(f"{path}.ip", ip)
 
 

@@ -30,7 +30,7 @@ def _data_problems(obj: Object, fields: tuple[str, ...]) -> list[FieldProblem]:
             if len(key) > 253:
                 found.append(validation.invalid(f"{field}[{key}]", key, "must be no more than 253 characters"))
     if size > LARGEST:
-        found.append(FieldProblem("", "FieldValueTooLong", f"Too long: may not be more than {LARGEST} bytes"))
+        found.append(validation.too_long("", LARGEST))
     return found
 
 

@@ -44,7 +44,7 @@ def template_problems(
     found = validation.labels(f"{path}.labels", labels)
     annotations = dig(template, "metadata", "annotations") or {}
     for key in annotations:
-        found += [validation.invalid(f"{path}.annotations", key, why) for why in validation.qualified_name(key.lower())]
+        found += validation.checked(f"{path}.annotations", key, validation.annotation_key)
     found += spec_problems(spec, f"{path}.spec")
     policy = spec.get("restartPolicy")
     if policy not in restart and policy in ("Always", "Never", "OnFailure"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from aiohttp import web
 
@@ -17,16 +17,14 @@ from k8slab.kube.api.subresources.finalize import serve_finalize
 from k8slab.kube.api.subresources.scale import serve_scale
 from k8slab.kube.api.subresources.status import serve_status
 from k8slab.kube.api.subresources.token import serve_token
+from k8slab.kube.api.verbs import Verbs
 
-if TYPE_CHECKING:
-    from k8slab.kube.api.resources import Resources
-
-Serve = Callable[["Resources", web.BaseRequest, Kind, Asked], Awaitable[web.StreamResponse]]
+Serve = Callable[[Verbs, web.BaseRequest, Kind, Asked], Awaitable[web.StreamResponse]]
 
 
 def _passed_on(stream: Passed) -> Serve:
-    async def serve(resources: Resources, request: web.BaseRequest, kind: Kind, asked: Asked) -> web.StreamResponse:
-        return await stream(request, resources.registry, asked)
+    async def serve(verbs: Verbs, request: web.BaseRequest, kind: Kind, asked: Asked) -> web.StreamResponse:
+        return await stream(request, verbs.registry, asked)
 
     return serve
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from aiohttp import web
 
 from k8slab.kube.api import answers, bodies, deletion, errors
@@ -11,12 +9,10 @@ from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds.policy import PDB
 from k8slab.kube.api.meta import Object, dig, now
+from k8slab.kube.api.registry import Registry
 from k8slab.kube.api.requests import Asked, is_dry_run
 from k8slab.kube.api.selectors import requirements_of
-
-if TYPE_CHECKING:
-    from k8slab.kube.api.registry import Registry
-    from k8slab.kube.api.resources import Resources
+from k8slab.kube.api.verbs import Verbs
 
 FORM = "Eviction"
 VERSION = "policy/v1"
@@ -26,9 +22,7 @@ RETRY_SECONDS = 10
 MOST_DISRUPTED = 2000
 
 
-async def serve_eviction(
-    resources: Resources, request: web.BaseRequest, kind: Kind, asked: Asked
-) -> web.StreamResponse:
+async def serve_eviction(verbs: Verbs, request: web.BaseRequest, kind: Kind, asked: Asked) -> web.StreamResponse:
     answers.wanted_by(request)
     eviction, warnings = await bodies.read_as(request, FORM, VERSION, FORM, elder=ELDER)
     given = eviction["metadata"].get("name") or ""
@@ -36,7 +30,7 @@ async def serve_eviction(
         raise errors.bad_request("name in URL does not match name in Eviction object")
     dry_run = is_dry_run(request.query, "CreateOptions")
     options = deletion.parse_options(eviction.get("deleteOptions") or {}, {}, dry_run=dry_run)
-    registry = resources.registry
+    registry = verbs.registry
     record = await registry.get(kind, asked.namespace, asked.name)
     pod = kind.decode(record.value, record.revision)
     if _counts(pod):

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from aiohttp import web
 
 from k8slab.kube.api import answers, bodies, errors
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.meta import Object
 from k8slab.kube.api.requests import Asked
-
-if TYPE_CHECKING:
-    from k8slab.kube.api.resources import Resources
+from k8slab.kube.api.verbs import Verbs
 
 
-async def serve_finalize(
-    resources: Resources, request: web.BaseRequest, kind: Kind, asked: Asked
-) -> web.StreamResponse:
+async def serve_finalize(verbs: Verbs, request: web.BaseRequest, kind: Kind, asked: Asked) -> web.StreamResponse:
     answers.wanted_by(request)
     obj, warnings = await bodies.read(request, kind)
     wishes = (obj.get("spec") or {}).get("finalizers") or []
@@ -28,5 +22,5 @@ async def serve_finalize(
             raise errors.conflict(kind.group, kind.plural, asked.name, errors.MODIFIED)
         return {**old, "spec": {**(old.get("spec") or {}), "finalizers": wishes}}
 
-    done = await resources.registry.change(kind, asked.namespace, asked.name, mutate)
+    done = await verbs.registry.change(kind, asked.namespace, asked.name, mutate)
     return answers.outcome(request, kind, done, warnings)

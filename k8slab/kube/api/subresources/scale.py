@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from aiohttp import web
@@ -15,9 +15,7 @@ from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.meta import Object, dig
 from k8slab.kube.api.requests import Asked, is_dry_run
 from k8slab.kube.api.selectors import shown_requirements
-
-if TYPE_CHECKING:
-    from k8slab.kube.api.resources import Resources
+from k8slab.kube.api.verbs import Verbs
 
 VERSION = "autoscaling/v1"
 FORM = "Scale"
@@ -41,13 +39,13 @@ def scale_of(obj: Object) -> Object:
     }
 
 
-async def serve_scale(resources: Resources, request: web.BaseRequest, kind: Kind, asked: Asked) -> web.StreamResponse:
+async def serve_scale(verbs: Verbs, request: web.BaseRequest, kind: Kind, asked: Asked) -> web.StreamResponse:
     answers.wanted_by(request)
-    registry = resources.registry
+    registry = verbs.registry
     if request.method in ("GET", "HEAD"):
         record = await registry.get(kind, asked.namespace, asked.name)
         return _answer(request, kind.decode(record.value, record.revision))
-    change, warnings = await _change(resources, request, asked)
+    change, warnings = await _change(verbs, request, asked)
     options = "PatchOptions" if request.method == "PATCH" else "UpdateOptions"
     dry_run = is_dry_run(request.query, options)
     track = managed.by_update(kind, writer_of(request, options, "scale"))
@@ -71,12 +69,10 @@ async def serve_scale(resources: Resources, request: web.BaseRequest, kind: Kind
     return _answer(request, kind.decode(done.value, done.revision), warnings)
 
 
-async def _change(
-    resources: Resources, request: web.BaseRequest, asked: Asked
-) -> tuple[Callable[[Object], Object], list[str]]:
+async def _change(verbs: Verbs, request: web.BaseRequest, asked: Asked) -> tuple[Callable[[Object], Object], list[str]]:
     """What becomes of the scale, by a whole one or by a patch."""
     if request.method == "PATCH":
-        patch = await resources.read_patch(request, FORM)
+        patch = await verbs.read_patch(request, FORM)
 
         def patched(scale: Object) -> Object:
             body: Any = patch(scale)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from aiohttp import web
 
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.requests import Asked
-
-if TYPE_CHECKING:
-    from k8slab.kube.api.resources import Resources
+from k8slab.kube.api.verbs import Verbs
 
 
-async def serve_status(resources: Resources, request: web.BaseRequest, kind: Kind, asked: Asked) -> web.StreamResponse:
+async def serve_status(verbs: Verbs, request: web.BaseRequest, kind: Kind, asked: Asked) -> web.StreamResponse:
     match request.method:
         case "PUT":
-            return await resources.update(request, kind, asked, status_only=True)
+            return await verbs.update(request, kind, asked, status_only=True)
         case "PATCH":
-            return await resources.patch(request, kind, asked, status_only=True)
-    return await resources.get(request, kind, asked)
+            return await verbs.patch(request, kind, asked, status_only=True)
+    return await verbs.get(request, kind, asked)

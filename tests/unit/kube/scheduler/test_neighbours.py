@@ -149,6 +149,33 @@ def test_too_few_domains_count_as_an_empty_one() -> None:
     assert verdicts(seen(pod("new", "web", **spread(1, minDomains=3)), census))["a0"] == SKEWED
 
 
+def test_pods_of_another_template_are_not_spread_from() -> None:
+    census = where(web_0="a0", web_1="a1")
+    for hashed, verdict in (({}, SKEWED), ({"matchLabelKeys": ["hash", "none"]}, "")):
+        one = pod("new", "web", **spread(1, **hashed))
+        one["metadata"]["labels"]["hash"] = "2"
+        assert verdicts(seen(one, census))["a0"] == verdict
+
+
+def test_a_node_counts_only_when_it_is_in_a_domain_of_each_constraint() -> None:
+    both = spread(1)["topologySpreadConstraints"] + spread(2, topologyKey="rack")["topologySpreadConstraints"]
+    racked = {
+        name: {**node, "metadata": {**node["metadata"], "labels": {**node["metadata"]["labels"], "rack": "r"}}}
+        for name, node in NODES.items()
+        if name != "b0"
+    }
+    nodes, one = {"b0": NODES["b0"], **racked}, pod("new", "web", topologySpreadConstraints=both)
+    # The pod of b0 is not seen: zone b is as empty as it looks from b1.
+    found = neighbours(one, node_rules(one), where(web_0="a0", web_1="b0"), nodes, {})
+    assert {name: found.why_not(node) for name, node in nodes.items()} == {
+        "a0": SKEWED,
+        "a1": SKEWED,
+        "b0": NO_DOMAIN,
+        "b1": "",
+        "nowhere": NO_DOMAIN,
+    }
+
+
 def test_wishes_order_the_nodes() -> None:
     weighed = {"weight": 10, "podAffinityTerm": term("db")}
     liking = seen(pod("new", "web", affinity={"podAffinity": {PREFERRED: [weighed]}}), where(db_0="b0"))
