@@ -47,7 +47,7 @@ def said(command: str, *, fails: bool = False) -> str:
         ["bash", "-c", script], capture_output=True, text=True, timeout=120, cwd=ROOT, env={**os.environ, "PATH": path}
     )
     assert (ran.returncode != 0) == fails, (command, ran.returncode, ran.stdout, ran.stderr)
-    return ran.stdout + ran.stderr
+    return ran.stdout + ran.stderr if fails else ran.stdout
 
 
 def shows(command: str, *words: str, within: float = 40) -> str:
