@@ -149,6 +149,7 @@ async def _over_udp(server: Server, wire: bytes) -> bytes:
     # Connected, so that the kernel picks a port of its own and lets nobody else answer.
     transport, _ = await loop.create_datagram_endpoint(lambda: _Asking(wire, answer), remote_addr=server)
     try:
+        transport.sendto(wire)
         return await answer
     finally:
         transport.close()
@@ -171,10 +172,6 @@ class _Asking(asyncio.DatagramProtocol):
     def __init__(self, wire: bytes, answer: asyncio.Future[bytes]) -> None:
         self._wire = wire
         self._answer = answer
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        transport.sendto(self._wire)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         if not self._answer.done() and _answers(self._wire, data):

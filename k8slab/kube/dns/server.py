@@ -7,7 +7,7 @@ import logging
 import struct
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 import dns.exception
 import dns.flags
@@ -167,8 +167,8 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # Not looked at: the loop's own class of it need not be one of asyncio's.
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         def send(wire: bytes) -> None:
