@@ -75,7 +75,7 @@ def names_are_served() -> None:
             within=15,
         )
     assert address in in_pod("nslookup", "frontend.default.kubernetes.local")
-    assert "frontend" not in in_pod("nslookup", "nobody.default.svc.kubernetes.local")
+    assert "NXDOMAIN" in in_pod("nslookup", "nobody.default.svc.kubernetes.local")
     assert "10.10.10.1\n" in f"{in_pod('nslookup', 'kubernetes.default.svc.kubernetes.local')}\n"
 
 

@@ -87,7 +87,7 @@ def _settings(flags: Any) -> Settings:
         resolv_conf=Path(flags.resolv_conf) if flags.resolv_conf else None,
         address=flags.address,
         port=_port("--port", flags.healthz_port or flags.port, least=0),
-        verbosity=int(flags.v),
+        verbosity=_verbosity(flags.v),
     )
 
 
@@ -108,6 +108,12 @@ def _ipv4(flag: str, text: str) -> str:
 def _port(flag: str, text: str, *, least: int) -> int:
     if not text.isdecimal() or not least <= int(text) <= 65535:
         raise ValueError(f"{flag}: {text!r} is not a number from {least} to 65535")
+    return int(text)
+
+
+def _verbosity(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"--v: {text!r} is not a number")
     return int(text)
 
 

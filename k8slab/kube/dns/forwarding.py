@@ -161,7 +161,7 @@ async def _over_tcp(server: Server, wire: bytes) -> bytes:
         writer.write(struct.pack("!H", len(wire)) + wire)
         (length,) = struct.unpack("!H", await reader.readexactly(2))
         answer = await reader.readexactly(length)
-        if not _answers(wire, answer):
+        if not is_answer(wire, answer):
             raise OSError("it answered something else")
         return answer
     finally:
@@ -174,7 +174,7 @@ class _Asking(asyncio.DatagramProtocol):
         self._answer = answer
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        if not self._answer.done() and _answers(self._wire, data):
+        if not self._answer.done() and is_answer(self._wire, data):
             self._answer.set_result(data)
 
     def error_received(self, exc: Exception) -> None:
@@ -182,7 +182,7 @@ class _Asking(asyncio.DatagramProtocol):
             self._answer.set_exception(exc)
 
 
-def _answers(question: bytes, answer: bytes) -> bool:
+def is_answer(question: bytes, answer: bytes) -> bool:
     """Whether it is a response with the same id to the same question; a server that is at a loss may leave that out."""
     if len(answer) < HEADER or answer[:2] != question[:2] or not answer[2] & 0x80:
         return False
