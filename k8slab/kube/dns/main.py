@@ -95,7 +95,13 @@ async def _run(flags: Settings, client: KubeClient, followed: Followed) -> None:
             group.create_task(informer.run())
         publisher = None
         if flags.cluster_ip:
-            publisher = Publisher(client, address=flags.advertised, port=flags.dns_port, cluster_ip=flags.cluster_ip)
+            publisher = Publisher(
+                client,
+                address=flags.advertised,
+                port=flags.dns_port,
+                cluster_ip=flags.cluster_ip,
+                answers=lambda address: _is_answered(flags, address),
+            )
             publisher.watch(followed.informers["services"], followed.informers["endpoints"])
             group.create_task(publisher.run())
         await followed.sync()
@@ -107,14 +113,20 @@ async def _run(flags: Settings, client: KubeClient, followed: Followed) -> None:
 
 
 async def _answered(flags: Settings) -> None:
-    """Return when this server has answered, over its own socket, where the API is: the first thing that pods ask."""
-    query = dns.message.make_query(f"kubernetes.default.svc.{flags.domain}", "A").to_wire()
+    """Return when this server answers over its own socket."""
     here = "127.0.0.1" if flags.dns_address == "0.0.0.0" else flags.dns_address
     while True:
-        try:
-            said = dns.message.from_wire(b"\0\0" + await exchange((here, flags.dns_port), query[2:]))
-            if said.answer:
-                return
-        except (OSError, TimeoutError, dns.exception.DNSException) as trouble:
-            log.info("not answering yet: %s", trouble)
+        if await _is_answered(flags, here):
+            return
         await asyncio.sleep(RETRY)
+
+
+async def _is_answered(flags: Settings, address: str) -> bool:
+    """Whether the server at an address knows where the API is: the first thing that pods ask."""
+    query = dns.message.make_query(f"kubernetes.default.svc.{flags.domain}", "A").to_wire()
+    try:
+        said = dns.message.from_wire(query[:2] + await exchange((address, flags.dns_port), query[2:]))
+    except (OSError, TimeoutError, dns.exception.DNSException) as trouble:
+        log.info("%s does not answer: %s", address, str(trouble) or "not in time")
+        return False
+    return bool(said.answer)

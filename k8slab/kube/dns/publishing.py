@@ -1,13 +1,14 @@
 """The service under which pods find the name server: `kube-dns` in the namespace kube-system.
 
-It has no selector: its endpoints are this process, written again whenever somebody changed them. Its slices are made of
-them by whoever mirrors endpoints; proxies forward by the endpoints until then.
+It has no selector: its endpoints are this server and those others that answer, written again whenever somebody changed
+them. Its slices are made of them by whoever mirrors endpoints; proxies forward by the endpoints until then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
@@ -25,21 +26,34 @@ LABELS: Final = {
 PORT: Final = 53
 _PROTOCOLS: Final = (("dns", "UDP"), ("dns-tcp", "TCP"))
 
-_PERIOD: Final = 30.0
+# How often others are looked at: so long a dead one may be asked.
+_PERIOD: Final = 10.0
 _RETRY: Final = 1.0
+# As many as anybody runs, and few enough to be asked at once.
+_MOST_OTHERS: Final = 16
 
 
 class Publisher:
-    """``address``, ``port``: where others reach this server; ``cluster_ip``: the service's own."""
+    """``address``, ``port``: where others reach this server; ``cluster_ip``: the service's own. ``answers``: whether
+    there is a name server at an address."""
 
-    def __init__(self, client: KubeClient, *, address: str, port: int, cluster_ip: str) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        *,
+        address: str,
+        port: int,
+        cluster_ip: str,
+        answers: Callable[[str], Awaitable[bool]],
+    ) -> None:
         self._client = client
         self._cluster_ip = cluster_ip
+        self._address = address
+        self._answers = answers
         self._ports = [
             {"name": name, "port": PORT, "protocol": protocol, "targetPort": port} for name, protocol in _PROTOCOLS
         ]
-        ports = [{"name": name, "port": port, "protocol": protocol} for name, protocol in _PROTOCOLS]
-        self._subsets = [{"addresses": [{"ip": address}], "ports": ports}]
+        self._places = [{"name": name, "port": port, "protocol": protocol} for name, protocol in _PROTOCOLS]
         self._wanted = asyncio.Event()
         self.published = asyncio.Event()
 
@@ -105,11 +119,19 @@ class Publisher:
 
     async def _ensure_endpoints(self) -> None:
         present = await self._get("endpoints", NAME, NAMESPACE)
+        addresses = sorted({self._address, *await self._others(present or {})})
+        subsets = [{"addresses": [{"ip": one} for one in addresses], "ports": self._places}]
         if present is None:
             metadata = {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}
-            await self._create("endpoints", {"metadata": metadata, "subsets": self._subsets}, NAMESPACE)
-        elif _places(present.get("subsets")) != _places(self._subsets):
-            await self._client.patch("endpoints", NAME, {"subsets": self._subsets}, NAMESPACE)
+            await self._create("endpoints", {"metadata": metadata, "subsets": subsets}, NAMESPACE)
+        elif _places(present.get("subsets")) != _places(subsets):
+            await self._client.patch("endpoints", NAME, {"subsets": subsets}, NAMESPACE)
+
+    async def _others(self, present: Object) -> list[str]:
+        """The addresses beside this one at which somebody answers too."""
+        found = sorted({address for address, *_ in _places(present.get("subsets"))} - {self._address})[:_MOST_OTHERS]
+        answered = await asyncio.gather(*(self._answers(one) for one in found))
+        return [one for one, there in zip(found, answered, strict=True) if there]
 
     async def _get(self, resource: str, name: str, namespace: str | None) -> Object | None:
         try:

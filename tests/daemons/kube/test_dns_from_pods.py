@@ -10,13 +10,18 @@ from pathlib import Path
 import pytest
 
 from k8slab.kube.kubelet.resolver import DnsConfig, Resolver, resolver_of
-from tests.daemons.kube.network import NODE, PODS, SERVICES, Network
+from tests.daemons.kube.network import BRIDGE, NODE, PODS, SERVICES, Network
 from tests.daemons.processes import Supervisor, eventually
 
 KM = [sys.executable, "-c", "import sys; from k8slab.k8sm.km import main; sys.exit(main())"]
 DOMAIN = "kubernetes.local"
 SERVER = "10.0.0.10"
 API = "http://127.0.0.1:8080"
+
+
+def name_server(address: str) -> list[str]:
+    flags = [f"--master={API}", f"--dns-bind-address={address}", f"--address={address}", f"--cluster-domain={DOMAIN}"]
+    return [*flags, f"--cluster-dns={SERVER}", "--resolv-conf="]
 
 
 @dataclass
@@ -45,9 +50,7 @@ def pod(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pod]:
         network.daemon("node", "apiserver", [*KM, "apiserver", *api, f"--service-cluster-ip-range={SERVICES}"]).start()
         proxy = [f"--master={API}", "--hostname-override=node", f"--cluster-cidr={PODS}"]
         proxy += ["--pod-bridge-interface=pods0", "--iptables-min-sync-period=0s"]
-        names = [f"--master={API}", f"--dns-bind-address={NODE}", f"--cluster-domain={DOMAIN}"]
-        names += [f"--cluster-dns={SERVER}", "--resolv-conf="]
-        for command, flags in (("proxy", proxy), ("dns", names)):
+        for command, flags in (("proxy", proxy), ("dns", name_server(NODE))):
             # Rules of a network of its own need a lock of their own.
             env = {"XTABLES_LOCKFILE": str(folder / "lock")}
             network.daemon("node", command, [*KM, command, *flags], env=env).start()
@@ -97,3 +100,25 @@ async def test_what_a_datagram_does_not_hold_comes_over_tcp(pod: Pod) -> None:
         return pod.getent("ahosts", "crowd") == addresses
 
     await eventually(found, what="all hundred are found")
+
+
+async def test_several_servers_share_the_service_while_they_answer(pod: Pod) -> None:
+    def endpoints() -> list[str]:
+        found = pod.network.api("GET", "/api/v1/namespaces/kube-system/endpoints/kube-dns")["subsets"]
+        return sorted(one["ip"] for subset in found for one in subset["addresses"])
+
+    async def both() -> bool:
+        return endpoints() == sorted([NODE, BRIDGE])
+
+    async def first() -> bool:
+        return endpoints() == [NODE]
+
+    assert await first()
+    second = pod.network.daemon("node", "dns", [*KM, "dns", *name_server(BRIDGE)]).start()
+    await eventually(both, what="both are asked")
+    for _ in range(20):
+        assert pod.getent("ahosts", "kubernetes") == ["10.0.0.1"]
+    assert await both(), "neither drives the other out"
+    second.kill()
+    await eventually(first, what="the one that is left is asked alone")
+    assert pod.getent("ahosts", "kubernetes") == ["10.0.0.1"]
