@@ -90,21 +90,21 @@ class Elsewhere:
 
 
 @dataclass(frozen=True)
-class Unreadable:
-    """No message that could be answered in kind; ``wire`` is empty when silence is the answer."""
+class Octets:
+    """An answer that goes out as it is: to what is no message, or one of another server's. Empty for silence."""
 
     wire: bytes
     rcode: str = ""
 
 
-def answer(wire: bytes, index: Index, *, stream: bool) -> Reply | Elsewhere | Unreadable:
+def answer(wire: bytes, index: Index, *, stream: bool) -> Reply | Elsewhere | Octets:
     """``stream``: whether it came over TCP, where nothing is cut."""
     if len(wire) < HEADER:
-        return Unreadable(b"")
+        return Octets(b"")
     flags = struct.unpack_from("!H", wire, 2)[0]
     if flags & _RESPONSE:
         # Answering answers is how two servers keep each other busy.
-        return Unreadable(b"")
+        return Octets(b"")
     if flags & _OPCODE:
         return _bare(wire, dns.rcode.NOTIMP)
     try:
@@ -211,8 +211,8 @@ def _datagram(query: dns.message.QueryMessage) -> int:
     return max(SMALLEST_DATAGRAM, min(query.payload, LARGEST_DATAGRAM))
 
 
-def _bare(wire: bytes, rcode: dns.rcode.Rcode) -> Unreadable:
+def _bare(wire: bytes, rcode: dns.rcode.Rcode) -> Octets:
     """A header alone: the message's own id and operation, and what is wrong."""
     number, flags = struct.unpack_from("!HH", wire)
     flags = _RESPONSE | (flags & (_OPCODE | _RECURSION_DESIRED)) | int(rcode)
-    return Unreadable(struct.pack("!HHHHHH", number, flags, 0, 0, 0, 0), dns.rcode.to_text(rcode))
+    return Octets(struct.pack("!HHHHHH", number, flags, 0, 0, 0, 0), dns.rcode.to_text(rcode))

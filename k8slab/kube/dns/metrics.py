@@ -7,7 +7,7 @@ from typing import Final
 import dns.rdatatype
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-from k8slab.kube.dns.answers import Elsewhere, Reply, Unreadable
+from k8slab.kube.dns.answers import Elsewhere, Octets, Reply
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS: Final = tuple(0.00025 * 2**power for power in range(16))
@@ -30,7 +30,7 @@ class Metrics:
         self.names = Gauge("k8slab_dns_names", "Names that have records.", registry=registry)
         ProcessCollector(registry=registry)
 
-    def asked(self, protocol: str, found: Reply | Elsewhere | Unreadable) -> None:
+    def asked(self, protocol: str, found: Reply | Elsewhere | Octets) -> None:
         kind = "other"
         message = found.query if isinstance(found, Elsewhere) else found.message if isinstance(found, Reply) else None
         if message is not None:

@@ -12,11 +12,9 @@ from typing import Final, cast
 import dns.exception
 import dns.flags
 import dns.message
-import dns.name
 import dns.rcode
-import dns.rdatatype
 
-from k8slab.kube.dns.answers import Elsewhere, Reply, Unreadable, answer, question_of
+from k8slab.kube.dns.answers import Elsewhere, Octets, Reply, answer, question_of
 from k8slab.kube.dns.forwarding import Forwarder, NoAnswer, NoUpstream
 from k8slab.kube.dns.index import Index
 from k8slab.kube.dns.metrics import Metrics
@@ -73,7 +71,7 @@ class NameServer:
             task.add_done_callback(self._waiting.discard)
 
     async def _later(
-        self, found: Reply | Elsewhere | Unreadable, wire: bytes, began: float, send: Callable[[bytes], None]
+        self, found: Reply | Elsewhere | Octets, wire: bytes, began: float, send: Callable[[bytes], None]
     ) -> None:
         send(self._said(await self._completed(found, wire, stream=False), began, "udp"))
 
@@ -103,7 +101,7 @@ class NameServer:
             async with asyncio.timeout(IDLE):
                 await writer.drain()
 
-    def _judged(self, wire: bytes, *, stream: bool) -> tuple[Reply | Elsewhere | Unreadable, float]:
+    def _judged(self, wire: bytes, *, stream: bool) -> tuple[Reply | Elsewhere | Octets, float]:
         began = time.perf_counter()
         found = answer(wire, self._index, stream=stream)
         if isinstance(found, Reply) and not self._synced() and found.message.rcode() in (0, dns.rcode.NXDOMAIN):
@@ -113,9 +111,7 @@ class NameServer:
         self._metrics.asked("tcp" if stream else "udp", found)
         return found, began
 
-    async def _completed(
-        self, found: Reply | Elsewhere | Unreadable, wire: bytes, *, stream: bool
-    ) -> Reply | Unreadable:
+    async def _completed(self, found: Reply | Elsewhere | Octets, wire: bytes, *, stream: bool) -> Reply | Octets:
         match found:
             case Elsewhere():
                 return await self._forwarded(found, wire, stream=stream)
@@ -123,7 +119,7 @@ class NameServer:
                 await self._chased(found)
         return found
 
-    async def _forwarded(self, found: Elsewhere, wire: bytes, *, stream: bool) -> Reply | Unreadable:
+    async def _forwarded(self, found: Elsewhere, wire: bytes, *, stream: bool) -> Reply | Octets:
         try:
             said = await self._forwarder.ask(wire, stream=stream)
         except NoUpstream:
@@ -132,7 +128,7 @@ class NameServer:
             self._metrics.forward_failures.inc()
             log.info("%s %s: %s", *question_of(found.query), trouble)
             return found.refused(dns.rcode.SERVFAIL)
-        return Unreadable(said, dns.rcode.to_text(dns.rcode.Rcode(said[3] & 0x0F)))
+        return Octets(said, dns.rcode.to_text(dns.rcode.Rcode(said[3] & 0x0F)))
 
     async def _chased(self, found: Reply) -> None:
         """Resolvers of pods do not follow an alias themselves: what it stands for comes with it, if anybody knows."""
@@ -149,7 +145,7 @@ class NameServer:
         if said.rcode() == dns.rcode.NXDOMAIN:
             found.message.set_rcode(dns.rcode.NXDOMAIN)
 
-    def _said(self, found: Reply | Elsewhere | Unreadable, began: float, protocol: str) -> bytes:
+    def _said(self, found: Reply | Elsewhere | Octets, began: float, protocol: str) -> bytes:
         assert not isinstance(found, Elsewhere)
         wire = found.wire() if isinstance(found, Reply) else found.wire
         if wire:
@@ -157,7 +153,7 @@ class NameServer:
         return wire
 
 
-def _has_to_wait(found: Reply | Elsewhere | Unreadable) -> bool:
+def _has_to_wait(found: Reply | Elsewhere | Octets) -> bool:
     return isinstance(found, Elsewhere) or (isinstance(found, Reply) and bool(found.missing))
 
 
