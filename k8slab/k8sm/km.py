@@ -15,6 +15,7 @@ SERVERS: Final = {
     "controller-manager": ("k8slab.kube.controllers.main", "runs the controllers that keep the declared state"),
     "scheduler": ("k8slab.k8sm.scheduler.main", "the Mesos framework: places pods on offers"),
     "proxy": ("k8slab.kube.proxy.main", "makes a node forward what is sent to services"),
+    "dns": ("k8slab.kube.dns.main", "answers for the names of services"),
     "minion": ("k8slab.k8sm.minion.main", "runs a minion's executor and its service proxy"),
     "executor": ("k8slab.k8sm.executor.main", "the Mesos executor: runs a minion's pods"),
     "monitor": ("k8slab.k8sm.monitor", "tells a webhook how an installed package fares"),
@@ -28,6 +29,7 @@ PROGRAMS: Final = {
     "k8sm-scheduler": "scheduler",
     "k8sm-executor": "executor",
     "kube-proxy": "proxy",
+    "kube-dns": "dns",
 }
 
 USAGE: Final = "usage: km SERVER [FLAGS]   (km SERVER --help names the flags)"

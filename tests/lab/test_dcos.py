@@ -50,6 +50,35 @@ def pod_is_running() -> bool:
     return shown.out == "Running"
 
 
+def in_pod(*words: str) -> str:
+    return lab("kubectl", "exec", "nginx", "--", *words, check=False).out
+
+
+def names_are_served() -> None:
+    """As a pod sees it: by the C library, from its own resolv.conf to the package's machine and back."""
+    lab("kubectl", "expose", "pod", "nginx", "--name=frontend", "--port=80")
+    address = lab("kubectl", "get", "service", "frontend", "-o", "jsonpath={.spec.clusterIP}").out
+    servers, searches, options = in_pod("cat", "/etc/resolv.conf").splitlines()
+    assert servers == "nameserver 10.10.10.10"
+    assert searches.startswith("search default.svc.kubernetes.local svc.kubernetes.local kubernetes.local")
+    assert options == "options ndots:5"
+    for name in (
+        "frontend",
+        "frontend.default",
+        "frontend.default.svc",
+        "frontend.default.svc.kubernetes.local",
+        "frontend.default.kubernetes.local",
+    ):
+        until(
+            f"{name} leads to the pod",
+            lambda name=name: "nginx" in in_pod("wget", "-qO-", f"http://{name}/"),
+            within=15,
+        )
+    assert address in in_pod("nslookup", "frontend.default.kubernetes.local")
+    assert "NXDOMAIN" in in_pod("nslookup", "nobody.default.svc.kubernetes.local")
+    assert "10.10.10.1\n" in f"{in_pod('nslookup', 'kubernetes.default.svc.kubernetes.local')}\n"
+
+
 @pytest.fixture(scope="module")
 def dcos(hermetic: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """The lab without any package; when the module's tests are done it goes, and leaves nothing."""
@@ -142,6 +171,7 @@ def test_with_an_etcd_of_its_own(dcos: dict[str, Any], listener: Listener, tmp_p
 
     lab("kubectl", "create", "-f", str(NGINX))
     until("the pod runs", pod_is_running, within=30)
+    names_are_served()
     (former,) = frameworks()
     assert len(containers()) == 2
     redeploy()

@@ -22,6 +22,8 @@ from k8slab.kube.api.storage.base import Check, Record, Storage, Write
 ADDRESSES: Final = "/registry/ipaddresses/"
 PORTS: Final = "/registry/servicenodeports/"
 RANDOM_TRIES: Final = 3
+LEAST_BAND: Final = 16
+MOST_BAND: Final = 256
 
 
 @dataclass
@@ -129,12 +131,15 @@ class Allocator:
             raise _refused(new, "spec.clusterIPs", [address], why)
 
     async def _free_address(self, attempt: int) -> str:
+        """One of the upper band, while there is one: the lower is left to those who ask for an address by name."""
         first, last = 2, self.network.num_addresses - 2
-        if attempt <= RANDOM_TRIES:
-            return str(self.network[random.randint(first, last)]) if last >= first else self._full()
+        band = max(first, _static_band(self.network.num_addresses) + 1)
+        if attempt <= RANDOM_TRIES and last >= band:
+            return str(self.network[random.randint(band, last)])
         used = await self._used(ADDRESSES)
         free = [place for place in range(first, last + 1) if str(self.network[place]) not in used]
-        return str(self.network[random.choice(free)]) if free else self._full()
+        upper = [place for place in free if place >= band]
+        return str(self.network[random.choice(upper or free)]) if free else self._full()
 
     def _full(self) -> str:
         raise internal("failed to allocate a serviceIP: range is full")
@@ -142,6 +147,11 @@ class Allocator:
     async def _used(self, prefix: str) -> set[str]:
         page = await self._storage.page(prefix)
         return {record.key[len(prefix) :] for record in page.records}
+
+
+def _static_band(size: int) -> int:
+    """How many addresses at the beginning of a range are not given away by chance; the original's rule."""
+    return 0 if size <= LEAST_BAND + 2 else min(max(LEAST_BAND, size // LEAST_BAND), MOST_BAND)
 
 
 def _held(service: Object | None) -> set[str]:

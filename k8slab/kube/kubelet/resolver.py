@@ -70,7 +70,8 @@ def resolver_of(pod: Pod, cluster: DnsConfig, node: Resolver) -> tuple[Resolver,
     elif wants_cluster and cluster.servers:
         namespace = pod["metadata"]["namespace"]
         own = (f"{namespace}.svc.{cluster.domain}", f"svc.{cluster.domain}", cluster.domain)
-        base = Resolver(cluster.servers, _once([*own, *node.searches]), _merged(node.options, ["ndots:5"]))
+        # The node's options are for the node's servers.
+        base = Resolver(cluster.servers, _once([*own, *node.searches]), ("ndots:5",))
     else:
         base = node
     asked = spec.get("dnsConfig") or {}

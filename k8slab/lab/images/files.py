@@ -31,6 +31,7 @@ PROGRAMS = {
     "k8sm-scheduler": "k8slab.k8sm.km",
     "k8sm-executor": "k8slab.k8sm.km",
     "kube-proxy": "k8slab.k8sm.km",
+    "kube-dns": "k8slab.k8sm.km",
     "kubecfg": "k8slab.kube.kubecfg",
     "k8slab-switch": "k8slab.lab.switch.main",
 }

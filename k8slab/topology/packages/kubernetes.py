@@ -19,12 +19,18 @@ PORTS = (
     "scheduler-port",
     "etcd-server-port",
     "etcd-server-peer-port",
+    "dns-healthz-port",
 )
+# Resolvers ask nowhere else.
+DNS_PORT = 53
 
 
 # Both go into a shell's line, and the name must be one that can be asked for.
 LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 HOST = rf"{LABEL}(\.{LABEL})*\.?"
+DOMAIN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
+# With the names of a service and of its pods before it, it is still a name.
+LONGEST_DOMAIN = 63
 NEVER_IN_A_URL = re.compile(r"[\s\x00-\x1f\x7f'\"\\]")
 
 
@@ -55,6 +61,12 @@ def _servers(text: str) -> str:
     return ",".join(_server(one.strip().rstrip("/")) for one in text.split(",")) if text.strip() else ""
 
 
+def _domain(text: str) -> str:
+    if len(text) > LONGEST_DOMAIN or not re.fullmatch(DOMAIN, text):
+        raise ValueError(f"{text!r} is no domain such as cluster.local")
+    return text
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=63)]
 
@@ -75,8 +87,12 @@ class KubernetesOptions(Options):
     etcd_server_port: Port = Field(4001, description="Where that etcd of its own serves clients.")
     etcd_server_peer_port: Port = Field(4002, description="Where that etcd of its own would serve peers.")
     enable_dns: bool = Field(
-        False, description="The kube-dns add-on. Kept, and not served: there is no DNS server yet."
+        False, description="The kube-dns add-on: pods find services by their names, at the tenth service address."
     )
+    dns_domain: Annotated[str, AfterValidator(_domain)] = Field(
+        "kubernetes.local", description="The cluster's domain, in which services and pods have their names."
+    )
+    dns_healthz_port: Port = Field(8081, description="Where the DNS server says how it fares.")
     executor_cpus: float = Field(0.25, gt=0, le=1024, description="Cores of each executor.")
     executor_mem: float = Field(128, ge=32, le=1e6, description="MB of each executor.")
     failover_timeout: float = Field(
@@ -94,12 +110,13 @@ class KubernetesOptions(Options):
 
     def clashes(self) -> list[tuple[str, str]]:
         given = self.model_dump(by_alias=True)
-        mine = {"etcd-server-port", "etcd-server-peer-port"}
-        used: dict[int, str] = {}
+        unused = {"etcd-server-port", "etcd-server-peer-port"} if self.etcd_servers else set()
+        unused |= set() if self.enable_dns else {"dns-healthz-port"}
+        used: dict[int, str] = {DNS_PORT: "enable-dns"} if self.enable_dns else {}
         found = []
         for name in PORTS:
             port = given[name]
-            if port == 0 or (self.etcd_servers and name in mine):
+            if port == 0 or name in unused:
                 continue
             first = used.setdefault(port, name)
             if first != name:
@@ -108,14 +125,13 @@ class KubernetesOptions(Options):
 
     def daemons_left_out(self) -> set[str]:
         out = set() if self.webhook_url else {"monitor"}
-        return out | ({"etcd-server"} if self.etcd_servers else set())
+        out |= {"etcd-server"} if self.etcd_servers else set()
+        return out | (set() if self.enable_dns else {"dns"})
 
     def notes(self) -> list[str]:
         notes = []
         if not self.etcd_servers:
             notes.append("etcd runs in the package's own machine: what it keeps is gone when that machine is.")
-        if self.enable_dns:
-            notes.append("enable-dns is kept, but nothing serves DNS yet: pods cannot resolve the names of services.")
         return notes
 
 

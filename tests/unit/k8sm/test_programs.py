@@ -15,6 +15,7 @@ from k8slab.k8sm import km
         ("k8sm-scheduler", "km scheduler"),
         ("k8sm-executor", "km executor"),
         ("kube-proxy", "km proxy"),
+        ("kube-dns", "km dns"),
     ],
 )
 def test_a_program_of_the_first_versions_is_its_server(

@@ -27,12 +27,12 @@ def test_the_nodes_own_file_is_read_as_the_c_library_does() -> None:
 @pytest.mark.parametrize(
     ("spec", "expected"),
     [
-        ({}, Resolver(("10.0.0.10",), (*OWN, "example.org"), ("timeout:1", "ndots:5"))),
+        ({}, Resolver(("10.0.0.10",), (*OWN, "example.org"), ("ndots:5",))),
         ({"dnsPolicy": "Default"}, NODE),
         ({"hostNetwork": True}, NODE),
         (
             {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet"},
-            Resolver(("10.0.0.10",), (*OWN, "example.org"), ("timeout:1", "ndots:5")),
+            Resolver(("10.0.0.10",), (*OWN, "example.org"), ("ndots:5",)),
         ),
         (
             {"dnsPolicy": "None", "dnsConfig": ASKED},

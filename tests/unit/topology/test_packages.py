@@ -40,7 +40,8 @@ def test_the_walkthroughs_options_are_understood(tmp_path: Path) -> None:
     assert given == {"enable-dns": "1"}
     assert isinstance(meant, KubernetesOptions)
     assert meant.enable_dns is True
-    assert any("enable-dns is kept, but nothing serves DNS" in note for note in meant.notes())
+    assert meant.dns_domain == "kubernetes.local"
+    assert not any("dns" in note for note in meant.notes())
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,11 @@ def test_without_options_there_are_the_defaults(tmp_path: Path, text: str) -> No
         ("scheduler-port", "25502", "25502 is apiserver-port's already."),
         ("controller-manager-port", "6443", "6443 is apiserver-secure-port's already."),
         ("enable-dns", '"perhaps"', "input should be a valid boolean, unable to interpret input."),
+        ("dns-domain", '"Cluster.local"', "'Cluster.local' is no domain such as cluster.local."),
+        ("dns-domain", '"cluster.local."', "'cluster.local.' is no domain such as cluster.local."),
+        ("dns-domain", '"a b"', "'a b' is no domain such as cluster.local."),
+        ("dns-domain", '""', "'' is no domain such as cluster.local."),
+        ("dns-healthz-port", "0", "input should be greater than or equal to 1."),
         ("etcd-servers", '"https://etcd:2379"', "'https://etcd:2379' is no address such as http://host:port."),
         ("etcd-servers", '"http://a:1,b"', "'b' is no address such as http://host:port."),
         ("etcd-servers", '"http://etcd"', "'http://etcd' is no address such as http://host:port."),
@@ -164,6 +170,36 @@ def test_with_an_etcd_elsewhere_it_brings_none() -> None:
     topology = places.with_package(DCOS, "kubernetes", {"etcd-servers": "http://etcd:2379, http://b:1/"})
     assert topology.node("kubernetes").daemons[0].name == "apiserver"
     assert "--etcd-servers=http://etcd:2379,http://b:1 " in command(topology, "apiserver")
+
+
+def test_names_are_served_where_they_are_asked_for() -> None:
+    without = places.with_package(DCOS, "kubernetes", {})
+    assert "dns" not in [daemon.name for daemon in without.node("kubernetes").daemons]
+    assert "--cluster-dns" not in command(without, "scheduler")
+    topology = places.with_package(DCOS, "kubernetes", {"enable-dns": "1", "dns-healthz-port": 8053})
+    assert [daemon.name for daemon in topology.node("kubernetes").daemons][-1] == "dns"
+    assert "--cluster-domain=kubernetes.local --cluster-dns=10.10.10.10 " in command(topology, "scheduler")
+    assert command(topology, "dns") == (
+        "km dns --dns-bind-address=10.143.0.31 --dns-port=53 --address=10.143.0.31 --healthz-port=8053 "
+        "--master=http://10.143.0.31:25502 --cluster-domain=kubernetes.local --cluster-dns=10.10.10.10 --v=1"
+    )
+    assert topology.addresses("dns") == ("10.143.0.31:53",)
+    other = places.with_package(DCOS, "kubernetes", {"enable-dns": True, "dns-domain": "cluster.local"})
+    for daemon in ("scheduler", "dns"):
+        assert "--cluster-domain=cluster.local " in command(other, daemon)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("apiserver-port: 53", "apiserver-port: 53 is enable-dns's already."),
+        ("scheduler-port: 8081", "dns-healthz-port: 8081 is scheduler-port's already."),
+    ],
+)
+def test_the_name_servers_ports_are_its_own(tmp_path: Path, options: str, said: str) -> None:
+    (problem,) = problems_of(tmp_path, f"kubernetes:\n  enable-dns: true\n  {options}\n")
+    assert said in problem
+    places.options_of("kubernetes", options_file(tmp_path, f"kubernetes:\n  {options}\n"))
 
 
 def test_whoever_wants_to_be_told_is_told() -> None:

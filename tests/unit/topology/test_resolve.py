@@ -136,6 +136,24 @@ def test_a_template_that_cannot_be_filled_names_the_daemon() -> None:
     assert problem.startswith("t.yaml:7: daemon etcd: its command cannot be filled in for etcd-0")
 
 
+def test_pods_are_led_to_the_name_server_of_a_lab_that_has_one() -> None:
+    text = SMALL + (
+        "  master: {role: mesos-master, address: 10.9.0.20}\n"
+        "  control: {role: control, address: 10.9.0.30}\n"
+        "roles:\n  control: {image: kubernetes-mesos, daemons: [apiserver, scheduler, dns]}\n"
+    )
+    topology = resolve(parse(text, "t.yaml"))
+    (scheduler,) = targets.daemons(topology, ["sd"])
+    assert "--cluster-domain=cluster.local --cluster-dns=10.0.0.10 " in scheduler.command
+    (server,) = targets.daemons(topology, ["dns"])
+    assert server.command == (
+        "km dns --dns-bind-address=10.9.0.30 --dns-port=53 --address=10.9.0.30 --master=http://10.9.0.30:8080 "
+        "--cluster-domain=cluster.local --cluster-dns=10.0.0.10 --v=1"
+    )
+    (without,) = targets.daemons(store.load(), ["sd"])
+    assert "--cluster-dns" not in without.command
+
+
 def test_a_topology_may_bring_roles_and_daemons_of_its_own() -> None:
     text = SMALL.replace("role: etcd", "role: web") + (
         "roles:\n  web: {image: base, daemons: [http]}\n"

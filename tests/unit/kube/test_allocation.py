@@ -1,0 +1,58 @@
+"""Which addresses of the range services get that ask for none."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any
+
+import pytest
+
+from k8slab.kube.api.allocation import ADDRESSES, RANDOM_TRIES, Allocator
+from k8slab.kube.api.errors import ApiFailure
+from k8slab.kube.api.storage.base import Write
+from k8slab.kube.api.storage.memory import MemoryStorage
+
+
+def service() -> dict[str, Any]:
+    return {"metadata": {"name": "web", "namespace": "default"}, "spec": {"type": "ClusterIP", "ports": []}}
+
+
+async def given(network: str, *, taken: int = 0, attempt: int = 1) -> str:
+    """The address of a service when ``taken`` others have the last ones of the range."""
+    storage, whole = MemoryStorage(), IPv4Network(network)
+    held = [str(whole[-2 - one]) for one in range(taken)]
+    await storage.commit((), [Write(ADDRESSES + one, b"{}") for one in held])
+    wanted = service()
+    await Allocator(storage, whole).claims(wanted, None, attempt=attempt)
+    assert wanted["spec"]["clusterIP"] not in held or attempt <= RANDOM_TRIES
+    return str(wanted["spec"]["clusterIP"])
+
+
+@pytest.mark.parametrize(
+    ("network", "first"),
+    [
+        ("10.0.0.0/24", "10.0.0.17"),
+        ("10.0.0.0/20", "10.0.1.1"),
+        ("10.0.0.0/16", "10.0.1.1"),
+        ("10.0.0.0/27", "10.0.0.17"),
+        ("10.0.0.0/28", "10.0.0.2"),
+        ("10.0.0.0/29", "10.0.0.2"),
+    ],
+)
+@pytest.mark.parametrize("attempt", [1, RANDOM_TRIES + 1])
+async def test_the_beginning_of_the_range_is_left_to_those_who_ask_for_it(
+    network: str, first: str, attempt: int
+) -> None:
+    found = {IPv4Address(await given(network, attempt=attempt)) for _ in range(200)}
+    assert min(found) >= IPv4Address(first)
+    assert max(found) <= IPv4Network(network)[-2]
+    if len(found) < 50:
+        assert min(found) == IPv4Address(first)
+
+
+async def test_the_beginning_is_given_away_when_nothing_else_is_left() -> None:
+    last = RANDOM_TRIES + 1
+    assert await given("10.0.0.0/24", taken=237, attempt=last) == "10.0.0.17"
+    assert await given("10.0.0.0/24", taken=238 + 14, attempt=last) == "10.0.0.2"
+    with pytest.raises(ApiFailure, match="range is full"):
+        await given("10.0.0.0/24", taken=253, attempt=last)
