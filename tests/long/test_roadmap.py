@@ -100,9 +100,9 @@ class TestOneHost:
         assert said(node) in ("slave-0", "slave-1")
 
     def test_a_pod_is_matched_to_an_offer(self) -> None:
-        logs, offers = commands("– Pick a Pod (FCFS), match it to an offer")
+        logs, agents = commands("– Pick a Pod (FCFS), match it to an offer")
         assert re.search(r"pod default/nginx-id-01 goes to slave-[01]", said(logs))
-        shows(offers, "slave-0", "slave-1")
+        shows(agents, "slave-0", "slave-1")
 
     def test_first_come_first_served(self) -> None:
         kill, one, two, three, start, logs, delete = block("First come, first served")

@@ -22,9 +22,11 @@ Pod = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """``since``, ``due``, ``not_before``: seconds of the loop's clock; ``reason``: why it found no place last time."""
+    """``version``: the pod's resource version when it came; ``since``, ``due``, ``not_before``: seconds of the loop's
+    clock; ``reason``: why it found no place last time."""
 
     pod: Pod
+    version: int
     since: float
     due: float
     not_before: float
@@ -32,8 +34,10 @@ class Entry:
     reason: str = ""
 
 
-def _turn(pod: Pod) -> tuple[int, str]:
-    return -int(pod["spec"].get("priority") or 0), pod["metadata"].get("creationTimestamp") or ""
+def _turn(entry: Entry) -> tuple[int, str, int]:
+    # Times are whole seconds: of one second, the version says who was written first.
+    pod = entry.pod
+    return -int(pod["spec"].get("priority") or 0), pod["metadata"].get("creationTimestamp") or "", entry.version
 
 
 class PodQueue:
@@ -58,8 +62,8 @@ class PodQueue:
 
         A scheduler that was away hears of all that waited at once, in any order.
         """
-        free = [entry.pod for entry in self._entries.values() if entry.not_before <= now]
-        return sorted(free, key=_turn)
+        free = [entry for entry in self._entries.values() if entry.not_before <= now]
+        return [entry.pod for entry in sorted(free, key=_turn)]
 
     def put(self, pod: Pod, now: float) -> bool:
         """Add a pod, or take over its newer form; whether it is new here, or asks for something else than before."""
@@ -70,7 +74,9 @@ class PodQueue:
             return bool(known.pod["spec"] != pod["spec"])
         failures = self._failed_launches.get(uid, 0)
         held = min(self._first * 2 ** (failures - 2), self._longest) if failures > 1 else 0.0
-        self._entries[uid] = Entry(pod, since=now, due=now + held + OFFERS_ON_THEIR_WAY, not_before=now + held)
+        version = int(pod["metadata"].get("resourceVersion") or 0)
+        due = now + held + OFFERS_ON_THEIR_WAY
+        self._entries[uid] = Entry(pod, version, since=now, due=due, not_before=now + held)
         return True
 
     def launch_failed(self, uid: str) -> None:

@@ -17,11 +17,14 @@ def test_first_come_first_served() -> None:
 
 def test_those_that_waited_while_nobody_listened_are_served_in_the_order_of_their_creation() -> None:
     queue = PodQueue()
-    for name, second in (("a", 2), ("b", 3), ("c", 1), ("d", 1)):
+    for name, second, version in (("a", 2, "20"), ("b", 3, "30"), ("c", 1, "10"), ("d", 1, "9")):
         pod = a_pod(name)
-        pod["metadata"]["creationTimestamp"] = f"2026-11-27T03:59:0{second}Z"
+        pod["metadata"] |= {"creationTimestamp": f"2026-11-27T03:59:0{second}Z", "resourceVersion": version}
         queue.put(pod, 0)
-    assert [pod["metadata"]["name"] for pod in queue.pods(0)] == ["c", "d", "a", "b"]
+    assert [pod["metadata"]["name"] for pod in queue.pods(0)] == ["d", "c", "a", "b"]
+    pod["metadata"]["resourceVersion"] = "40"
+    queue.put({**pod, "metadata": {**pod["metadata"], "name": "b"}}, 1)
+    assert [pod["metadata"]["name"] for pod in queue.pods(0)] == ["d", "c", "a", "b"]
 
 
 def test_those_of_a_higher_priority_go_first() -> None:
