@@ -162,15 +162,14 @@ class Placer:
         )
 
     async def _launch(self, matched: Round) -> None:
-        by_agent: dict[str, list[Placement]] = defaultdict(list)
+        infos: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        slots = {placement.slot.agent: placement.slot for placement in matched.placements}
         for placement in matched.placements:
-            by_agent[placement.slot.agent].append(placement)
+            infos[placement.slot.agent].append(self._book(placement))
         calls = []
-        for agent, chosen in by_agent.items():
-            slot = chosen[0].slot
-            infos = [self._book(placement) for placement in chosen]
+        for agent, slot in slots.items():
             self._offers.use(slot, matched.left[agent], _now())
-            calls.append(self._accept(slot, infos))
+            calls.append(self._accept(slot, infos[agent]))
         if not calls:
             return
         # What is left of these offers is free again in a moment, and may be what the next pod needs.

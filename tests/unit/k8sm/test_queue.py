@@ -23,7 +23,7 @@ def test_those_that_waited_while_nobody_listened_are_served_in_the_order_of_thei
         queue.put(pod, 0)
     assert [pod["metadata"]["name"] for pod in queue.pods(0)] == ["d", "c", "a", "b"]
     pod["metadata"]["resourceVersion"] = "40"
-    queue.put({**pod, "metadata": {**pod["metadata"], "name": "b"}}, 1)
+    queue.put(pod, 1)
     assert [pod["metadata"]["name"] for pod in queue.pods(0)] == ["d", "c", "a", "b"]
 
 
