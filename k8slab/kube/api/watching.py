@@ -31,6 +31,9 @@ LONGEST_QUEUE: Final = 20_000
 PIECE: Final = 1 << 20
 # How often a silent stream looks whether its client is still there, in seconds.
 LOOK_UP: Final = 10.0
+# A stream that has just been written to gathers for so long what comes next, in seconds: in a rush of changes a write
+# for each of them would cost server and client more than the changes do.
+GATHER: Final = 0.005
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,7 @@ async def _follow(
     clock = asyncio.get_running_loop().time
     until = clock() + (options.seconds or SHORTEST_DEFAULT * random.uniform(1, 2))
     bookmark_at = clock() + BOOKMARK_EVERY * random.uniform(0.9, 1.1) if options.bookmarks else until
+    written = float("-inf")
     while True:
         lines, size = [], 0
         while watcher.events and size < PIECE:
@@ -205,6 +209,7 @@ async def _follow(
         text = b"".join(lines)
         if text:
             await outlet.write(text)
+            written = clock()
             continue
         if watcher.closed:
             return True
@@ -217,3 +222,5 @@ async def _follow(
         if now >= until:
             return True
         await watcher.wait(min(until - now, bookmark_at - now, LOOK_UP) + 0.001)
+        if (early := written + GATHER - clock()) > 0:
+            await asyncio.sleep(early)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -103,11 +102,6 @@ class Settings:
     membership: MembershipOptions
 
 
-# Each allocation makes thousands of objects that die at once. At Python's own thresholds the search for cycles among
-# all the others, every few hundred objects, makes up half of the slowest allocations.
-GARBAGE_THRESHOLDS = (10_000, 50, 100)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     flags = Flags.parse(PROGRAM, FLAGS, argv, aliases=ALIASES, paths={"credentials"})
@@ -152,7 +146,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             max_count=flags.read("registry_max_agent_count", int),
         ),
     )
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
     return daemon.run(lambda stop: _serve(options, settings, authentication, stop))
 
 
