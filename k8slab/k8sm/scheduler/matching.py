@@ -272,8 +272,10 @@ class _Matching:
             elif (slot := self._around.remembered.get(name)) is not None:
                 place = Place(slot, node, self._around.census.on(name))
                 found[name] = self._misfit(place, wish) or Misfit(SILENT)
+            elif not _is_ready(node):
+                found[name] = Misfit("node(s) were not ready")
             else:
-                found[name] = Misfit(SILENT if _is_ready(node) else "node(s) were not ready")
+                found[name] = places.too_small(node, wish.asked.wanted) or Misfit(SILENT)
         return found
 
     def left(self) -> dict[str, Slot]:

@@ -18,9 +18,10 @@ from k8slab.k8sm import mapping
 from k8slab.k8sm.resources import pod_resources
 from k8slab.k8sm.scheduler import tasks as registry
 from k8slab.k8sm.scheduler.matching import Asked, Placement, Policy, Round, Surroundings, match
-from k8slab.k8sm.scheduler.offers import OfferRegistry, Slot
+from k8slab.k8sm.scheduler.offers import RETURN, OfferRegistry, Slot
 from k8slab.k8sm.scheduler.pods import PodStore
 from k8slab.k8sm.scheduler.queue import LONGEST_DELAY, PodQueue
+from k8slab.k8sm.scheduler.reasons import is_hopeful
 from k8slab.k8sm.scheduler.reconciliation import Reconciler
 from k8slab.k8sm.scheduler.rounds import Rounds
 from k8slab.k8sm.scheduler.tasks import Task, TaskRegistry
@@ -72,6 +73,7 @@ class Placer:
         self._calls = asyncio.Semaphore(CALLS_AT_ONCE)
         self._revived_at = float("-inf")
         self._round_at = float("-inf")
+        self._launched_at = float("-inf")
         self._memory: dict[str, Asked] = {}
         self._wants_offers = False
         self._suppressed = False
@@ -133,6 +135,8 @@ class Placer:
                 if len(self._memory) > 2 * len(self._queue) + 100:
                     self._memory = {uid: asked for uid, asked in self._memory.items() if uid in self._queue}
                 self._wants_offers = self._wants_offers or matched.deferred > 0
+                if matched.placements:
+                    self._launched_at = now
                 await self._launch(matched)
                 for uid, reason in matched.reasons.items():
                     self._complain(uid, reason, now)
@@ -229,6 +233,9 @@ class Placer:
         return {**info, "discovery": mapping.discovery_info(pod)} if self._policy.discovery else info
 
     def _complain(self, uid: str, reason: str, now: float) -> None:
+        if is_hopeful(reason) and now - self._launched_at < RETURN:
+            self._wants_offers = True
+            self._queue.put_off(uid, now)
         entry = self._queue.failed(uid, reason, now)
         if entry is None or self._pods.by_uid(uid) is None:
             return

@@ -141,6 +141,16 @@ class Place:
         return tuple(found)
 
 
+def too_small(node: Mapping[str, Any], wanted: PodResources) -> Misfit | None:
+    """Why the pod would not fit even if the node's agent offered all that it has."""
+    allocatable = (node.get("status") or {}).get("allocatable") or {}
+    if "cpu" in allocatable and (cpus := _amount(allocatable["cpu"])) < wanted.cpus:
+        return Misfit(CPU_SHORT, f"has {cpus:g}")
+    if "memory" in allocatable and (mem := _amount(allocatable["memory"]) / 2**20) < wanted.mem:
+        return Misfit(MEMORY_SHORT, f"has {mem:g} MB")
+    return None
+
+
 @lru_cache(maxsize=1024)
 def _amount(text: str) -> float:
     return float(quantity.parse(text))

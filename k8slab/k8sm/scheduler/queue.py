@@ -16,6 +16,8 @@ FIRST_DELAY: Final = 1.0
 LONGEST_DELAY: Final = 60.0
 # Offers that are asked for when a pod comes, or when a master is found, are still on their way for this long.
 OFFERS_ON_THEIR_WAY: Final = 2.0
+# Who may yet be offered a place, for others are all the time, hears after so long at the latest why it waits.
+LONGEST_HOPE: Final = 30.0
 
 Pod = Mapping[str, Any]
 
@@ -91,6 +93,13 @@ class PodQueue:
         """No complaints before the offers that were asked for now had time to come."""
         for uid, entry in self._entries.items():
             self._entries[uid] = replace(entry, due=max(entry.due, now + OFFERS_ON_THEIR_WAY))
+
+    def put_off(self, uid: str, now: float) -> None:
+        """No complaint of this pod yet: others are finding places, and it may with the offers that come."""
+        entry = self._entries.get(uid)
+        if entry is not None:
+            hoping = min(now + OFFERS_ON_THEIR_WAY, entry.since + LONGEST_HOPE)
+            self._entries[uid] = replace(entry, due=max(entry.due, hoping))
 
     def remove(self, uid: str) -> None:
         self._entries.pop(uid, None)

@@ -29,6 +29,11 @@ def summary(misfits: Mapping[str, Misfit], wanted: PodResources) -> str:
     return f"0/{len(misfits)} nodes are available: {', '.join(parts)}."
 
 
+def is_hopeful(reason: str) -> bool:
+    """Whether the pod fits an agent that only offers nothing for now."""
+    return SILENT in reason
+
+
 def _details(needs: str, agents: Sequence[str]) -> str:
     named = ", ".join(agents[:NAMED])
     if len(agents) > NAMED:

@@ -245,8 +245,13 @@ def test_a_reason_names_what_was_short_and_where() -> None:
         an_offer(2, agent=2, executors=(EXECUTOR.id,)),
     )
     assert result.reasons["uid-nginx"] == (
-        "0/4 nodes are available: 3 Insufficient cpu (needs 8; minion-0 has 4, its executor needs 0.25 of it, "
-        "minion-1 has 4, its executor needs 0.25 of it, minion-2 has 4), 1 node(s) offered nothing (minion-3)."
+        "0/4 nodes are available: 4 Insufficient cpu (needs 8; minion-0 has 4, its executor needs 0.25 of it, "
+        "minion-1 has 4, its executor needs 0.25 of it, minion-2 has 4, minion-3 has 4)."
+    )
+    silent = matched([a_pod(limits={"cpu": "3900m"})], an_offer(0, agent=0), among=nodes(2))
+    assert silent.reasons["uid-nginx"] == (
+        "0/2 nodes are available: 1 Insufficient cpu (needs 3.9; minion-0 has 4, its executor needs 0.25 of it), "
+        "1 node(s) offered nothing (minion-1)."
     )
     memory = matched([a_pod(limits={"memory": "8Gi"})], an_offer(executors=(EXECUTOR.id,)), among=nodes(1))
     assert memory.reasons["uid-nginx"] == (

@@ -150,8 +150,8 @@ async def test_what_fits_nobody_who_waits_stays_away_for_as_long_as_they_are_pat
     assert await stage.round(after=0.1) == []
     assert ("decline", "O0", BUSY_REFUSAL) in await stage.round(after=TTL)
     assert stage.pods.complaints == [
-        "0/2 nodes are available: 1 Insufficient cpu (needs 64; minion-0 has 4, its executor needs 0.25 of it), "
-        "1 node(s) offered nothing (minion-1)."
+        "0/2 nodes are available: 2 Insufficient cpu (needs 64; minion-0 has 4, its executor needs 0.25 of it, "
+        "minion-1 has 4)."
     ]
     # What was sent back is remembered, and offers are asked for again with the next complaint.
     assert await stage.round(after=10) == [("revive",)]
@@ -279,3 +279,22 @@ async def test_a_flock_takes_what_there_is_when_the_other_agents_do_not_offer_ag
     assert pause is not None
     await stage.round(after=RETURN)
     assert stage.placer.launches == 4
+
+
+async def test_who_may_yet_be_offered_a_place_does_not_complain_while_others_find_theirs(stage: Stage) -> None:
+    stage.placer.subscribed()
+    stage.wait(a_pod("all-of-minion-1", limits={"cpu": "3900m"}))
+    stage.wait(a_pod("large", limits={"cpu": "64"}))
+    for number in range(15):
+        stage.offer(number)
+        stage.wait(a_pod(f"other-{number}"))
+        await stage.round(after=1.9)
+    # The large one fits nowhere, whatever is offered, and hears so.
+    assert stage.pods.complaints
+    assert all("2 Insufficient cpu (needs 64; minion-0 has 4" in one for one in stage.pods.complaints)
+    assert stage.placer.launches == 15
+    for number in range(15, 20):
+        stage.offer(number)
+        stage.wait(a_pod(f"other-{number}"))
+        await stage.round(after=1.9)
+    assert any("1 node(s) offered nothing (minion-1)" in one for one in stage.pods.complaints), "at last it hears"
