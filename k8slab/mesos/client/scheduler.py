@@ -22,8 +22,11 @@ log = logging.getLogger(__name__)
 SILENT_HEARTBEATS = 5
 DEFAULT_HEARTBEAT = 15.0
 RECONCILE_SECONDS = 10.0
+LAST_CONFIRMATIONS = 2.0
 
 Call = dict[str, Any]
+# Type and payload of an acknowledgement.
+Confirmation = tuple[str, dict[str, Any]]
 
 
 class SchedulerClient:
@@ -33,8 +36,8 @@ class SchedulerClient:
     v1 JSON as dicts. Calls need a live subscription and raise MesosError when refused or when there is none.
 
     An UPDATE is acknowledged when the next event is asked for, which is when it has been dealt with: whoever raises or
-    leaves the loop before gets it again from the agent, in this life or the next one. One whose acknowledgement got
-    lost on the way is acknowledged again and not told twice.
+    leaves the loop before gets it again from the agent, in this life or the next one. Nobody waits for it: it is sent
+    beside the next events. One whose acknowledgement got lost on the way is acknowledged again and not told twice.
     """
 
     def __init__(
@@ -92,11 +95,12 @@ class SchedulerClient:
             if leader is None:
                 return
             failed = False
-            async with contextlib.aclosing(self._stream(leader)) as stream:
+            async with contextlib.aclosing(self._stream(leader)) as stream, self._confirming() as confirm:
                 async for event in stream:
                     if not self._told_before(event):
                         yield event
-                    await self._settle(event)
+                    if (owed := self._settled(event)) is not None:
+                        confirm(owed)
                     if event["type"] == "SUBSCRIBED":
                         delay, self._sent_on = self._backoff, 0
                     failed = failed or event["type"] == "ERROR"
@@ -117,15 +121,38 @@ class SchedulerClient:
     def _told_before(self, event: Event) -> bool:
         return self._acknowledgements is not None and self._acknowledgements.repeated(event)
 
-    async def _settle(self, event: Event) -> None:
-        """Acknowledge what has been dealt with. An acknowledgement that gets lost is made when the update returns."""
+    def _settled(self, event: Event) -> Confirmation | None:
+        """The event has been dealt with; what is owed for it."""
         if self._acknowledgements is None or (call := self._acknowledgements.call(event)) is None:
-            return
+            return None
         self._acknowledgements.note(event)
+        return call
+
+    @contextlib.asynccontextmanager
+    async def _confirming(self) -> AsyncGenerator[Callable[[Confirmation], None], None]:
+        """Takes what is to be confirmed, in order. What gets lost is confirmed when the update returns."""
+        owed: asyncio.Queue[Confirmation] = asyncio.Queue()
+
+        async def send() -> None:
+            while True:
+                call = await owed.get()
+                try:
+                    await self._confirm(*call)
+                except MesosError as error:
+                    log.info("%s waits for the update's next delivery: %s", call[0], error)
+                finally:
+                    owed.task_done()
+
+        sending = asyncio.create_task(send(), name="acknowledgements")
         try:
-            await self._call(*call)
-        except MesosError as error:
-            log.info("%s waits for the update's next delivery: %s", call[0], error)
+            yield owed.put_nowait
+        finally:
+            if self._subscribed:
+                # Who leaves the loop has dealt with all that is owed.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(owed.join(), LAST_CONFIRMATIONS)
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
 
     async def _stream(self, leader: str) -> AsyncGenerator[Event, None]:
         """One subscription, ended by the peer, by silence, by ``close()`` or because another master leads."""
@@ -182,12 +209,19 @@ class SchedulerClient:
             closed.cancel()
 
     async def _call(self, type: str, payload: Mapping[str, Any] | None = None) -> None:
+        await self._live(type).call(self._form(type, payload))
+
+    async def _confirm(self, type: str, payload: Mapping[str, Any]) -> None:
+        await self._live(type).confirm(self._form(type, payload))
+
+    def _live(self, type: str) -> Subscription:
         if self._subscription is None or not self._subscribed:
             raise MesosError(0, f"{type}: not subscribed")
+        return self._subscription
+
+    def _form(self, type: str, payload: Mapping[str, Any] | None) -> Call:
         call: Call = {"type": type, "framework_id": {"value": self.framework_id}}
-        if payload is not None:
-            call[type.lower()] = payload
-        await self._subscription.call(call)
+        return call if payload is None else {**call, type.lower(): payload}
 
     async def accept(
         self, offer_ids: Sequence[str], operations: Sequence[Mapping[str, Any]], *, refuse_seconds: float | None = None
@@ -212,7 +246,7 @@ class SchedulerClient:
         Only with ``explicit_acknowledgements``; else the client does it.
         """
         if status.get("uuid"):
-            await self._call("ACKNOWLEDGE", {key: status[key] for key in ("agent_id", "task_id", "uuid")})
+            await self._confirm("ACKNOWLEDGE", {key: status[key] for key in ("agent_id", "task_id", "uuid")})
 
     async def reconcile(self, tasks: Sequence[tuple[str, str | None]] = ()) -> None:
         """Ask for the latest state of ``(task id, agent id or None)``; of every task when there are none."""

@@ -31,14 +31,16 @@ class Moved(Exception):
 
 
 class Subscription:
-    """An HTTP session of two connections: the stream of events and, beside it, calls in their order."""
+    """HTTP over three connections: the stream of events and, beside it, calls in their order, and confirmations.
+
+    Confirmations have a connection to themselves: thousands of them must not wait for launches, nor launches for them.
+    """
 
     def __init__(self, url: str, credentials: Credentials | None = None) -> None:
         self.url = url
         self._identity = credentials.headers if credentials is not None else {}
         self._events = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
-        self._calls = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
-        self._turn = asyncio.Lock()
+        self._calls, self._confirmations = _Lane(), _Lane()
         self.headers: Mapping[str, str] = {}
 
     async def open(self, call: Mapping[str, Any], *, silence: float | None = None) -> AsyncIterator[Event]:
@@ -71,10 +73,17 @@ class Subscription:
 
     async def call(self, call: Mapping[str, Any]) -> None:
         """One call after the other, in the order they were made. Raises MesosError, also for network trouble."""
+        await self._post(self._calls, call)
+
+    async def confirm(self, call: Mapping[str, Any]) -> None:
+        """The same, for acknowledgements: in their own order."""
+        await self._post(self._confirmations, call)
+
+    async def _post(self, lane: _Lane, call: Mapping[str, Any]) -> None:
         timeout = aiohttp.ClientTimeout(total=CALL_SECONDS, sock_connect=CONNECT_SECONDS)
-        async with self._turn:
+        async with lane.turn:
             try:
-                async with self._calls.post(
+                async with lane.session.post(
                     self.url,
                     data=orjson.dumps(call),
                     headers={**JSON_HEADERS, **self._identity, **self.headers},
@@ -89,7 +98,16 @@ class Subscription:
 
     async def close(self) -> None:
         await self._events.close()
-        await self._calls.close()
+        await self._calls.session.close()
+        await self._confirmations.session.close()
+
+
+class _Lane:
+    """One connection, for one call at a time."""
+
+    def __init__(self) -> None:
+        self.session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1))
+        self.turn = asyncio.Lock()
 
 
 def _event(record: bytes) -> Event:
