@@ -24,6 +24,8 @@ from tests.daemons.processes import Daemon, Etcd, Supervisor, ZooKeeper, eventua
 REPOSITORY = Path(__file__).parents[3]
 # Nobody answers there: it is only written into the pods' files.
 CLUSTER_DNS = "10.0.0.10"
+# Seconds for which a node may be silent.
+GRACE = 12
 
 Pod = dict[str, Any]
 
@@ -136,7 +138,7 @@ def start(
     *,
     agents: int = 2,
     zookeeper: ZooKeeper | None = None,
-    grace: int = 12,
+    grace: int = GRACE,
     scheduler_flags: Sequence[str] = (),
 ) -> Cluster:
     """A whole cluster, every daemon ready: one master, or three when there is a ZooKeeper for them to elect by.

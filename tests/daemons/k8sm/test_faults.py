@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import urllib.request
@@ -13,7 +14,7 @@ import pytest
 from k8slab.kube.client import KubeClient
 from k8slab.kube.clock import parse
 from k8slab.kube.controllers.node_lifecycle import condition
-from tests.daemons.k8sm.cluster import Cluster, Pod, finish, pod, ready, running, start, state
+from tests.daemons.k8sm.cluster import GRACE, Cluster, Pod, finish, pod, ready, running, start, state
 from tests.daemons.processes import Daemon, Supervisor, ZooKeeper, eventually
 
 
@@ -218,15 +219,23 @@ async def test_a_lost_agents_node_is_not_ready_until_it_is_back(cluster: Cluster
 
 @pytest.mark.slow
 async def test_a_silent_nodes_pods_are_not_ready_until_it_speaks(cluster: Cluster, client: KubeClient) -> None:
+    """Without its scheduler a node speaks for itself; it is silent when its executor is, too."""
     await client.create("pods", pod("silent"))
     shown = await cluster.until(client, "silent", running)
+    executors = cluster.executors(cluster.agent_of(shown))
     cluster.scheduler.kill()
     try:
+        await asyncio.sleep(GRACE + 2)
+        assert condition(await client.get("nodes", shown["spec"]["nodeName"]), "Ready")["status"] == "True"
+        for pid in executors:
+            os.kill(pid, signal.SIGSTOP)
         await cluster.until(client, "silent", lambda one: not ready(one), timeout=40)
         node = await client.get("nodes", shown["spec"]["nodeName"])
         assert {one["status"] for one in node["status"]["conditions"]} == {"Unknown"}
         assert len(cluster.containers(shown, alive_only=True)) == 2
     finally:
+        for pid in executors:
+            os.kill(pid, signal.SIGCONT)
         await cluster.scheduler.start_async()
     await cluster.until(client, "silent", running)
 
