@@ -171,6 +171,19 @@ async def test_calls_that_wait_for_their_turn_fail_with_the_subscription() -> No
                 break
 
 
+async def test_no_task_is_left_when_the_last_acknowledgements_are_not_waited_for() -> None:
+    master = Master([[update("1"), update("2"), {"type": "OFFERS", "offers": {}}]], slow=5)
+    async with serving(master) as client:
+        events = client.events()
+        async for event in events:
+            if event["type"] == "OFFERS":
+                break
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await events.aclose()
+        assert [task for task in asyncio.all_tasks() if task.get_name() == "acknowledgements"] == []
+
+
 async def test_an_error_is_the_last_word() -> None:
     master = Master([[{"type": "ERROR", "error": {"message": "Framework has been removed"}}], []])
     async with serving(master) as client:
