@@ -129,7 +129,7 @@ class Leadership:
                 async with asyncio.timeout(max(left, 0)):
                     renewed = await self._try()
             except (ApiError, ApiUnavailable, TimeoutError) as trouble:
-                log.warning("lease %s not renewed: %s", self._settings.name, trouble or "no answer in time")
+                log.warning("lease %s not renewed: %s", self._settings.name, str(trouble) or "no answer in time")
                 renewed = False
             if not renewed and self.holder != self.identity:
                 raise LostLease(f"{self.holder or 'somebody'} took the lease {self._settings.name}")
@@ -152,7 +152,7 @@ class Leadership:
             async with asyncio.timeout(RELEASE_SECONDS):
                 self._see(await self._client.update("leases", {**self._lease, "spec": given_up}))
         except (ApiError, ApiUnavailable, TimeoutError) as trouble:
-            log.info("lease %s not released: %s", self._settings.name, trouble or "no answer in time")
+            log.info("lease %s not released: %s", self._settings.name, str(trouble) or "no answer in time")
             return
         self._say("stopped leading")
 

@@ -113,7 +113,7 @@ class Lab:
     def run(self, *, listener: Listener, start: bool = True, timeout: float | None = None) -> RunResult:
         """Bring everything up, or back up. Raises the first failing check, failed step, or TimedOut."""
         begin = time.monotonic()
-        with self._locked(listener):
+        with self._locked(listener, anew=True):
             steps = self.plan(daemons=start, timeout=timeout)
             checked = time.monotonic()
             perform.write_lab_folder(self.directory, self.topology)
@@ -242,9 +242,9 @@ class Lab:
                 raise _not_ready(snapshot, patience)
             perform.pause(LOOK_EVERY)
 
-    def _demand_unchanged(self, source: str) -> None:
+    def _demand_unchanged(self, source: str, *, anew: bool) -> None:
         now = _source(self.runtime, self.name)
-        if now not in (source, self.topology.source):
+        if now not in (source, self.topology.source) and not (anew and not now):
             raise LabChanged(self.name)
 
     def _demand_there(self, observed: Observed, nodes: Sequence[Node]) -> None:
@@ -271,8 +271,9 @@ class Lab:
         )
 
     @contextmanager
-    def _locked(self, listener: Listener, *, regardless: bool = False) -> Iterator[None]:
-        """Alone at work on the lab. Who waited carries out no plan for what the lab was, unless ``regardless``."""
+    def _locked(self, listener: Listener, *, regardless: bool = False, anew: bool = False) -> Iterator[None]:
+        """Alone at work on the lab. Who waited carries out no plan for what the lab was, unless ``regardless``; one
+        that was removed meanwhile may be made ``anew``, which undoes nothing."""
         there = self.directory.exists()
         waited_since: list[str] = []
 
@@ -283,7 +284,7 @@ class Lab:
         with locked(self.directory, self.name, wait=LOCK_PATIENCE, say=say):
             try:
                 if waited_since and not regardless:
-                    self._demand_unchanged(waited_since[0])
+                    self._demand_unchanged(waited_since[0], anew=anew)
                 yield
             finally:
                 # What failed before anything was made leaves nothing behind, not even an empty folder.

@@ -171,7 +171,7 @@ class Executor:
         except (NotBound, TimeoutError) as trouble:
             if self._is_over(task):
                 return
-            log.warning("task %s: %s", task_id, trouble or "the API did not answer in time")
+            log.warning("task %s: %s", task_id, str(trouble) or "the API did not answer in time")
             self._forget(task)
             await self._update(task_id, "TASK_FAILED", f"{mapping.CREATE_BINDING_FAILURE}: {trouble}")
             return

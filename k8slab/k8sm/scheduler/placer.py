@@ -233,9 +233,9 @@ class Placer:
         return {**info, "discovery": mapping.discovery_info(pod)} if self._policy.discovery else info
 
     def _complain(self, uid: str, reason: str, now: float) -> None:
-        if is_hopeful(reason) and now - self._launched_at < RETURN:
+        if is_hopeful(reason) and now - self._launched_at < RETURN and self._queue.put_off(uid, now):
+            # Each time that it is put off, not in each round: Mesos must have time to offer something.
             self._wants_offers = True
-            self._queue.put_off(uid, now)
         entry = self._queue.failed(uid, reason, now)
         if entry is None or self._pods.by_uid(uid) is None:
             return

@@ -94,12 +94,14 @@ class PodQueue:
         for uid, entry in self._entries.items():
             self._entries[uid] = replace(entry, due=max(entry.due, now + OFFERS_ON_THEIR_WAY))
 
-    def put_off(self, uid: str, now: float) -> None:
-        """No complaint of this pod yet: others are finding places, and it may with the offers that come."""
+    def put_off(self, uid: str, now: float) -> bool:
+        """No complaint of this pod yet, if it is time for one: others are finding places, and it may with the offers
+        that come. Whether it was put off."""
         entry = self._entries.get(uid)
-        if entry is not None:
-            hoping = min(now + OFFERS_ON_THEIR_WAY, entry.since + LONGEST_HOPE)
-            self._entries[uid] = replace(entry, due=max(entry.due, hoping))
+        if entry is None or now < entry.due or now >= entry.since + LONGEST_HOPE:
+            return False
+        self._entries[uid] = replace(entry, due=min(now + OFFERS_ON_THEIR_WAY, entry.since + LONGEST_HOPE))
+        return True
 
     def remove(self, uid: str) -> None:
         self._entries.pop(uid, None)

@@ -73,6 +73,9 @@ def settings(argv: Sequence[str]) -> Settings:
         pod_roles = tuple(role for role in flags.mesos_default_pod_roles.split(",") if role)
         if unknown := [role for role in pod_roles if role not in ("*", *roles)]:
             raise ValueError(f"--mesos-default-pod-roles: {unknown[0]} is not in --mesos-framework-roles")
+        if duration(flags.node_monitor_period) <= 0:
+            # Executors are told the same, and none would start.
+            raise ValueError("--node-monitor-period must be greater than 0")
         if flags.placement_strategy not in (SPREAD, BINPACK):
             raise ValueError(f"--placement-strategy is {SPREAD} or {BINPACK}")
         etcd = etcd_servers(flags.framework_store_uri, flags.etcd_servers)

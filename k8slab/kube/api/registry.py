@@ -9,6 +9,7 @@ to a client (an error, "nothing changed") is never told on the cache's word alon
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ from k8slab.kube.api.admission.quota import Quotas
 from k8slab.kube.api.allocation import Allocator, Claims
 from k8slab.kube.api.apply.managed import Track
 from k8slab.kube.api.cache import Cache, in_stored_form
-from k8slab.kube.api.errors import ApiFailure
+from k8slab.kube.api.errors import ApiFailure, FieldProblem
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds.limits import LIMIT_RANGE, RESOURCE_QUOTA
 from k8slab.kube.api.kinds.namespace import NAMESPACE
@@ -234,8 +235,14 @@ class Registry:
         return _owned(new, old, track)
 
     def _judge(self, kind: Kind, new: Object, old: Object | None) -> None:
-        problems = validation.metadata(new, old, kind.name_problems, namespaced=kind.namespaced)
-        problems += kind.validate(new, old)
+        problems = _problems(kind, new, old)
+        if problems and old is not None:
+            # What was stored under laxer rules is not held against whoever changes something else: it could not even
+            # be scaled down, or lose its last finalizer.
+            known = deepcopy(old)
+            kind.default(known)
+            before = _problems(kind, known, known)
+            problems = [one for one in problems if one not in before]
         if problems:
             raise errors.invalid(kind.group, kind.kind, new["metadata"].get("name") or "", problems)
 
@@ -287,6 +294,11 @@ class Registry:
             for port in obj["spec"].get("ports") or ():
                 if str(port.get("nodePort")) == value:
                     port.pop("nodePort")
+
+
+def _problems(kind: Kind, new: Object, old: Object | None) -> list[FieldProblem]:
+    problems = validation.metadata(new, old, kind.name_problems, namespaced=kind.namespaced)
+    return problems + kind.validate(new, old)
 
 
 def _hub_form(kind: Kind, obj: Object | None) -> Object | None:

@@ -75,7 +75,12 @@ class Reply:
                 fits, least = self.message.to_wire(max_size=self.limit), count + 1
             except dns.exception.TooBig:
                 most = count - 1
-        return fits
+        return fits or self._said_to_be_cut()
+
+    def _said_to_be_cut(self) -> bytes:
+        """Where the names on the way to the records are too many already."""
+        self.message.answer = []
+        return self.message.to_wire(max_size=self.limit)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ async def keep_lease(client: KubeClient, node: str, *, frequency: float) -> None
             async with asyncio.timeout(frequency * RENEWALS):
                 await _renew(client, node, frequency)
         except (ApiUnavailable, ApiError, TimeoutError) as trouble:
-            log.info("the lease of node %s is not renewed: %s", node, trouble or "no answer in time")
+            log.info("the lease of node %s is not renewed: %s", node, str(trouble) or "no answer in time")
             pause = min(frequency, _RETRY)
         await asyncio.sleep(pause)
 

@@ -63,7 +63,7 @@ def preferred(pod: Object) -> tuple[tuple[int, PodTerm], ...]:
     """Weights and terms; those of anti-affinity with a negative weight."""
     affinity = pod["spec"].get("affinity") or {}
     return tuple(
-        (sign * int(one["weight"]), _term(pod, one["podAffinityTerm"]))
+        (sign * int(one["weight"]), _affinity_term(pod, one["podAffinityTerm"]))
         for kind, sign in (("podAffinity", 1), ("podAntiAffinity", -1))
         for one in (affinity.get(kind) or {}).get(PREFERRED) or ()
     )
@@ -85,10 +85,17 @@ def spreads(pod: Object) -> tuple[Spread, ...]:
 
 def _required(pod: Object, kind: str) -> tuple[PodTerm, ...]:
     affinity = (pod["spec"].get("affinity") or {}).get(kind) or {}
-    return tuple(_term(pod, one) for one in affinity.get(REQUIRED) or ())
+    return tuple(_affinity_term(pod, one) for one in affinity.get(REQUIRED) or ())
 
 
-def _term(pod: Object, term: Mapping[str, Any], alike: Iterable[Requirement] = ()) -> PodTerm:
+def _affinity_term(pod: Object, term: Mapping[str, Any]) -> PodTerm:
+    """The API writes the keys of labels out into the selector, when a pod is made; pods that are older than that have
+    them as they are."""
+    written = {one["key"] for one in (term.get("labelSelector") or {}).get("matchExpressions") or ()}
+    return _term(pod, term, alike=[one for one in _alike(pod, term) if one.key not in written])
+
+
+def _term(pod: Object, term: Mapping[str, Any], alike: Iterable[Requirement]) -> PodTerm:
     selector, namespace_selector = term.get("labelSelector"), term.get("namespaceSelector")
     own = () if namespace_selector is not None else (pod["metadata"]["namespace"],)
     return PodTerm(
@@ -100,8 +107,7 @@ def _term(pod: Object, term: Mapping[str, Any], alike: Iterable[Requirement] = (
 
 
 def _alike(pod: Object, term: Mapping[str, Any]) -> list[Requirement]:
-    """``matchLabelKeys``: the other pods' values must be this pod's own. The API writes those of affinity into the
-    selectors there, when a pod is made."""
+    """``matchLabelKeys``: the other pods' values must be this pod's own."""
     labels = pod["metadata"].get("labels") or {}
     keys = [key for key in term.get("matchLabelKeys") or () if key in labels]
     return [Requirement(key, "in", frozenset((labels[key],))) for key in keys]

@@ -147,12 +147,15 @@ class SchedulerClient:
         try:
             yield owed.put_nowait
         finally:
-            if self._subscribed:
-                # Who leaves the loop has dealt with all that is owed.
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(owed.join(), LAST_CONFIRMATIONS)
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            try:
+                if self._subscribed and not sending.done():
+                    # Who leaves the loop has dealt with all that is owed.
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(owed.join(), LAST_CONFIRMATIONS)
+            finally:
+                # Also when whoever leaves has no time for that.
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
 
     async def _stream(self, leader: str) -> AsyncGenerator[Event, None]:
         """One subscription, ended by the peer, by silence, by ``close()`` or because another master leads."""

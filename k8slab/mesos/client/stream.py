@@ -93,6 +93,11 @@ class Subscription:
                     text = await response.text()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 raise MesosError(0, f"{call['type']} to {self.url}: {type(error).__name__} {error}") from error
+            except RuntimeError as error:
+                # What waited for its turn when the subscription ended: aiohttp means it for a fault of ours.
+                if not lane.session.closed:
+                    raise
+                raise MesosError(0, f"{call['type']} to {self.url}: the subscription has ended") from error
         if response.status // 100 != 2:
             raise MesosError(response.status, text or str(response.reason))
 

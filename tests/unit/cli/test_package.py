@@ -5,6 +5,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +218,33 @@ def test_who_waited_for_the_same_goes_on(dcos: Any) -> None:
             os.close(held)
 
     assert Lab(dcos.runtime, topology).run(listener=the_other_is_done).changes == ()
+
+
+def test_who_waited_for_a_removal_begins_anew(dcos: Any) -> None:
+    nodes = set(dcos.runtime.machines_by_name)
+    told = waiting_for_a_removal(dcos, Lab(dcos.runtime, store.load("dcos")).run)
+    assert "waiting" in told[0]
+    assert set(dcos.runtime.machines_by_name) == nodes
+
+
+def test_who_waited_for_a_removal_to_take_something_out_leaves_nothing(dcos: Any) -> None:
+    lab = Lab(dcos.runtime, store.load("dcos"))
+    with pytest.raises(LabChanged):
+        waiting_for_a_removal(dcos, partial(lab.shed, "kubernetes"))
+    assert dcos.runtime.machines_by_name == {}
+
+
+def waiting_for_a_removal(dcos: Any, what: Callable[..., object]) -> list[str]:
+    """What is said while the lab is removed by somebody else, and then done."""
+    held = os.open(state_directory() / "dcos" / FILE, os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    told: list[str] = []
+
+    def the_other_has_removed_it(text: str) -> None:
+        if not told:
+            dcos.runtime.machines_by_name = {}
+            os.close(held)
+        told.append(text)
+
+    what(listener=lambda event: the_other_has_removed_it(event.text))
+    return told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import struct
 from typing import Any
@@ -11,6 +12,7 @@ import dns.flags
 import dns.message
 import dns.name
 import dns.rdatatype
+import dns.rrset
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -215,3 +217,17 @@ def test_nothing_that_is_sent_is_too_much(noise: bytes, stream: bool, seed: int)
         found = answer(sent, WORLD, stream=stream)
         if isinstance(found, Reply):
             assert found.wire()[:2] == sent[:2]
+
+
+def test_a_chain_of_aliases_that_fits_no_datagram_is_to_be_asked_for_by_stream() -> None:
+    """Where clouds have their services, a name may lead through many long ones; resolvers of pods know no EDNS."""
+    query = dns.message.make_query(f"outside.default.svc.{DOMAIN}", "A")
+    response = dns.message.make_response(query)
+    names = [f"outside.default.svc.{DOMAIN}.", *(f"{'a' * 60}.{number}.{'b' * 40}.example." for number in range(8))]
+    for name, target in itertools.pairwise(names):
+        response.answer.append(dns.rrset.from_text(name, 5, "IN", "CNAME", target))
+    response.answer.append(dns.rrset.from_text(names[-1], 5, "IN", "A", "192.0.2.1"))
+    cut = dns.message.from_wire(Reply(response, 512).wire())
+    assert cut.flags & dns.flags.TC
+    assert (cut.id, cut.question) == (query.id, query.question)
+    assert len(cut.answer) < len(names)

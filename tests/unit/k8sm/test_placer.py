@@ -298,3 +298,18 @@ async def test_who_may_yet_be_offered_a_place_does_not_complain_while_others_fin
         stage.wait(a_pod(f"other-{number}"))
         await stage.round(after=1.9)
     assert any("1 node(s) offered nothing (minion-1)" in one for one in stage.pods.complaints), "at last it hears"
+
+
+async def test_who_may_yet_be_offered_a_place_does_not_ask_for_offers_all_the_time(stage: Stage) -> None:
+    """A master that is asked for everything anew in each round has no time to offer it."""
+    stage.placer.subscribed()
+    stage.wait(a_pod("all-of-minion-1", limits={"cpu": "3900m"}))
+    stage.offer()
+    stage.wait(a_pod("other"))
+    told = await stage.round()
+    stage.offer(2, cpus=1)
+    for _ in range(40):
+        told += await stage.round(after=0.05)
+    assert stage.placer.launches == 1
+    assert told.count(("revive",)) <= 4
+    assert stage.pods.complaints == []

@@ -77,3 +77,14 @@ async def test_trouble_is_outlived(trouble: Exception) -> None:
     api.troubles = [trouble, trouble]
     await kept(api, 0.3)
     assert api.renewals
+
+
+async def test_an_api_that_does_not_answer_is_said_to_be_silent(caplog: pytest.LogCaptureFixture) -> None:
+    class Silent(Api):
+        async def patch(self, resource: str, name: str, patch: Any, namespace: str) -> Object:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    with caplog.at_level("INFO"):
+        await kept(Silent(), 0.3)
+    assert "the lease of node node-0 is not renewed: no answer in time" in caplog.text

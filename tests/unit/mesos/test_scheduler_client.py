@@ -30,13 +30,14 @@ def update(uuid: str, state: str = "TASK_RUNNING") -> Event:
 class Master:
     """Answers every subscription with the next of ``streams``; ``hang``: it then falls silent instead of ending.
 
-    ``slow``: seconds that an acknowledgement takes."""
+    ``slow``: seconds that an acknowledgement takes; ``stuck``: it never answers a REVIVE."""
 
     streams: list[list[Event]]
     heartbeat: float = 15.0
     hang: bool = False
     refuse: int = 0
     slow: float = 0.0
+    stuck: bool = False
     calls: list[Event] = field(default_factory=list)
     stream_ids: list[str | None] = field(default_factory=list)
     subscriptions: int = 0
@@ -46,6 +47,8 @@ class Master:
         self.calls.append(call)
         if call["type"] == "ACKNOWLEDGE":
             await asyncio.sleep(self.slow)
+        if call["type"] == "REVIVE" and self.stuck:
+            await asyncio.Event().wait()
         if call["type"] != "SUBSCRIBE":
             self.stream_ids.append(request.headers.get("Mesos-Stream-Id"))
             status, self.refuse = (self.refuse or 202), 0
@@ -151,6 +154,34 @@ async def test_nobody_waits_for_acknowledgements() -> None:
                     await client.revive()
                     break
         assert len(master.called("REVIVE")) == 1
+
+
+async def test_calls_that_wait_for_their_turn_fail_with_the_subscription() -> None:
+    """A master that goes away with several calls before it costs the framework those calls, and nothing more."""
+    master = Master([[{"type": "OFFERS", "offers": {}}]], stuck=True)
+    async with serving(master) as client, asyncio.timeout(5), aclosing(client.events()) as events:
+        async for event in events:
+            if event["type"] == "OFFERS":
+                calls = [asyncio.create_task(client.revive()) for _ in range(3)]
+                while not master.called("REVIVE"):  # noqa: ASYNC110 (the server's side has no event to wait for)
+                    await asyncio.sleep(0.01)
+                await client.close()
+                outcomes = await asyncio.gather(*calls, return_exceptions=True)
+                assert [type(one) for one in outcomes] == [MesosError] * 3
+                break
+
+
+async def test_no_task_is_left_when_the_last_acknowledgements_are_not_waited_for() -> None:
+    master = Master([[update("1"), update("2"), {"type": "OFFERS", "offers": {}}]], slow=5)
+    async with serving(master) as client:
+        events = client.events()
+        async for event in events:
+            if event["type"] == "OFFERS":
+                break
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await events.aclose()
+        assert [task for task in asyncio.all_tasks() if task.get_name() == "acknowledgements"] == []
 
 
 async def test_an_error_is_the_last_word() -> None:

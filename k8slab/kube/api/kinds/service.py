@@ -85,7 +85,7 @@ def _prepare(new: Object, old: Object | None) -> None:
 def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
     spec = new["spec"]
     kind = spec["type"]
-    if kind != "ExternalName" and (found := family_problems(spec)):
+    if kind != "ExternalName" and (found := family_problems(spec)) and found != _family_problems_before(old):
         # The original hands out addresses before it looks at anything else.
         return found
     found = validation.one_of("spec.type", kind, TYPES)
@@ -121,6 +121,15 @@ def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
             why = "may not change once set" if address else "primary clusterIP can not be unset"
             found.append(validation.invalid("spec.clusterIPs[0]", shown, why))
     return found
+
+
+def _family_problems_before(old: Object | None) -> list[FieldProblem]:
+    """Those of a service that was stored when fewer were looked for."""
+    if old is None or old["spec"].get("type") == "ExternalName":
+        return []
+    spec = dict(old["spec"])
+    family_defaults(spec)
+    return family_problems(spec)
 
 
 def _traffic(spec: Mapping[str, Any]) -> list[FieldProblem]:

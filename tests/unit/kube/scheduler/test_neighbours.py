@@ -157,6 +157,29 @@ def test_pods_of_another_template_are_not_spread_from() -> None:
         assert verdicts(seen(one, census))["a0"] == verdict
 
 
+def test_a_pod_from_before_its_keys_were_written_out_keeps_to_its_template() -> None:
+    older = pod("old", "web", **affinity("podAntiAffinity", term("web", matchLabelKeys=["hash"])))
+    older["metadata"]["labels"]["hash"] = "1"
+    census = Census()
+    census.place(older, "a0")
+    for hashed, verdict in (("1", REPELLED), ("2", "")):
+        one = pod("new", "web")
+        one["metadata"]["labels"]["hash"] = hashed
+        assert verdicts(seen(one, census))["a1"] == verdict
+
+
+def test_keys_that_were_written_out_say_what_the_labels_were_then() -> None:
+    written = {"matchExpressions": [{"key": "hash", "operator": "In", "values": ["1"]}]}
+    labelled = {"labelSelector": written, "matchLabelKeys": ["hash"], "topologyKey": "zone"}
+    older = pod("old", "web", **affinity("podAntiAffinity", labelled))
+    older["metadata"]["labels"]["hash"] = "changed"
+    census = Census()
+    census.place(older, "a0")
+    one = pod("new", "web")
+    one["metadata"]["labels"]["hash"] = "1"
+    assert verdicts(seen(one, census))["a1"] == REPELLED
+
+
 def test_a_node_counts_only_when_it_is_in_a_domain_of_each_constraint() -> None:
     both = spread(1)["topologySpreadConstraints"] + spread(2, topologyKey="rack")["topologySpreadConstraints"]
     racked = {
