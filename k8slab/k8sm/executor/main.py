@@ -19,8 +19,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Settings:
     """Empty ``address`` and ``hostname``: those of the agent. ``suicide_timeout``: seconds, 0 for never;
-    ``launch_grace`` and
-    ``node_status_update_frequency``: seconds."""
+    ``launch_grace``
+    and ``node_status_update_frequency``: seconds."""
 
     api_servers: str
     address: str

@@ -82,9 +82,7 @@ class NodeLifecycle:
         asked = self._clock()
         try:
             nodes = {str(node["metadata"]["name"]): node for node in (await self._client.list("nodes")).items}
-            leases = {
-                str(lease["metadata"]["name"]): lease for lease in (await self._client.list("leases", LEASES)).items
-            }
+            leases = await self._leases()
         except (ApiError, ApiUnavailable) as trouble:
             log.warning("nodes not read: %s; trying again", trouble)
             self._deaf = True
@@ -109,6 +107,17 @@ class NodeLifecycle:
         for name in self._signs.keys() - nodes.keys():
             del self._signs[name]
             self._not_ready.discard(name)
+
+    async def _leases(self) -> dict[str, Object]:
+        try:
+            listed = await self._client.list("leases", LEASES)
+        except ApiError as error:
+            if error.is_temporary:
+                raise
+            # Who may not read them goes by the nodes' own status.
+            log.info("leases not read: %s", error)
+            return {}
+        return {str(lease["metadata"]["name"]): lease for lease in listed.items}
 
     def _silence(self, name: str, heartbeat: _Heartbeat, now: float) -> float:
         """Seconds since the node was heard, or could have been heard."""

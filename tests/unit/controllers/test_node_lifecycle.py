@@ -23,6 +23,7 @@ class Api:
         self.seconds = 0.0
         self.beats_before_patch = False
         self.renewed = 0
+        self.secret = False
         self.events: list[str] = []
         self.beat()
         informers: Any = SimpleNamespace(of=lambda resource: SimpleNamespace(cache={}))
@@ -43,6 +44,8 @@ class Api:
         self.now += self.seconds
         if self.trouble:
             raise self.trouble
+        if resource == "leases" and self.secret:
+            raise ApiError(403, "Forbidden", "leases")
         if resource == "leases":
             assert namespace == "kube-node-lease"
             return ObjectList([{"metadata": {"name": "node-0"}, "spec": {"renewTime": str(self.renewed)}}], "1")
@@ -79,6 +82,17 @@ async def test_a_renewed_lease_is_a_sign_of_life() -> None:
     assert api.ready == "True"
     await api.pass_seconds(8)
     assert (api.ready, api.events) == ("Unknown", ["NodeNotReady"])
+
+
+async def test_where_leases_may_not_be_read_the_status_alone_speaks() -> None:
+    api = Api()
+    api.secret = True
+    await api.pass_seconds(5)
+    api.beat()
+    await api.pass_seconds(5)
+    assert api.ready == "True"
+    await api.pass_seconds(3)
+    assert api.ready == "Unknown"
 
 
 async def test_the_mark_of_silence_is_no_sign_of_life() -> None:
