@@ -14,8 +14,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
 
 READY_FD = "READY_FD"
 
@@ -94,3 +94,14 @@ def run(serve: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
         return await serve(stop) or 0
 
     return uvloop.run(supervise())
+
+
+async def work_until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work`` until it ends or ``stop`` is set. Raises what it raises."""
+    working, stopped = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait([working, stopped], return_when=asyncio.FIRST_COMPLETED)
+    for task in (working, stopped):
+        task.cancel()
+    await asyncio.wait([working, stopped])
+    if not working.cancelled():
+        working.result()

@@ -78,14 +78,7 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
         except OSError as error:
             log.error("cannot serve: %s", error)
             return 1
-        running = asyncio.create_task(_run(flags, client, followed))
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait([running, stopped], return_when=asyncio.FIRST_COMPLETED)
-        for task in (running, stopped):
-            task.cancel()
-        await asyncio.wait([running, stopped])
-        if not running.cancelled():
-            running.result()
+        await daemon.work_until(stop, _run(flags, client, followed))
     return 0
 
 

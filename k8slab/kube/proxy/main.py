@@ -212,13 +212,7 @@ async def serve(flags: Settings, stop: asyncio.Event) -> int:
                 await runner.setup()
                 stack.push_async_callback(runner.cleanup)
                 await web.TCPSite(runner, where.address, where.port, reuse_address=True).start()
-        running, stopped = asyncio.create_task(proxier.run()), asyncio.create_task(stop.wait())
-        await asyncio.wait([running, stopped], return_when=asyncio.FIRST_COMPLETED)
-        for task in (running, stopped):
-            task.cancel()
-        await asyncio.wait([running, stopped])
-        if not running.cancelled():
-            running.result()
+        await daemon.work_until(stop, proxier.run())
     return 0
 
 
