@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import aiohttp
 
+from k8slab.mesos.client import MesosError
 from k8slab.mesos.client.scheduler import SchedulerClient, launch
 from tests.daemons.processes import Daemon, Supervisor, eventually, free_port
 
@@ -131,7 +133,9 @@ class Driver:
                 case "DISCONNECTED":
                     self.offers.clear()
                 case "UPDATE" if self.acknowledge:
-                    await self.client.acknowledge(event["update"]["status"])
+                    # With a master that is being killed it gets lost, and the update returns.
+                    with contextlib.suppress(MesosError):
+                        await self.client.acknowledge(event["update"]["status"])
             self._news.set()
             self._news = asyncio.Event()
 
