@@ -16,7 +16,6 @@ from leftovers import Ground, ground
 
 # A whole run takes four to eight seconds; moments are spread over all of it, and over a little more.
 LONGEST = 8.0
-MOMENTS = 10
 
 
 @pytest.fixture
@@ -53,14 +52,15 @@ def assert_nothing_beyond(before: Ground, state_home: Path, said: str) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_ten_random_moments_it_can_be_removed_without_a_trace(
-    hermetic: None, state_home: Path, bystander: str
+@pytest.mark.parametrize("times", [4, pytest.param(10, marks=pytest.mark.long)])
+def test_killed_at_random_moments_it_can_be_removed_without_a_trace(
+    hermetic: None, state_home: Path, bystander: str, times: int
 ) -> None:
     seed = random.SystemRandom().randrange(10**6)
     moments = random.Random(seed)
     before = ground(state_home)
-    for number in range(MOMENTS):
-        moment = LONGEST * (number + moments.random()) / MOMENTS
+    for number in range(times):
+        moment = LONGEST * (number + moments.random()) / times
         running = subprocess.Popen([str(K8SLAB), "run"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             running.wait(moment)
