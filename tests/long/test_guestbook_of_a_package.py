@@ -56,4 +56,4 @@ def test_the_guestbooks_pods_find_services_that_are_younger_than_they(dcos: None
 
     until("it is written", lambda: "Updated" in asked(cmd="set", value="hello"), within=60)
     until("it is read from a slave", lambda: json.loads(asked(cmd="get")) == {"data": "hello"}, within=30)
-    assert kubectl("exec", frontend, "--", "printenv").count("REDISMASTER_SERVICE_HOST") == 0
+    assert kubectl("exec", frontend, "--", "sh", "-c", "env").count("REDISMASTER_SERVICE_HOST") == 0
