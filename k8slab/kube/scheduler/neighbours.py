@@ -140,13 +140,12 @@ def _wanted(
 
 def _skews(pod: Object, rules: NodeRules, census: Census, nodes: Nodes, namespaces: Namespaces) -> tuple[Skew, ...]:
     constraints = pod_terms.spreads(pod)
-    found = []
-    for one in constraints:
-        # A node counts for what must hold, or for what is wished, when it is in a domain of each such constraint.
-        keys = {other.term.topology_key for other in constraints if other.required == one.required}
-        placed = {name for name in nodes if all(_label(nodes, name, key) is not None for key in keys)}
-        found.append(_skew(pod, one, placed, rules, census, nodes, namespaces))
-    return tuple(found)
+    # A node counts for what must hold, or for what is wished, when it is in a domain of each such constraint.
+    placed: dict[bool, set[str]] = {}
+    for required in {one.required for one in constraints}:
+        keys = {one.term.topology_key for one in constraints if one.required == required}
+        placed[required] = {name for name in nodes if all(_label(nodes, name, key) is not None for key in keys)}
+    return tuple(_skew(pod, one, placed[one.required], rules, census, nodes, namespaces) for one in constraints)
 
 
 def _skew(
