@@ -112,6 +112,15 @@ class KubeClient:
     async def get(self, resource: str, name: str, namespace: str | None = None) -> Object:
         return await self._call("GET", path_of(resource, namespace, name))
 
+    async def find(self, resource: str, name: str, namespace: str | None = None) -> Object | None:
+        """As ``get``; None when there is none of this name."""
+        try:
+            return await self.get(resource, name, namespace)
+        except ApiError as error:
+            if error.is_not_found:
+                return None
+            raise
+
     async def list(
         self, resource: str, namespace: str | None = None, *, label_selector: str = "", field_selector: str = ""
     ) -> ObjectList:

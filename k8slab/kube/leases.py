@@ -159,11 +159,8 @@ class Leadership:
     async def _try(self) -> bool:
         """Take or renew the lease; whether it is this candidate's now."""
         began, settings = self._clock(), self._settings
-        try:
-            found = await self._client.get("leases", settings.name, settings.namespace)
-        except ApiError as error:
-            if not error.is_not_found:
-                raise
+        found = await self._client.find("leases", settings.name, settings.namespace)
+        if found is None:
             found = {"metadata": {"name": settings.name, "namespace": settings.namespace}}
         self._see(found)
         ours = self.holder == self.identity

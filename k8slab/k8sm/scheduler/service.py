@@ -52,11 +52,8 @@ class SchedulerService:
         if self._cluster_ip:
             spec["clusterIP"] = self._cluster_ip
         wanted = {"metadata": {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}, "spec": spec}
-        try:
-            service = await self._client.get("services", NAME, NAMESPACE)
-        except ApiError as error:
-            if not error.is_not_found:
-                raise
+        service = await self._client.find("services", NAME, NAMESPACE)
+        if service is None:
             return await self._client.create("services", wanted, NAMESPACE)
         patch: dict[str, Any] = {}
         labels = service["metadata"].get("labels") or {}
@@ -69,11 +66,8 @@ class SchedulerService:
     async def _ensure_endpoints(self) -> None:
         subsets = [{"addresses": [{"ip": self._address}], "ports": [{"port": self._port, "protocol": "TCP"}]}]
         wanted = {"metadata": {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}, "subsets": subsets}
-        try:
-            present = await self._client.get("endpoints", NAME, NAMESPACE)
-        except ApiError as error:
-            if not error.is_not_found:
-                raise
+        present = await self._client.find("endpoints", NAME, NAMESPACE)
+        if present is None:
             await self._client.create("endpoints", wanted, NAMESPACE)
             return
         if _addresses(present) != _addresses(wanted):
@@ -91,15 +85,15 @@ class ServiceAnnotation:
         """The id of an earlier life. Waits for the API."""
         while True:
             try:
-                service = await self._client.get("services", NAME, NAMESPACE)
+                service = await self._client.find("services", NAME, NAMESPACE)
+                if service is None:
+                    return None
                 kept = (service["metadata"].get("annotations") or {}).get(FRAMEWORK_ID, "")
                 name, _, framework_id = kept.partition("=")
                 return framework_id if name == self._framework_name else None
             except ApiUnavailable as trouble:
                 log.info("waiting for the API: %s", trouble)
             except ApiError as error:
-                if error.is_not_found:
-                    return None
                 log.warning("service %s: %s", NAME, error)
             await asyncio.sleep(_RETRY)
 

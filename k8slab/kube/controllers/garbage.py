@@ -154,13 +154,8 @@ class GarbageCollector:
 
     async def _newest(self, item: Item) -> Item | None:
         """As the server has it now; None when it is gone."""
-        try:
-            found = await self._client.get(item.resource, item.meta["name"], item.meta.get("namespace"))
-        except ApiError as error:
-            if error.is_not_found:
-                return None
-            raise
-        return Item(item.resource, found) if found["metadata"]["uid"] == item.meta["uid"] else None
+        found = await self._client.find(item.resource, item.meta["name"], item.meta.get("namespace"))
+        return Item(item.resource, found) if found and found["metadata"]["uid"] == item.meta["uid"] else None
 
     def _of(self, uid: str) -> list[Item]:
         """Those that belong to it."""
@@ -174,13 +169,8 @@ class GarbageCollector:
             # What belongs to no namespace cannot belong to what does: nobody can tell which one is meant.
             return False
         namespace = namespace if RESOURCES[resource].namespaced else None
-        try:
-            found = await self._client.get(resource, reference["name"], namespace)
-        except ApiError as error:
-            if error.is_not_found:
-                return True
-            raise
-        return bool(found["metadata"]["uid"] != reference["uid"])
+        found = await self._client.find(resource, reference["name"], namespace)
+        return found is None or found["metadata"]["uid"] != reference["uid"]
 
     async def _let_go(self, item: Item, finalizer: str) -> None:
         rest = [one for one in item.meta.get("finalizers") or () if one != finalizer]

@@ -86,12 +86,9 @@ class Owned:
     async def _may_adopt(self, owner: Object) -> bool:
         """Asked of the server: what is known here may be an owner that was deleted, with its name given away."""
         meta = owner["metadata"]
-        try:
-            fresh = await self._client.get(self._plural(owner), meta["name"], meta["namespace"])
-        except ApiError as error:
-            if error.is_not_found:
-                return False
-            raise
+        fresh = await self._client.find(self._plural(owner), meta["name"], meta["namespace"])
+        if fresh is None:
+            return False
         return bool(fresh["metadata"]["uid"] == meta["uid"] and not fresh["metadata"].get("deletionTimestamp"))
 
     async def _adopt(self, owner: Object, obj: Object) -> Object | None:

@@ -86,15 +86,7 @@ class PodGarbage:
             await self._delete(pod)
 
     async def _is_gone(self, name: str) -> bool:
-        if name in self._nodes.cache:
-            return False
-        try:
-            await self._client.get("nodes", name)
-        except ApiError as error:
-            if error.is_not_found:
-                return True
-            raise
-        return False
+        return name not in self._nodes.cache and await self._client.find("nodes", name) is None
 
     async def _delete(self, pod: Object) -> None:
         meta = pod["metadata"]

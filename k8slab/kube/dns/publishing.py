@@ -93,13 +93,13 @@ class Publisher:
 
     async def _ensure_namespace(self) -> None:
         """The API server makes it at its start; somebody may have asked for it a moment sooner."""
-        if await self._get("namespaces", NAMESPACE, None) is None:
+        if await self._client.find("namespaces", NAMESPACE) is None:
             await self._create("namespaces", {"metadata": {"name": NAMESPACE}}, None)
 
     async def _ensure_service(self) -> None:
         spec: dict[str, Any] = {"clusterIP": self._cluster_ip, "ports": self._ports}
         metadata = {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}
-        service = await self._get("services", NAME, NAMESPACE)
+        service = await self._client.find("services", NAME, NAMESPACE)
         if service is not None and service["spec"].get("clusterIP") != self._cluster_ip:
             # The address of a service cannot be changed, and pods have been given this one.
             log.warning("service %s has the address %s: made anew", NAME, service["spec"].get("clusterIP"))
@@ -118,7 +118,7 @@ class Publisher:
             await self._client.patch("services", NAME, patch, NAMESPACE)
 
     async def _ensure_endpoints(self) -> None:
-        present = await self._get("endpoints", NAME, NAMESPACE)
+        present = await self._client.find("endpoints", NAME, NAMESPACE)
         addresses = sorted({self._address, *await self._others(present or {})})
         subsets = [{"addresses": [{"ip": one} for one in addresses], "ports": self._places}]
         if present is None:
@@ -132,14 +132,6 @@ class Publisher:
         found = sorted({address for address, *_ in _places(present.get("subsets"))} - {self._address})[:_MOST_OTHERS]
         answered = await asyncio.gather(*(self._answers(one) for one in found))
         return [one for one, there in zip(found, answered, strict=True) if there]
-
-    async def _get(self, resource: str, name: str, namespace: str | None) -> Object | None:
-        try:
-            return await self._client.get(resource, name, namespace)
-        except ApiError as error:
-            if error.is_not_found:
-                return None
-            raise
 
     async def _create(self, resource: str, obj: Object, namespace: str | None) -> None:
         try:

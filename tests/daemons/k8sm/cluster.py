@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from k8slab.kube.client import ApiError, KubeClient
+from k8slab.kube.client import KubeClient
 from k8slab.kube.kubelet import mounts
 from tests.daemons.k8sm import images
 from tests.daemons.processes import Daemon, Etcd, Supervisor, ZooKeeper, eventually, free_port, start_etcd
@@ -105,12 +105,7 @@ class Cluster:
         return self.hosts.index(pod["spec"]["nodeName"])
 
     async def get(self, client: KubeClient, name: str) -> Pod | None:
-        try:
-            return await client.get("pods", name, "default")
-        except ApiError as error:
-            if error.is_not_found:
-                return None
-            raise
+        return await client.find("pods", name, "default")
 
     async def until(
         self, client: KubeClient, name: str, holds: Callable[[Pod], Any], *, timeout: float = 30.0, what: str = ""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from k8slab.kube.client import ApiError, KubeClient
+from k8slab.kube.client import KubeClient
 from k8slab.kube.informer import Informer
 from k8slab.kube.kubelet.engine import Engine
 from k8slab.kube.kubelet.kubelet import Kubelet
@@ -37,12 +37,8 @@ class Minion:
 
     async def shown(self) -> Pod | None:
         """The mirror, when it is ready."""
-        try:
-            found = await self.api.get("pods", self.pod_name, "default")
-        except ApiError as error:
-            assert error.is_not_found
-            return None
-        return found if ready(found) else None
+        found = await self.api.find("pods", self.pod_name, "default")
+        return found if found and ready(found) else None
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from k8slab.kube.client import ApiError, KubeClient, Object
+from k8slab.kube.client import KubeClient, Object
 from k8slab.kube.controllers.node_lifecycle import condition
 from tests.daemons.kube.conftest import Api, Kubectl, kubectls
 from tests.daemons.kube.hollow import Hollow, hollow
@@ -206,11 +206,7 @@ async def test_a_job_goes_when_its_time_to_live_is_over(
     await until(client, namespace, ended("Complete"))
 
     async def gone() -> bool:
-        try:
-            await client.get("jobs", "j", namespace)
-        except ApiError as error:
-            return error.is_not_found and not await pods(client, namespace)
-        return False
+        return await client.find("jobs", "j", namespace) is None and not await pods(client, namespace)
 
     await eventually(gone, what="the job and its pod are gone")
 
@@ -303,10 +299,6 @@ async def test_a_namespace_goes_with_a_job_that_is_at_work(
     await client.delete("namespaces", namespace)
 
     async def gone() -> bool:
-        try:
-            await client.get("namespaces", namespace)
-        except ApiError as error:
-            return error.is_not_found
-        return False
+        return await client.find("namespaces", namespace) is None
 
     await eventually(gone, what="the namespace is gone, with all that waits to be counted in it")

@@ -6,7 +6,7 @@ import asyncio
 import signal
 import time
 
-from k8slab.kube.client import ApiError, KubeClient, Object
+from k8slab.kube.client import KubeClient, Object
 from tests.daemons.kube.conftest import Api, Kubectl
 from tests.daemons.processes import Daemon, Supervisor, eventually, free_port
 
@@ -28,11 +28,8 @@ def candidate(supervisor: Supervisor, api: Api, lock: str) -> Daemon:
 
 
 async def lease_of(client: KubeClient, lock: str) -> Object:
-    try:
-        return (await client.get("leases", lock, "kube-system"))["spec"]
-    except ApiError as error:
-        assert error.is_not_found
-        return {}
+    found = await client.find("leases", lock, "kube-system")
+    return found["spec"] if found else {}
 
 
 async def has_pod(client: KubeClient, namespace: str, name: str) -> None:

@@ -43,11 +43,7 @@ async def test_a_deleted_namespace_is_emptied_and_then_gone(
     await client.patch("configmaps", "held", {"metadata": {"finalizers": None}}, namespace)
 
     async def gone() -> bool:
-        try:
-            await client.get("namespaces", namespace)
-        except ApiError as error:
-            return error.is_not_found
-        return False
+        return await client.find("namespaces", namespace) is None
 
     await eventually(gone, what="the namespace is gone")
     for resource in ("services", "replicationcontrollers", "deployments"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from k8slab.kube.client import ApiError, KubeClient, Object
+from k8slab.kube.client import KubeClient, Object
 from tests.daemons.kube.conftest import Api, Kubectl
 from tests.daemons.kube.hollow import hollow
 from tests.daemons.processes import Etcd, Supervisor, eventually, free_port
@@ -155,12 +155,8 @@ async def test_every_namespace_has_the_certificate_and_gets_it_back(
     inside = ("-n", namespace)
 
     async def published() -> bool:
-        try:
-            found = await client.get("configmaps", "kube-root-ca.crt", namespace)
-        except ApiError as error:
-            assert error.is_not_found
-            return False
-        return bool(found["data"] == {"ca.crt": CERTIFICATE})
+        found = await client.find("configmaps", "kube-root-ca.crt", namespace)
+        return found is not None and found["data"] == {"ca.crt": CERTIFICATE}
 
     await eventually(published, what="the certificate is published")
     for verb in (

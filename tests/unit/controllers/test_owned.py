@@ -51,10 +51,8 @@ class Api:
         self.events.append(f"{reason} {message}")
         assert component == "replicaset-controller"
 
-    async def get(self, resource: str, name: str, namespace: str) -> Object:
-        if name not in self.owners:
-            raise ApiError(404, "NotFound", name)
-        return self.owners[name]
+    async def find(self, resource: str, name: str, namespace: str) -> Object | None:
+        return self.owners.get(name)
 
     async def patch(self, resource: str, name: str, patch: Object, namespace: str, *, content_type: str) -> Object:
         self.patched.append((name, patch["metadata"]["ownerReferences"][0]))

@@ -37,11 +37,9 @@ class Api:
         if act := self.on_sleep.get(self.slept):
             act()
 
-    async def get(self, resource: str, name: str, namespace: str) -> Object:
+    async def find(self, resource: str, name: str, namespace: str) -> Object | None:
         if self.trouble:
             raise self.trouble
-        if self.lease is None:
-            raise ApiError(404, "NotFound", name)
         return self.lease
 
     async def create(self, resource: str, lease: Object) -> Object:
