@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
+from typing import Final
 
-from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
+from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient
+from k8slab.kube.own_service import OwnService
 
 log = logging.getLogger(__name__)
 
@@ -30,48 +31,21 @@ class SchedulerService:
     """``address``: where others reach this scheduler; ``cluster_ip``: the service's own, "" for any."""
 
     def __init__(self, client: KubeClient, *, address: str, port: int, cluster_ip: str = "") -> None:
-        self._client = client
+        ports = [{"port": port, "protocol": "TCP", "targetPort": port}]
+        self._own = OwnService(client, NAME, NAMESPACE, LABELS, ports, cluster_ip)
         self._address = address
-        self._port = port
-        self._cluster_ip = cluster_ip
 
     async def run(self) -> None:
         """Keep service and endpoints as they should be until cancelled."""
         while True:
             try:
-                await self._ensure_service()
-                await self._ensure_endpoints()
+                await self._own.keep(await self._own.service())
+                await self._own.keep_endpoints(await self._own.endpoints(), {self._address})
             except (ApiError, ApiUnavailable) as trouble:
                 log.info("service %s not refreshed: %s", NAME, trouble)
                 await asyncio.sleep(_RETRY)
                 continue
             await asyncio.sleep(_PERIOD)
-
-    async def _ensure_service(self) -> Object:
-        spec: dict[str, Any] = {"ports": [{"port": self._port, "protocol": "TCP", "targetPort": self._port}]}
-        if self._cluster_ip:
-            spec["clusterIP"] = self._cluster_ip
-        wanted = {"metadata": {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}, "spec": spec}
-        service = await self._client.find("services", NAME, NAMESPACE)
-        if service is None:
-            return await self._client.create("services", wanted, NAMESPACE)
-        patch: dict[str, Any] = {}
-        labels = service["metadata"].get("labels") or {}
-        if any(labels.get(key) != value for key, value in LABELS.items()):
-            patch = {"metadata": {"labels": LABELS}}
-        if [one["port"] for one in service["spec"]["ports"]] != [self._port]:
-            patch["spec"] = {"ports": spec["ports"]}
-        return await self._client.patch("services", NAME, patch, NAMESPACE) if patch else service
-
-    async def _ensure_endpoints(self) -> None:
-        subsets = [{"addresses": [{"ip": self._address}], "ports": [{"port": self._port, "protocol": "TCP"}]}]
-        wanted = {"metadata": {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}, "subsets": subsets}
-        present = await self._client.find("endpoints", NAME, NAMESPACE)
-        if present is None:
-            await self._client.create("endpoints", wanted, NAMESPACE)
-            return
-        if _addresses(present) != _addresses(wanted):
-            await self._client.patch("endpoints", NAME, {"subsets": subsets}, NAMESPACE)
 
 
 class ServiceAnnotation:
@@ -107,10 +81,3 @@ class ServiceAnnotation:
             except (ApiError, ApiUnavailable) as trouble:
                 log.info("framework id not stored yet: %s", trouble)
             await asyncio.sleep(_SOON)
-
-
-def _addresses(endpoints: Object) -> list[tuple[list[str], list[int]]]:
-    return [
-        ([one["ip"] for one in subset.get("addresses") or ()], [one["port"] for one in subset.get("ports") or ()])
-        for subset in endpoints.get("subsets") or ()
-    ]

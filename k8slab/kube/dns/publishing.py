@@ -2,27 +2,27 @@
 
 It has no selector: its endpoints are this server and those others that answer, written again whenever somebody changed
 them. Its slices are made of them by whoever mirrors endpoints; proxies forward by the endpoints until then.
+
+A service of this name that has a selector, or not the label of the cluster's own, is somebody else's, and left alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.informer import Informer, key_of
+from k8slab.kube.own_service import OwnService, addresses_of, create_unless_there
 
 log = logging.getLogger(__name__)
 
 NAME: Final = "kube-dns"
 NAMESPACE: Final = "kube-system"
-LABELS: Final = {
-    "k8s-app": "kube-dns",
-    "kubernetes.io/cluster-service": "true",
-    "kubernetes.io/name": "KubeDNS",
-}
+CLUSTERS_OWN: Final = "kubernetes.io/cluster-service"
+LABELS: Final = {"k8s-app": "kube-dns", CLUSTERS_OWN: "true", "kubernetes.io/name": "KubeDNS"}
 PORT: Final = 53
 _PROTOCOLS: Final = (("dns", "UDP"), ("dns-tcp", "TCP"))
 
@@ -31,6 +31,10 @@ _PERIOD: Final = 10.0
 _RETRY: Final = 1.0
 # As many as anybody runs, and few enough to be asked at once.
 _MOST_OTHERS: Final = 16
+
+
+class SomebodyElses(Exception):
+    """There is a service of the name that is not for this server to change."""
 
 
 class Publisher:
@@ -46,14 +50,13 @@ class Publisher:
         cluster_ip: str,
         answers: Callable[[str], Awaitable[bool]],
     ) -> None:
-        self._client = client
-        self._cluster_ip = cluster_ip
-        self._address = address
-        self._answers = answers
-        self._ports = [
+        ports = [
             {"name": name, "port": PORT, "protocol": protocol, "targetPort": port} for name, protocol in _PROTOCOLS
         ]
-        self._places = [{"name": name, "port": port, "protocol": protocol} for name, protocol in _PROTOCOLS]
+        self._client = client
+        self._own = OwnService(client, NAME, NAMESPACE, LABELS, ports, cluster_ip)
+        self._address = address
+        self._answers = answers
         self._wanted = asyncio.Event()
         self.published = asyncio.Event()
 
@@ -67,18 +70,19 @@ class Publisher:
         said = ""
         while True:
             self._wanted.clear()
-            rest = _PERIOD
+            rest, trouble = _PERIOD, ""
             try:
                 await self._ensure_namespace()
                 await self._ensure_service()
                 await self._ensure_endpoints()
                 self.published.set()
-                said = ""
-            except (ApiError, ApiUnavailable) as trouble:
-                rest = _RETRY
-                if str(trouble) != said:
-                    said = str(trouble)
-                    log.warning("service %s/%s is not as it should be: %s; trying again", NAMESPACE, NAME, said)
+            except SomebodyElses as why:
+                trouble = f"{why}: left as it is; delete it, or start without --cluster-dns"
+            except (ApiError, ApiUnavailable) as error:
+                rest, trouble = _RETRY, f"is not as it should be: {error}; trying again"
+            if trouble and trouble != said:
+                log.warning("service %s/%s %s", NAMESPACE, NAME, trouble)
+            said = trouble
             try:
                 async with asyncio.timeout(rest):
                     await self._wanted.wait()
@@ -94,65 +98,33 @@ class Publisher:
     async def _ensure_namespace(self) -> None:
         """The API server makes it at its start; somebody may have asked for it a moment sooner."""
         if await self._client.find("namespaces", NAMESPACE) is None:
-            await self._create("namespaces", {"metadata": {"name": NAMESPACE}}, None)
+            await create_unless_there(self._client, "namespaces", {"metadata": {"name": NAMESPACE}})
 
     async def _ensure_service(self) -> None:
-        spec: dict[str, Any] = {"clusterIP": self._cluster_ip, "ports": self._ports}
-        metadata = {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}
-        service = await self._client.find("services", NAME, NAMESPACE)
-        if service is not None and service["spec"].get("clusterIP") != self._cluster_ip:
-            # The address of a service cannot be changed, and pods have been given this one.
-            log.warning("service %s has the address %s: made anew", NAME, service["spec"].get("clusterIP"))
-            await self._client.delete("services", NAME, NAMESPACE, uid=service["metadata"]["uid"])
-            service = None
-        if service is None:
-            await self._create("services", {"metadata": metadata, "spec": spec}, NAMESPACE)
-            return
-        patch: dict[str, Any] = {}
-        labels = service["metadata"].get("labels") or {}
-        if not LABELS.items() <= labels.items():
-            patch["metadata"] = {"labels": LABELS}
-        if _known(service["spec"].get("ports"), self._ports) != self._ports or service["spec"].get("selector"):
-            patch["spec"] = {"ports": self._ports, "selector": None}
-        if patch:
-            await self._client.patch("services", NAME, patch, NAMESPACE)
+        service = await self._own.service()
+        if service is not None:
+            _judge(service)
+            present = service["spec"].get("clusterIP")
+            if present != self._own.cluster_ip:
+                # The address of a service cannot be changed, and pods have been given this one.
+                log.warning("service %s has the address %s: made anew", NAME, present)
+                await self._client.delete("services", NAME, NAMESPACE, uid=service["metadata"]["uid"])
+                service = None
+        await self._own.keep(service)
 
     async def _ensure_endpoints(self) -> None:
-        present = await self._client.find("endpoints", NAME, NAMESPACE)
-        addresses = sorted({self._address, *await self._others(present or {})})
-        subsets = [{"addresses": [{"ip": one} for one in addresses], "ports": self._places}]
-        if present is None:
-            metadata = {"name": NAME, "namespace": NAMESPACE, "labels": LABELS}
-            await self._create("endpoints", {"metadata": metadata, "subsets": subsets}, NAMESPACE)
-        elif _places(present.get("subsets")) != _places(subsets):
-            await self._client.patch("endpoints", NAME, {"subsets": subsets}, NAMESPACE)
+        present = await self._own.endpoints()
+        await self._own.keep_endpoints(present, {self._address, *await self._others(present)})
 
-    async def _others(self, present: Object) -> list[str]:
+    async def _others(self, present: Object | None) -> list[str]:
         """The addresses beside this one at which somebody answers too."""
-        found = sorted({address for address, *_ in _places(present.get("subsets"))} - {self._address})[:_MOST_OTHERS]
+        found = sorted(addresses_of(present) - {self._address})[:_MOST_OTHERS]
         answered = await asyncio.gather(*(self._answers(one) for one in found))
         return [one for one, there in zip(found, answered, strict=True) if there]
 
-    async def _create(self, resource: str, obj: Object, namespace: str | None) -> None:
-        try:
-            await self._client.create(resource, obj, namespace)
-        except ApiError as error:
-            if not error.is_already_exists:
-                raise
-            # Somebody was quicker; whether it is right is seen when its change is told.
-            log.debug("%s", error)
 
-
-def _known(ports: Any, wanted: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The ports with what is wanted of them to be something, whatever else the server has put in."""
-    return [{key: port.get(key) for key in wanted[0]} for port in ports or ()]
-
-
-def _places(subsets: Any) -> set[tuple[str, str, int, str]]:
-    """Every address with every port: in how many subsets they stand is the server's choice."""
-    return {
-        (one["ip"], port.get("name") or "", port["port"], port.get("protocol") or "TCP")
-        for subset in subsets or ()
-        for one in subset.get("addresses") or ()
-        for port in subset.get("ports") or ()
-    }
+def _judge(service: Mapping[str, Any]) -> None:
+    if service["spec"].get("selector"):
+        raise SomebodyElses("is somebody else's, for it has a selector")
+    if (service["metadata"].get("labels") or {}).get(CLUSTERS_OWN) != LABELS[CLUSTERS_OWN]:
+        raise SomebodyElses(f"is somebody else's, for it has no label {CLUSTERS_OWN}={LABELS[CLUSTERS_OWN]}")

@@ -31,6 +31,8 @@ from tests.daemons.kube.dns_server import (
 )
 from tests.daemons.processes import Etcd, Supervisor, eventually, free_port
 
+LABELS = {"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "KubeDNS"}
+
 
 @pytest.fixture(scope="module")
 def server(session_supervisor: Supervisor, api: Api) -> Iterator[Server]:
@@ -150,11 +152,7 @@ async def test_it_is_found_at_its_service(server: Server, client: KubeClient) ->
     assert not made["spec"].get("selector")
     ports = [(one["name"], one["port"], one["protocol"], one["targetPort"]) for one in made["spec"]["ports"]]
     assert ports == [("dns", 53, "UDP", server.port), ("dns-tcp", 53, "TCP", server.port)]
-    assert made["metadata"]["labels"] == {
-        "k8s-app": "kube-dns",
-        "kubernetes.io/cluster-service": "true",
-        "kubernetes.io/name": "KubeDNS",
-    }
+    assert made["metadata"]["labels"] == LABELS
     (subset,) = (await client.get("endpoints", "kube-dns", "kube-system"))["subsets"]
     assert [one["ip"] for one in subset["addresses"]] == [NODE]
     assert {(one["port"], one["protocol"]) for one in subset["ports"]} == {(server.port, "UDP"), (server.port, "TCP")}
@@ -173,7 +171,7 @@ async def test_its_service_is_mended(server: Server, client: KubeClient) -> None
             return right and labelled and ports and [one["ip"] for one in subset["addresses"]] == [NODE]
         return False
 
-    wrong_port = {"spec": {"ports": [{"name": "dns", "port": 53, "protocol": "UDP"}], "selector": {"a": "b"}}}
+    wrong_port = {"spec": {"ports": [{"name": "dns", "port": 53, "protocol": "UDP"}]}}
     wrong_labels = {"metadata": {"labels": {"kubernetes.io/name": None}}}
     wrong_place = {"subsets": [{"addresses": [{"ip": "10.9.9.8"}], "ports": [{"port": 53}]}]}
 
@@ -181,7 +179,8 @@ async def test_its_service_is_mended(server: Server, client: KubeClient) -> None
         await client.delete("services", "kube-dns", "kube-system")
         # The server may be quicker; then it is the one that stays.
         with contextlib.suppress(Exception):
-            await client.create("services", service("kube-dns"), "kube-system")
+            moved = {**service("kube-dns"), "metadata": {"name": "kube-dns", "labels": LABELS}}
+            await client.create("services", moved, "kube-system")
 
     async def patched(resource: str, patch: Object) -> None:
         await client.patch(resource, "kube-dns", patch, "kube-system")
@@ -196,6 +195,37 @@ async def test_its_service_is_mended(server: Server, client: KubeClient) -> None
     ):
         await harm
         await eventually(is_right, timeout=5, what="the service is as it should be")
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [
+        {"spec": {"selector": {"k8s-app": "coredns"}}},
+        {"metadata": {"labels": {"kubernetes.io/cluster-service": None}}},
+    ],
+)
+async def test_a_service_that_is_somebody_elses_is_left_alone_until_it_goes(
+    server: Server, client: KubeClient, claim: Object
+) -> None:
+    async def is_published() -> bool:
+        return await client.find("endpoints", "kube-dns", "kube-system") is not None
+
+    async def is_said() -> bool:
+        return "delete it, or start without --cluster-dns" in server.daemon.log.read_text()[before:]
+
+    await eventually(is_published, timeout=5, what="the service is there, and its endpoints are")
+    before = len(server.daemon.log.read_text())
+    theirs = await client.patch("services", "kube-dns", claim, "kube-system")
+    await eventually(is_said, timeout=5, what="it is said to be somebody else's")
+    await client.delete("endpoints", "kube-dns", "kube-system")
+    await asyncio.sleep(1)
+    assert await client.get("services", "kube-dns", "kube-system") == theirs
+    assert not await is_published()
+    await client.delete("services", "kube-dns", "kube-system")
+    await eventually(is_published, timeout=5, what="it is its own again")
+    made = await client.get("services", "kube-dns", "kube-system")
+    assert made["metadata"]["labels"] == LABELS
+    assert not made["spec"].get("selector")
 
 
 async def test_it_says_how_it_fares(server: Server) -> None:
