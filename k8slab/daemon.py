@@ -1,6 +1,7 @@
 """What every daemon of ours does the same way: flags, log lines, readiness, a clean end on SIGTERM.
 
 Flags take the originals' forms: ``--name=value``, ``--name value``, ``-name=value``, ``--bool`` and ``--no-bool``.
+A number that is none ends the daemon with one line.
 Readiness is s6's: the supervisor names a file descriptor in ``READY_FD`` and the daemon writes one newline to it.
 """
 
@@ -11,13 +12,19 @@ import asyncio
 import contextlib
 import gc
 import logging
+import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 READY_FD = "READY_FD"
+LAST_PORT: Final = 65535
+
+# What int() would take besides, as "1_000", " 5" and digits of other scripts, nobody means.
+_WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -52,6 +59,29 @@ def _boolean(text: str) -> bool:
         case "false" | "0" | "f":
             return False
     raise argparse.ArgumentTypeError(f"expected true or false, got {text!r}")
+
+
+def whole(flag: str, text: str, least: int = 0, most: float = math.inf) -> int:
+    """The number that a flag gives. Raises ValueError with one line."""
+    found = int(text) if _WHOLE.fullmatch(text) else None
+    if found is None or not least <= found <= most:
+        raise ValueError(f"{flag}: {text!r} is not a whole number from {least} {_up_to(most)}")
+    return found
+
+
+def number(flag: str, text: str, most: float = math.inf) -> float:
+    """As ``whole``, with a fraction; none is negative."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= most or found == math.inf:
+        raise ValueError(f"{flag}: {text!r} is not a number from 0 {_up_to(most)}")
+    return found
+
+
+def _up_to(most: float) -> str:
+    return "upwards" if most == math.inf else f"to {most}"
 
 
 def notify_ready() -> None:

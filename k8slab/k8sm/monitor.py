@@ -149,7 +149,10 @@ def run(argv: Sequence[str]) -> int:
     parser.flag("state", "what was told since the machine booted", default="/run/k8slab/monitor.json")
     parser.flag("v", "how much to log", default="0")
     flags = parser.parse_args(list(argv))
-    daemon.configure_logging()
+    try:
+        daemon.configure_logging(daemon.whole("--v", flags.v) - 1)
+    except ValueError as error:
+        parser.error(str(error))
     pairs = [one.partition("=") for one in flags.tell]
     if any(not equals for _, equals, _ in pairs):
         parser.error("--tell takes NAME=VALUE")

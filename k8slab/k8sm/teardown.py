@@ -28,9 +28,9 @@ def run(argv: Sequence[str]) -> int:
     parser.flag("framework-hostname", "and of schedulers on this host; any unless given")
     parser.flag("v", "how much to log", default="0")
     flags = parser.parse_args(list(argv))
-    daemon.configure_logging()
-    logging.getLogger("kazoo").setLevel(logging.WARNING)
     try:
+        daemon.configure_logging(daemon.whole("--v", flags.v) - 1)
+        logging.getLogger("kazoo").setLevel(logging.WARNING)
         asyncio.run(teardown(flags.mesos_master, flags.framework_name, flags.framework_hostname))
     except ValueError as error:
         parser.error(str(error))

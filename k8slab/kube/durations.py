@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Final
 
@@ -9,14 +10,29 @@ _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3
 
 
 def duration(text: str) -> float:
-    """Seconds; a plain number counts as seconds. Raises ValueError."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)", text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    """Seconds; a plain number counts as seconds. Raises ValueError for what is none, endless or negative."""
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)", text)
     try:
-        return float(text)
+        if parts and "".join(number + unit for number, unit in parts) == text:
+            found = sum(float(number) * _UNITS[unit] for number, unit in parts)
+        else:
+            found = float(text)
     except ValueError:
-        raise ValueError(f"{text!r} is not a duration such as 40s or 5m") from None
+        found = -1.0
+    if not 0 <= found < math.inf:
+        raise ValueError(f"{text!r} is not a duration such as 40s or 5m")
+    return found
+
+
+def flag_seconds(flag: str, text: str, *, some: bool = False) -> float:
+    """The duration that a flag gives; ``some``: more than none. Raises ValueError with one line."""
+    try:
+        found = duration(text)
+    except ValueError as error:
+        raise ValueError(f"{flag}: {error}") from None
+    if some and not found:
+        raise ValueError(f"{flag}: {text!r} is no time at all; it must be greater than 0")
+    return found
 
 
 def spelled(seconds: float) -> str:

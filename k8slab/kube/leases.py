@@ -20,7 +20,7 @@ from uuid import uuid4
 from k8slab.daemon import FlagParser
 from k8slab.kube.client import ApiError, ApiUnavailable, KubeClient, Object
 from k8slab.kube.clock import rfc3339_micro
-from k8slab.kube.durations import duration
+from k8slab.kube.durations import flag_seconds
 from k8slab.kube.events import NORMAL, EventRecorder
 
 log = logging.getLogger(__name__)
@@ -65,9 +65,9 @@ def lease_settings(flags: Any) -> LeaseSettings | None:
     found = LeaseSettings(
         flags.leader_elect_resource_namespace,
         flags.leader_elect_resource_name,
-        duration(flags.leader_elect_lease_duration),
-        duration(flags.leader_elect_renew_deadline),
-        duration(flags.leader_elect_retry_period),
+        flag_seconds("--leader-elect-lease-duration", flags.leader_elect_lease_duration),
+        flag_seconds("--leader-elect-renew-deadline", flags.leader_elect_renew_deadline),
+        flag_seconds("--leader-elect-retry-period", flags.leader_elect_retry_period),
     )
     if found.duration < 1:
         raise ValueError("--leader-elect-lease-duration must be at least a second")

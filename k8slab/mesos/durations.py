@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 SECONDS = {
@@ -14,15 +15,16 @@ SECONDS = {
     "days": 86400.0,
     "weeks": 604800.0,
 }
-_FORM = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|secs|mins|hrs|days|weeks)")
+_FORM = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|secs|mins|hrs|days|weeks)")
 
 
 def parse_duration(text: str) -> float:
     """Seconds. Raises ValueError with a sentence that names the accepted units."""
     found = _FORM.fullmatch(text.strip())
-    if found is None:
+    seconds = float(found[1]) * SECONDS[found[2]] if found else math.inf
+    if seconds == math.inf:
         raise ValueError(f"not a duration: {text!r} (a number and one of {', '.join(SECONDS)})")
-    return float(found[1]) * SECONDS[found[2]]
+    return seconds
 
 
 def format_duration(seconds: float) -> str:

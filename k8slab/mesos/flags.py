@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -9,7 +10,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TypeVar
 
-from k8slab.daemon import FlagParser
+from k8slab.daemon import LAST_PORT, FlagParser, number, whole
 from k8slab.mesos.authentication import OPEN, Authentication, Realm, read_credentials
 from k8slab.mesos.durations import parse_duration
 
@@ -77,15 +78,26 @@ class Flags:
         """Seconds, more than none: what happens again and again."""
         return self.read(name, _positive_duration)
 
-    def count(self, name: str) -> int:
-        """A whole number, at least one."""
-        return self.read(name, _count)
+    def whole(self, name: str, least: int = 0, most: float = math.inf) -> int:
+        return self._judged(name, lambda flag, text: whole(flag, text, least, most))
 
     def port(self, name: str) -> int:
-        return self.read(name, _port)
+        return self.whole(name, 1, LAST_PORT)
+
+    def share(self, name: str) -> float:
+        """A number from 0 to 1."""
+        return self._judged(name, lambda flag, text: number(flag, text, 1))
 
     def boolean(self, name: str) -> bool:
         return self.read(name, _boolean)
+
+    def _judged(self, name: str, reader: Callable[[str, str], T]) -> T:
+        """As ``read``; ``reader`` names the flag itself."""
+        try:
+            return reader(f"--{name}", self.required(name))
+        except ValueError as error:
+            self._parser.error(str(error))
+            raise AssertionError("error() exits") from error
 
     def refuse_when_true(self, *names: str) -> None:
         """These are known and not served: better to say so than to run without what was asked for."""
@@ -163,18 +175,6 @@ def _positive_duration(text: str) -> float:
     if seconds <= 0:
         raise ValueError(f"must be more than nothing, got {text!r}")
     return seconds
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise ValueError(f"expected a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
-def _port(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 65536:
-        raise ValueError(f"expected a port of 1 to 65535, got {text!r}")
-    return int(text)
 
 
 def _ip(text: str) -> str:

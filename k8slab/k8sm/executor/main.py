@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from k8slab import daemon
-from k8slab.daemon import FlagParser
-from k8slab.kube.durations import duration
+from k8slab.daemon import LAST_PORT, FlagParser, whole
+from k8slab.kube.durations import flag_seconds
 
 log = logging.getLogger(__name__)
 
@@ -19,8 +19,7 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Settings:
     """Empty ``address`` and ``hostname``: those of the agent. ``suicide_timeout``: seconds, 0 for never;
-    ``launch_grace``
-    and ``node_status_update_frequency``: seconds."""
+    ``launch_grace`` and ``node_status_update_frequency``: seconds."""
 
     api_servers: str
     address: str
@@ -78,7 +77,7 @@ def settings(argv: Sequence[str]) -> Settings:
         return Settings(
             api_servers=flags.api_servers,
             address=flags.address,
-            port=int(flags.port),
+            port=whole("--port", flags.port, 1, LAST_PORT),
             hostname=flags.hostname_override,
             cluster_dns=flags.cluster_dns,
             cluster_domain=flags.cluster_domain,
@@ -88,18 +87,13 @@ def settings(argv: Sequence[str]) -> Settings:
             images=Path(flags.preloaded_images),
             root=Path(flags.root_dir),
             infra_image=flags.pod_infra_container_image,
-            suicide_timeout=duration(flags.suicide_timeout),
-            launch_grace=duration(flags.launch_grace_period),
-            node_status_update_frequency=_frequency(flags.node_status_update_frequency),
-            verbosity=int(flags.v),
+            suicide_timeout=flag_seconds("--suicide-timeout", flags.suicide_timeout),
+            launch_grace=flag_seconds("--launch-grace-period", flags.launch_grace_period),
+            node_status_update_frequency=flag_seconds(
+                "--node-status-update-frequency", flags.node_status_update_frequency, some=True
+            ),
+            verbosity=whole("--v", flags.v),
         )
     except ValueError as error:
         parser.error(str(error))
         raise
-
-
-def _frequency(text: str) -> float:
-    seconds = duration(text)
-    if seconds <= 0:
-        raise ValueError("--node-status-update-frequency must be greater than 0")
-    return seconds

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from k8slab import daemon
-from k8slab.daemon import FlagParser
+from k8slab.daemon import FlagParser, whole
 from k8slab.k8sm.executor.main import settings as executor_settings
 from k8slab.k8sm.minion.logs import Limits, RotatingFile
 
@@ -77,7 +77,13 @@ def settings(argv: Sequence[str]) -> Settings:
     try:
         if flags.proxy_mode != PROXY_MODE:
             raise ValueError(f"--proxy-mode: {flags.proxy_mode!r} is not served; {PROXY_MODE} is")
-        limits = Limits(int(flags.max_log_size) * MEGABYTE, int(flags.max_log_backups), int(flags.max_log_age) * DAY)
+        limits = Limits(
+            whole("--max-log-size", flags.max_log_size, 1) * MEGABYTE,
+            whole("--max-log-backups", flags.max_log_backups),
+            whole("--max-log-age", flags.max_log_age) * DAY,
+        )
+        for name, text in (("--v", flags.v), ("--proxy-logv", flags.proxy_logv)):
+            whole(name, text)
     except ValueError as error:
         parser.error(str(error))
     common = [f"--hostname-override={flags.hostname_override}"] if flags.hostname_override else []

@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from k8slab.daemon import FlagParser
-from k8slab.kube.durations import duration
+from k8slab.kube.durations import flag_seconds
 from k8slab.mesos.authentication import Credentials
 
 IDLE: Final[Mapping[str, str]] = {
@@ -113,7 +113,7 @@ def timing(path: str, *, reconcile_cooldown: float) -> Timing:
     values: dict[str, float] = {"reconcile_cooldown": reconcile_cooldown}
     for name, text in section.items():
         if name in known:
-            values[known[name]] = duration(text)
+            values[known[name]] = flag_seconds(f"--scheduler-config: {name}", text)
         elif name not in _IDLE_SETTINGS:
             raise ValueError(f"--scheduler-config: {name} is not known; known: {', '.join(known)}")
     return Timing(**values)

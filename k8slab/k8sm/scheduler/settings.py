@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from k8slab.daemon import FlagParser
+from k8slab.daemon import LAST_PORT, FlagParser, number, whole
 from k8slab.k8sm import mapping, static_pods
 from k8slab.k8sm.resources import Defaults
 from k8slab.k8sm.scheduler.flags import Timing, credentials, declare, etcd_servers, timing
 from k8slab.k8sm.scheduler.matching import BINPACK, SPREAD
 from k8slab.kube import quantity
-from k8slab.kube.durations import duration
+from k8slab.kube.durations import flag_seconds
 from k8slab.mesos.authentication import Credentials
 
 # About 146 years: a framework that is away stays known, as the original wants it (2^62 nanoseconds).
@@ -69,46 +69,47 @@ def settings(argv: Sequence[str]) -> Settings:
         roles = [role for role in flags.mesos_framework_roles.split(",") if role and role != "*"]
         if len(roles) > 1:
             raise ValueError("--mesos-framework-roles takes at most one role beside *")
-        advertised = flags.advertised_address or _reachable(flags.address, int(flags.port))
+        port = whole("--port", flags.port, 1, LAST_PORT)
+        if flags.advertised_address:
+            whole("--advertised-address", flags.advertised_address.rpartition(":")[2], 1, LAST_PORT)
+        advertised = flags.advertised_address or _reachable(flags.address, port)
         pod_roles = tuple(role for role in flags.mesos_default_pod_roles.split(",") if role)
         if unknown := [role for role in pod_roles if role not in ("*", *roles)]:
             raise ValueError(f"--mesos-default-pod-roles: {unknown[0]} is not in --mesos-framework-roles")
-        if duration(flags.node_monitor_period) <= 0:
-            # Executors are told the same, and none would start.
-            raise ValueError("--node-monitor-period must be greater than 0")
         if flags.placement_strategy not in (SPREAD, BINPACK):
             raise ValueError(f"--placement-strategy is {SPREAD} or {BINPACK}")
         etcd = etcd_servers(flags.framework_store_uri, flags.etcd_servers)
         if flags.ha and not etcd:
             raise ValueError("--ha needs --etcd-servers, where schedulers find out which of them leads")
         defaults = Defaults(
-            quantity.cores(flags.default_container_cpu_limit), _megabytes(flags.default_container_mem_limit)
+            _cores("--default-container-cpu-limit", flags.default_container_cpu_limit),
+            _megabytes("--default-container-mem-limit", flags.default_container_mem_limit),
         )
         static = static_pods.NONE
         if flags.static_pods_config:
             static = static_pods.read(Path(flags.static_pods_config), defaults)
         return Settings(
             address=flags.address,
-            port=int(flags.port),
+            port=port,
             advertised_address=advertised,
             master=flags.mesos_master,
             user=flags.mesos_user,
             api_servers=_urls(flags.api_servers),
             framework_name=flags.framework_name,
-            failover_timeout=float(flags.failover_timeout),
+            failover_timeout=number("--failover-timeout", flags.failover_timeout),
             checkpoint=flags.checkpoint,
             role=roles[0] if roles else "*",
             hostname=flags.hostname_override or socket.gethostname(),
             defaults=defaults,
             executor=mapping.executor(
                 _executor_command(flags),
-                round(float(flags.executor_cpus or flags.mesos_executor_cpus) + static.cpus, 3),
-                round(_executor_mem(flags) + static.mem, 3),
+                round(number(*_executors(flags, "cpus")) + static.cpus, 3),
+                round(_megabytes(*_executors(flags, "mem")) + static.mem, 3),
                 static.data,
             ),
-            node_monitor_period=duration(flags.node_monitor_period),
-            reconcile_interval=duration(flags.reconcile_interval),
-            verbosity=int(flags.v),
+            node_monitor_period=flag_seconds("--node-monitor-period", flags.node_monitor_period, some=True),
+            reconcile_interval=flag_seconds("--reconcile-interval", flags.reconcile_interval),
+            verbosity=whole("--v", flags.v),
             etcd_servers=etcd,
             ha=flags.ha,
             web_uri=flags.framework_weburi,
@@ -118,7 +119,10 @@ def settings(argv: Sequence[str]) -> Settings:
             pod_roles=pod_roles,
             wildcard_ports=flags.host_port_endpoints,
             task_discovery=flags.mesos_generate_task_discovery,
-            timing=timing(flags.scheduler_config, reconcile_cooldown=duration(flags.reconcile_cooldown)),
+            timing=timing(
+                flags.scheduler_config,
+                reconcile_cooldown=flag_seconds("--reconcile-cooldown", flags.reconcile_cooldown),
+            ),
         )
     except (OSError, ValueError) as error:
         parser.error(str(error))
@@ -183,6 +187,10 @@ def _executor_command(flags: object) -> list[str]:
     given = vars(flags)
     if given["proxy_mode"] != "iptables":
         raise ValueError(f"--proxy-mode: {given['proxy_mode']!r} is not served; iptables is")
+    # Minions are told the same, and none would start.
+    flag_seconds("--executor-suicide-timeout", given["executor_suicide_timeout"])
+    flag_seconds("--mesos-launch-grace-period", given["mesos_launch_grace_period"])
+    whole("--proxy-logv", given["proxy_logv"] or "0")
     program = given["km_path"] or _own_program()
     command = [program, "minion", f"--run-proxy={str(given['run_proxy']).lower()}"]
     command.append(f"--api-servers={_urls(given['api_servers'])}")
@@ -211,13 +219,26 @@ def _own_program() -> str:
     return shutil.which("km") or "/usr/local/bin/km"
 
 
-def _executor_mem(flags: object) -> float:
+def _executors(flags: object, what: str) -> tuple[str, str]:
+    """The flag that says how much of it executors get, and what it says."""
     given = vars(flags)
-    return _megabytes(given["executor_mem"] or given["mesos_executor_mem"])
+    if given[f"executor_{what}"]:
+        return f"--executor-{what}", given[f"executor_{what}"]
+    return f"--mesos-executor-{what}", given[f"mesos_executor_{what}"]
 
 
-def _megabytes(text: str) -> float:
-    return float(text.removesuffix("MB").removesuffix("M"))
+def _megabytes(flag: str, text: str) -> float:
+    return number(flag, text.removesuffix("MB").removesuffix("M"))
+
+
+def _cores(flag: str, text: str) -> float:
+    try:
+        found = quantity.cores(text)
+    except ValueError as error:
+        raise ValueError(f"{flag}: {error}") from None
+    if found < 0:
+        raise ValueError(f"{flag}: {text!r} is less than nothing")
+    return found
 
 
 def _urls(servers: str) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from k8slab import daemon
+from k8slab.daemon import LAST_PORT, whole
 from k8slab.kube.api.admission import PLUGINS
 from k8slab.kube.api.admission.pods import EVICTING
 
 DESCRIPTION: Final = "Serves the Kubernetes API from objects kept in etcd."
 DEFAULT_RANGE: Final = "10.0.0.0/24"
 ISSUER: Final = "https://kubernetes.default.svc.cluster.local"
-LAST_PORT: Final = 65535
 MODES: Final = ("AlwaysAllow", "RBAC")
 
 
@@ -25,29 +25,20 @@ def parse_flags(argv: Sequence[str]) -> argparse.Namespace:
     _declare(parser)
     flags = parser.parse_args(list(argv))
     flags.host = flags.address or flags.insecure_bind_address or "127.0.0.1"
-    given: dict[str, tuple[Callable[[str], Any], str]] = {
-        "--port": (int, flags.port or flags.insecure_port or "8080"),
-        "--secure-port": (int, flags.secure_port),
-        "--service-cluster-ip-range": (
-            IPv4Network,
-            flags.service_cluster_ip_range or flags.portal_net or DEFAULT_RANGE,
-        ),
-        "--default-not-ready-toleration-seconds": (_seconds, flags.default_not_ready_toleration_seconds),
-        "--default-unreachable-toleration-seconds": (_seconds, flags.default_unreachable_toleration_seconds),
-        "--v": (int, flags.v),
+    tolerations = {
+        "--default-not-ready-toleration-seconds": flags.default_not_ready_toleration_seconds,
+        "--default-unreachable-toleration-seconds": flags.default_unreachable_toleration_seconds,
     }
-    values: dict[str, Any] = {}
-    for name, (read, text) in given.items():
-        try:
-            values[name] = read(text)
-        except ValueError as trouble:
-            parser.error(f"{name}: {trouble}")
-    flags.bound, flags.secure_bound, flags.network, *toleration, flags.verbosity = values.values()
-    flags.toleration_seconds = dict(zip(EVICTING, toleration, strict=True))
-    if not 0 < flags.bound <= LAST_PORT:
-        parser.error(f"--port is between 1 and {LAST_PORT}, not {flags.bound}")
-    if not 0 <= flags.secure_bound <= LAST_PORT:
-        parser.error(f"--secure-port is between 1 and {LAST_PORT}, or 0 for none, not {flags.secure_bound}")
+    try:
+        port, text = ("--port", flags.port) if flags.port else ("--insecure-port", flags.insecure_port or "8080")
+        flags.bound = whole(port, text, 1, LAST_PORT)
+        flags.secure_bound = whole("--secure-port", flags.secure_port, 0, LAST_PORT)
+        flags.network = _network(flags.service_cluster_ip_range or flags.portal_net or DEFAULT_RANGE)
+        seconds = [whole(name, text) for name, text in tolerations.items()]
+        flags.verbosity = whole("--v", flags.v)
+    except ValueError as trouble:
+        parser.error(str(trouble))
+    flags.toleration_seconds = dict(zip(EVICTING, seconds, strict=True))
     _judge(parser, flags)
     return flags
 
@@ -127,10 +118,11 @@ def _judge(parser: daemon.FlagParser, flags: argparse.Namespace) -> None:
             parser.error(f"{name}: {path} is no file")
 
 
-def _seconds(text: str) -> int:
-    if int(text) < 0:
-        raise ValueError(f"{text!r} is not a number of seconds")
-    return int(text)
+def _network(text: str) -> IPv4Network:
+    try:
+        return IPv4Network(text)
+    except ValueError as trouble:
+        raise ValueError(f"--service-cluster-ip-range: {trouble}") from None
 
 
 def _words(text: str | None) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Final, Protocol
 from aiohttp import web
 
 from k8slab import daemon
-from k8slab.daemon import FlagParser
+from k8slab.daemon import LAST_PORT, FlagParser, number, whole
 from k8slab.kube.client import KubeClient
 from k8slab.kube.controllers.cronjobs import CronJobController
 from k8slab.kube.controllers.daemonsets import DaemonSetController
@@ -39,7 +38,7 @@ from k8slab.kube.controllers.root_ca import RootCaPublisher
 from k8slab.kube.controllers.service_accounts import ServiceAccountsController
 from k8slab.kube.controllers.statefulsets import StatefulSetController
 from k8slab.kube.controllers.taint_eviction import TaintEviction
-from k8slab.kube.durations import duration
+from k8slab.kube.durations import flag_seconds
 from k8slab.kube.events import EventRecorder
 from k8slab.kube.leases import Leadership, LeaseSettings, LostLease, add_flags, lease_settings
 
@@ -94,7 +93,7 @@ def settings(argv: Sequence[str]) -> Settings:
     parser.flag("unhealthy-zone-threshold", "the part of a zone's nodes, lost, that makes it unhealthy", default="0.55")
     parser.flag("large-cluster-size-threshold", "a zone with more nodes than this is large", default="50")
     parser.flag("max-endpoints-per-slice", "a service's slice of endpoints holds so many, up to 1000", default="100")
-    ended = "so many pods that have ended are kept, the newest; 0: all"
+    ended = "so many pods that have ended are kept, the newest; 0 or -1: all"
     parser.flag("terminated-pod-gc-threshold", ended, default="12500")
     parser.flag("resource-quota-sync-period", "how often what quotas bound is counted anew", default="5m0s")
     parser.flag("root-ca-file", "the certificates by which pods know the API server, PEM")
@@ -107,47 +106,26 @@ def settings(argv: Sequence[str]) -> Settings:
         master = ",".join(one if "://" in one else f"http://{one}" for one in flags.master.split(",") if one)
         return Settings(
             address=flags.address,
-            port=int(flags.port),
+            port=whole("--port", flags.port, 1, LAST_PORT),
             master=master,
-            node_grace=duration(flags.node_monitor_grace_period),
-            node_period=duration(flags.node_monitor_period),
+            node_grace=flag_seconds("--node-monitor-grace-period", flags.node_monitor_grace_period),
+            node_period=flag_seconds("--node-monitor-period", flags.node_monitor_period, some=True),
             eviction_rates=EvictionRates(
-                normal=_number(flags.node_eviction_rate, "--node-eviction-rate"),
-                secondary=_number(flags.secondary_node_eviction_rate, "--secondary-node-eviction-rate"),
-                unhealthy=_number(flags.unhealthy_zone_threshold, "--unhealthy-zone-threshold"),
-                large=_whole(flags.large_cluster_size_threshold, "--large-cluster-size-threshold"),
+                normal=number("--node-eviction-rate", flags.node_eviction_rate),
+                secondary=number("--secondary-node-eviction-rate", flags.secondary_node_eviction_rate),
+                unhealthy=number("--unhealthy-zone-threshold", flags.unhealthy_zone_threshold),
+                large=whole("--large-cluster-size-threshold", flags.large_cluster_size_threshold),
             ),
-            endpoints_per_slice=_whole(flags.max_endpoints_per_slice, "--max-endpoints-per-slice", 1, 1000),
-            ended_pods_kept=int(flags.terminated_pod_gc_threshold),
-            quota_period=duration(flags.resource_quota_sync_period),
+            endpoints_per_slice=whole("--max-endpoints-per-slice", flags.max_endpoints_per_slice, 1, 1000),
+            ended_pods_kept=whole("--terminated-pod-gc-threshold", flags.terminated_pod_gc_threshold, -1),
+            quota_period=flag_seconds("--resource-quota-sync-period", flags.resource_quota_sync_period, some=True),
             root_ca=_certificates(flags.root_ca_file),
             lease=lease_settings(flags),
-            verbosity=int(flags.v),
+            verbosity=whole("--v", flags.v),
         )
     except ValueError as error:
         parser.error(str(error))
         raise
-
-
-def _whole(text: str, flag: str, least: int = 0, most: float = math.inf) -> int:
-    # int() would take "1_000" and digits of other scripts.
-    if not (text.isascii() and text.isdigit()) or not least <= int(text) <= most:
-        raise ValueError(f"{flag}: {text!r} is not a whole number from {least} {_up_to(most)}")
-    return int(text)
-
-
-def _number(text: str, flag: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number < math.inf:
-        raise ValueError(f"{flag}: {text!r} is not a number from 0 {_up_to(math.inf)}")
-    return number
-
-
-def _up_to(most: float) -> str:
-    return "upwards" if most == math.inf else f"to {most}"
 
 
 def _certificates(path: str | None) -> str:

@@ -9,7 +9,7 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Any, Final
 
-from k8slab.daemon import FlagParser
+from k8slab.daemon import LAST_PORT, FlagParser, whole
 from k8slab.kube.dns.forwarding import PORT, Server
 
 HEALTHZ_PORT: Final = 8081
@@ -80,14 +80,16 @@ def _settings(flags: Any) -> Settings:
         master=",".join(one if "://" in one else f"http://{one}" for one in master.split(",") if one),
         domain=_domain(flags.domain or flags.cluster_domain),
         dns_address=address,
-        dns_port=_port("--dns-port", flags.dns_port, least=1),
+        dns_port=whole("--dns-port", flags.dns_port, 1, LAST_PORT),
         advertised=advertised,
         cluster_ip=cluster_ip,
         name_servers=tuple(_server(one) for one in flags.nameservers.split(",") if one),
         resolv_conf=Path(flags.resolv_conf) if flags.resolv_conf else None,
         address=flags.address,
-        port=_port("--port", flags.healthz_port or flags.port, least=0),
-        verbosity=_verbosity(flags.v),
+        port=whole(
+            "--healthz-port" if flags.healthz_port else "--port", flags.healthz_port or flags.port, 0, LAST_PORT
+        ),
+        verbosity=whole("--v", flags.v),
     )
 
 
@@ -105,18 +107,6 @@ def _ipv4(flag: str, text: str) -> str:
         raise ValueError(f"{flag}: {text!r} is no address such as 10.0.0.10") from None
 
 
-def _port(flag: str, text: str, *, least: int) -> int:
-    if not text.isdecimal() or not least <= int(text) <= 65535:
-        raise ValueError(f"{flag}: {text!r} is not a number from {least} to 65535")
-    return int(text)
-
-
-def _verbosity(text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError(f"--v: {text!r} is not a number")
-    return int(text)
-
-
 def _server(text: str) -> Server:
     host, port = text, str(PORT)
     if text.startswith("["):
@@ -125,6 +115,6 @@ def _server(text: str) -> Server:
     elif text.count(":") == 1:
         host, _, port = text.partition(":")
     try:
-        return str(ip_address(host)), _port("--nameservers", port, least=1)
+        return str(ip_address(host)), whole("--nameservers", port, 1, LAST_PORT)
     except ValueError:
         raise ValueError(f"--nameservers: {text!r} is no address such as 10.0.0.53 or 10.0.0.53:53") from None

@@ -16,9 +16,9 @@ import yaml
 from aiohttp import web
 
 from k8slab import daemon
-from k8slab.daemon import FlagParser
+from k8slab.daemon import LAST_PORT, FlagParser, whole
 from k8slab.kube.client import KubeClient
-from k8slab.kube.durations import duration
+from k8slab.kube.durations import flag_seconds
 from k8slab.kube.proxy import iptables, rules
 from k8slab.kube.proxy.health import health_application, metrics_application
 from k8slab.kube.proxy.metrics import Metrics
@@ -73,27 +73,24 @@ def settings(argv: Sequence[str]) -> Settings:
         master = _servers(flags.master) or (_kubeconfig(Path(flags.kubeconfig)) if flags.kubeconfig else "")
         if not master and not flags.cleanup:
             raise ValueError("the API servers are not known: give --master or --kubeconfig")
-        bit = int(flags.iptables_masquerade_bit)
-        if not 0 <= bit <= 31:
-            raise ValueError(f"--iptables-masquerade-bit: {bit} is not between 0 and 31")
         networks = tuple(str(IPv4Network(one)) for one in flags.nodeport_addresses.split(",") if one)
         return Settings(
             master=master,
             node=flags.hostname_override or socket.gethostname().lower(),
-            healthz=_endpoint(flags.healthz_bind_address, flags.healthz_port, 10256),
-            metrics=_endpoint(flags.metrics_bind_address, flags.metrics_port, 10249),
-            sync_period=_positive("--iptables-sync-period", flags.iptables_sync_period),
-            min_sync_period=duration(flags.iptables_min_sync_period),
+            healthz=_endpoint("healthz", flags.healthz_bind_address, flags.healthz_port, "10256"),
+            metrics=_endpoint("metrics", flags.metrics_bind_address, flags.metrics_port, "10249"),
+            sync_period=flag_seconds("--iptables-sync-period", flags.iptables_sync_period, some=True),
+            min_sync_period=flag_seconds("--iptables-min-sync-period", flags.iptables_min_sync_period),
             pod_bridge=flags.pod_bridge_interface,
             rules=rules.Settings(
-                mark=1 << bit,
+                mark=1 << whole("--iptables-masquerade-bit", flags.iptables_masquerade_bit, 0, 31),
                 masquerade_all=flags.masquerade_all,
                 local=_local(flags.detect_local_mode, flags.cluster_cidr, flags.pod_bridge_interface, flags),
                 node_port_addresses=networks,
                 localhost_node_ports=flags.iptables_localhost_nodeports,
             ),
             cleanup=flags.cleanup,
-            verbosity=int(flags.v),
+            verbosity=whole("--v", flags.v),
         )
     except (ValueError, OSError) as error:
         parser.error(str(error))
@@ -150,18 +147,12 @@ def _local(mode: str, cluster: str, bridge: str, flags: object) -> LocalTraffic 
     return LocalTraffic(match.format(value), f"! {match.format(value)}")
 
 
-def _endpoint(address: str, port: str | None, default: int) -> Endpoint:
-    host, colon, number = address.rpartition(":")
-    if colon:
-        return Endpoint(host or "0.0.0.0", int(port if port is not None else number))
-    return Endpoint(address or "0.0.0.0", int(port) if port is not None else default)
-
-
-def _positive(flag: str, text: str) -> float:
-    seconds = duration(text)
-    if seconds <= 0:
-        raise ValueError(f"{flag}: {text!r} is no time at all")
-    return seconds
+def _endpoint(what: str, address: str, port: str | None, default: str) -> Endpoint:
+    host, colon, own = address.rpartition(":")
+    flag, text = f"--{what}-port", port
+    if text is None:
+        flag, text = (f"--{what}-bind-address", own) if colon else (flag, default)
+    return Endpoint((host if colon else address) or "0.0.0.0", whole(flag, text, 0, LAST_PORT))
 
 
 def _servers(master: str) -> str:

@@ -217,7 +217,7 @@ async def _serve(
     collector = SandboxCollector(
         checkpoint.paths,
         delay=flags.seconds("gc_delay"),
-        headroom=flags.read("gc_disk_headroom", float),
+        headroom=flags.share("gc_disk_headroom"),
         interval=flags.interval("disk_watch_interval"),
     )
     loop = asyncio.get_running_loop()

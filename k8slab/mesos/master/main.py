@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cluster=flags.text("cluster") or "",
         allocation_interval=flags.interval("allocation_interval"),
         agent_ping_timeout=flags.interval("agent_ping_timeout"),
-        max_agent_ping_timeouts=flags.count("max_agent_ping_timeouts"),
+        max_agent_ping_timeouts=flags.whole("max_agent_ping_timeouts", 1),
         offer_timeout=flags.seconds("offer_timeout") if flags.text("offer_timeout") else None,
         min_allocatable=flags.read("min_allocatable_resources", minimums),
         roles=frozenset(roles.split(",")) if roles else None,
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     zk = flags.read("zk", ZooKeeperAddress.parse) if flags.text("zk") else None
     if zk is not None and flags.text("registry") == "replicated_log":
-        flags.count("quorum")
+        flags.whole("quorum", 1)
     flags.refuse_when_true("authenticate_frameworks", "authenticate_agents")
     authentication = http_authentication(flags, "mesos-master", credentials="credentials", realms=Realm)
     settings = Settings(
@@ -143,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             recovery_removal_limit=flags.read("recovery_agent_removal_limit", parse_percentage),
             gc_interval=flags.interval("registry_gc_interval"),
             max_age=flags.seconds("registry_max_agent_age"),
-            max_count=flags.read("registry_max_agent_count", int),
+            max_count=flags.whole("registry_max_agent_count"),
         ),
     )
     return daemon.run(lambda stop: _serve(options, settings, authentication, stop))

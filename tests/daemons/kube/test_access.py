@@ -238,8 +238,11 @@ async def test_token_review_and_discovery_of_the_issuer(secured: Secured) -> Non
         (("--authorization-mode=Magic",), "--authorization-mode is AlwaysAllow or RBAC, not 'Magic'"),
         (("--tls-cert-file=/none",), "--tls-cert-file and --tls-private-key-file go together"),
         (("--client-ca-file=/none",), "--client-ca-file: /none is no file"),
-        (("--secure-port=x",), "--secure-port: invalid literal"),
-        (("--default-unreachable-toleration-seconds=5s",), "--default-unreachable-toleration-seconds: invalid literal"),
+        (("--secure-port=x",), "--secure-port: 'x' is not a whole number"),
+        (
+            ("--default-unreachable-toleration-seconds=5s",),
+            "--default-unreachable-toleration-seconds: '5s' is not a whole number",
+        ),
     ],
 )
 def test_flags_that_cannot_be_meant(supervisor: Any, flags: tuple[str, ...], said: str) -> None:

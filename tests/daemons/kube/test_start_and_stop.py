@@ -58,9 +58,9 @@ def test_a_connection_that_is_only_kept_open_does_not_hold_up_the_end(supervisor
 @pytest.mark.parametrize(
     ("flags", "said", "code"),
     [
-        (("--port=99999",), "--port is between 1 and 65535, not 99999", 2),
-        (("--port=-5",), "--port is between 1 and 65535, not -5", 2),
-        (("--secure-port=70000",), "--secure-port is between 1 and 65535, or 0 for none, not 70000", 2),
+        (("--port=99999",), "--port: '99999' is not a whole number from 1 to 65535", 2),
+        (("--port=-5",), "--port: '-5' is not a whole number from 1 to 65535", 2),
+        (("--secure-port=70000",), "--secure-port: '70000' is not a whole number from 0 to 65535", 2),
         (("--address=192.0.2.77",), "cannot listen on 192.0.2.77:", 1),
         (("--token-auth-file={junk}",), "{junk}: 'utf-8' codec can't decode", 2),
         (("--service-account-signing-key-file={junk}",), "{junk} holds no key that can be used", 2),

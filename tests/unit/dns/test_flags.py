@@ -45,14 +45,14 @@ def test_it_is_reached_where_it_answers_unless_something_else_is_said() -> None:
     ("flags", "said"),
     [
         ([], "the API servers are not known: give --master"),
-        ([MASTER, "--dns-port=0"], "--dns-port: '0' is not a number from 1 to 65535"),
-        ([MASTER, "--healthz-port=x"], "--port: 'x' is not a number from 0 to 65535"),
+        ([MASTER, "--dns-port=0"], "--dns-port: '0' is not a whole number from 1 to 65535"),
+        ([MASTER, "--healthz-port=x"], "--healthz-port: 'x' is not a whole number from 0 to 65535"),
         ([MASTER, "--domain=a..b"], "--cluster-domain: 'a..b' is no domain such as cluster.local"),
         ([MASTER, "--cluster-dns=none"], "--cluster-dns: 'none' is no address such as 10.0.0.10"),
         ([MASTER, "--cluster-dns=10.0.0.10"], "--cluster-dns needs --advertise-address"),
         ([MASTER, "--nameservers=dns.example.org"], "'dns.example.org' is no address such as 10.0.0.53"),
         ([MASTER, "--nameservers=10.0.0.1:0"], "'10.0.0.1:0' is no address such as 10.0.0.53"),
-        ([MASTER, "--v=much"], "--v: 'much' is not a number"),
+        ([MASTER, "--v=much"], "--v: 'much' is not a whole number"),
     ],
 )
 def test_what_is_wrong_is_one_line(flags: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ def test_a_kubeconfig_names_the_server(tmp_path: Path) -> None:
     [
         ([], "the API servers are not known"),
         (["--master=x", "--proxy-mode=ipvs"], "'ipvs' is not served; iptables is"),
-        (["--master=x", "--iptables-masquerade-bit=32"], "not between 0 and 31"),
+        (["--master=x", "--iptables-masquerade-bit=32"], "'32' is not a whole number from 0 to 31"),
         (["--master=x", "--cluster-cidr=10.1.0.1/16"], "host bits set"),
         (["--master=x", "--detect-local-mode=NodeCIDR"], "'NodeCIDR' is not served"),
         (["--master=x", "--detect-local-mode=ClusterCIDR"], "needs --cluster-cidr"),
