@@ -121,4 +121,10 @@ async def test_several_servers_share_the_service_while_they_answer(pod: Pod) -> 
     assert await both(), "neither drives the other out"
     second.kill()
     await eventually(first, what="the one that is left is asked alone")
-    assert pod.getent("ahosts", "kubernetes") == ["10.0.0.1"]
+
+    async def found() -> bool:
+        return pod.getent("ahosts", "kubernetes") == ["10.0.0.1"]
+
+    await eventually(found, what="the rules have followed")
+    for _ in range(20):
+        assert pod.getent("ahosts", "kubernetes") == ["10.0.0.1"]
