@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from driving import NGINX, is_running, k8slab, pod, status, until
+from driving import NGINX, is_running, k8slab, pod, until
 
 # A shell that runs the tests in the background ignores Ctrl-C for them, and so for every command that they interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,8 +36,7 @@ def lab(hermetic: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[di
 @pytest.fixture
 def whole(lab: dict[str, Any]) -> dict[str, Any]:
     """The lab, made whole again if an earlier test left it otherwise."""
-    k8slab("run")
-    return status()
+    return dict(k8slab("run", "-o", "json").json)
 
 
 @pytest.fixture

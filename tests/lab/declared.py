@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import k8slab, until
+from driving import docker, k8slab, until
 
 MINIONS = [f"kubernetes-minion-{number}" for number in range(4)]
 IMAGE = "k8slab/nginx:1.22"
@@ -100,6 +100,6 @@ def declare(tmp_path: Path, replicas: int, *, cpu: str = "50m", image: str = IMA
 def container_of(pod: dict[str, Any], name: str) -> str:
     """The id of the pod's running container of that name, "POD" being the one that pauses."""
     minion, uid = pod["spec"]["nodeName"], pod["metadata"]["uid"]
-    shown = k8slab("exec", minion, "--", "docker", "ps", "--format", "{{.ID}} {{.Names}}").out
+    shown = docker("exec", minion, "docker", "ps", "--format", "{{.ID}} {{.Names}}")
     lines = [line.split() for line in shown.splitlines()]
     return next(ident for ident, full in lines if full.startswith(f"k8s_{name}_") and uid in full)

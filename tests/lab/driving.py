@@ -84,5 +84,5 @@ def is_running(name: str = "nginx") -> dict[str, Any] | None:
 
 
 def containers_of_pod(minion: str, name: str = "nginx") -> list[str]:
-    shown = k8slab("exec", minion, "--", "docker", "ps", "--format", "{{.Names}}").out
+    shown = docker("exec", minion, "docker", "ps", "--format", "{{.Names}}")
     return [line for line in shown.split() if f"_{name}_default_" in line]
