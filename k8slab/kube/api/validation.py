@@ -339,7 +339,7 @@ def metadata(obj: Object, old: Object | None, name_problems: Any, *, namespaced:
     annotations = meta.get("annotations") or {}
     for key in annotations:
         found += checked("metadata.annotations", key, annotation_key)
-    if sum(len(key) + len(value) for key, value in annotations.items()) > LONGEST_ANNOTATIONS:
+    if sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items()) > LONGEST_ANNOTATIONS:
         found.append(too_long("metadata.annotations", LONGEST_ANNOTATIONS))
     for index, owner in enumerate(meta.get("ownerReferences") or ()):
         path = f"metadata.ownerReferences[{index}]"

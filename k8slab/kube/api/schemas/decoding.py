@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import string
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
 from k8slab.kube.api.errors import ApiFailure, bad_request
-from k8slab.kube.api.schemas.model import types
+from k8slab.kube.api.schemas.model import Field, types
 
+_ALPHABET: Final = frozenset(string.ascii_letters + string.digits + "+/")
+_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 GO_NAMES: Final = {
     "boolean": "bool",
     "bytes": "[]uint8",
@@ -31,13 +35,14 @@ class _Decoding:
         self.version = version
         self.unknown: list[str] = []
 
+    @property
+    def refused(self) -> str:
+        return f'{self.kind} in version "{self.version}" cannot be handled as a {self.kind}:'
+
     def mismatch(self, value: Any, expected: str, where: str, field: str) -> ApiFailure:
         found = {dict: "object", list: "array", str: "string", bool: "bool"}.get(type(value), "number")
         target = f"Go struct field {bare(where)}.{field}" if field else "Go value"
-        return bad_request(
-            f'{self.kind} in version "{self.version}" cannot be handled as a {self.kind}: '
-            f"json: cannot unmarshal {found} into {target} of type {_go_name(expected)}"
-        )
+        return bad_request(f"{self.refused} json: cannot unmarshal {found} into {target} of type {_go_name(expected)}")
 
 
 def bare(name: str) -> str:
@@ -85,6 +90,16 @@ def _quantity(run: _Decoding, value: Any, path: str, owner: str, dotted: str) ->
     return str(value)
 
 
+def _bytes(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+    if type(value) is not str:
+        raise run.mismatch(value, "bytes", owner, dotted)
+    text = value.replace("\r", "").replace("\n", "")
+    if not _BASE64.match(text):
+        bad = next((index for index, mark in enumerate(text) if mark not in _ALPHABET), len(text) // 4 * 4)
+        raise bad_request(f"{run.refused} illegal base64 data at input byte {bad}")
+    return text
+
+
 def _as_it_is(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
     return value
 
@@ -96,17 +111,29 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "double": (int, float),
     "Time": (str,),
     "MicroTime": (str,),
-    "bytes": (str,),
     "IntOrString": (int, str),
 }
 
 SCALARS: Final[Mapping[str, _Decoder]] = {
     **{form: _scalar(form, *kinds) for form, kinds in _KINDS.items()},
     **dict.fromkeys(("any", "FieldsV1", "RawExtension"), _as_it_is),
+    "bytes": _bytes,
     "int32": _integer(32),
     "int64": _integer(64),
     "Quantity": _quantity,
 }
+
+
+# Their empty values.
+_EMPTY: Final[Mapping[str, Any]] = {
+    "string": "",
+    "bytes": "",
+    "boolean": False,
+    "Quantity": "0",
+    "IntOrString": 0,
+    **dict.fromkeys(("double", "int32", "int64"), 0),
+}
+_BLANK: Final = ("string", "boolean", "double", "int32", "int64")
 
 
 @cache
@@ -124,8 +151,11 @@ def _array(form: str) -> _Decoder:
     def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
         if type(value) is not list:
             raise run.mismatch(value, f"[]{form}", owner, dotted)
-        each = _decoder(form)
-        return [each(run, item, f"{path}[{index}]", owner, dotted) for index, item in enumerate(value)]
+        each, empty = _decoder(form), _empty(form)
+        return [
+            each(run, empty if item is None else item, f"{path}[{index}]", owner, dotted)
+            for index, item in enumerate(value)
+        ]
 
     return decode
 
@@ -134,15 +164,35 @@ def _map(form: str) -> _Decoder:
     def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
         if type(value) is not dict:
             raise run.mismatch(value, f"map[]{form}", owner, dotted)
-        each = _decoder(form)
-        return {key: each(run, item, f"{path}.{key}", owner, dotted) for key, item in value.items() if item is not None}
+        each, empty = _decoder(form), _empty(form)
+        return {
+            key: each(run, empty if item is None else item, f"{path}.{key}", owner, dotted)
+            for key, item in value.items()
+        }
 
     return decode
+
+
+def _empty(form: str) -> Any:
+    """What the original takes a null for in a list or a map, where it cannot be as if it were not there."""
+    if form in SCALARS:
+        return _EMPTY.get(form)
+    return [] if form.startswith("[]") else {}
+
+
+def _is_blank(form: str, field: Field) -> bool:
+    """Whether the original cannot tell the field's empty value from none, and so fills in what is meant by none.
+
+    Of a status every word is kept: who writes it compares it with what was read.
+    """
+    reported = form.endswith(("Status", "Condition"))
+    return not reported and not field.pointer and not field.required and field.form in _BLANK
 
 
 def _struct(form: str) -> _Decoder:
     fields = types()[form].fields
     kept = {key: _KINDS.get(field.form, ()) for key, field in fields.items()}
+    blank = frozenset(key for key, field in fields.items() if _is_blank(form, field))
 
     def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
         if type(value) is not dict:
@@ -151,21 +201,22 @@ def _struct(form: str) -> _Decoder:
         for key, item in value.items():
             # Most of a body: no path need be spelled out for what is right.
             if type(item) in kept.get(key, ()):
-                decoded[key] = item
+                if item or key not in blank:
+                    decoded[key] = item
             elif key not in fields:
                 run.unknown.append(f"{path}.{key}" if path else key)
             elif item is not None:
                 decoder = _decoder(fields[key].form)
-                decoded[key] = decoder(
-                    run, item, f"{path}.{key}" if path else key, form, f"{dotted}.{key}" if dotted else key
-                )
+                found = decoder(run, item, f"{path}.{key}" if path else key, form, f"{dotted}.{key}" if dotted else key)
+                if found or key not in blank:
+                    decoded[key] = found
         return decoded
 
     return decode
 
 
 def decode(form: str, value: Any, *, version: str) -> tuple[dict[str, Any], list[str]]:
-    """The value with only the fields its type has and no nulls, and the paths of the fields it does not have.
+    """The value with only the fields its type has that say something, and the paths of those it does not have.
 
     Raises BadRequest where a field has the wrong type.
     """
