@@ -134,3 +134,27 @@ def test_what_is_no_base64_is_refused(text: str, place: int) -> None:
     assert failure.value.code == 400
     said = f"illegal base64 data at input byte {place}"
     assert failure.value.message == f'ConfigMap in version "v1" cannot be handled as a ConfigMap: {said}'
+
+
+def test_every_condition_has_a_type_and_a_status() -> None:
+    body = {"status": {"conditions": [{"reason": "Because"}, {"type": "Ready"}]}}
+    decoded, _ = schemas.decode("Pod", body, version="v1")
+    assert decoded["status"]["conditions"] == [
+        {"reason": "Because", "type": "", "status": ""},
+        {"type": "Ready", "status": ""},
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-11-20T13:40:00Z", "2026-11-20T13:40:00.123456Z", "2026-11-20T13:40:00.123456789+02:00"]
+)
+def test_a_moment_is_taken_as_it_is(text: str) -> None:
+    assert schemas.decode("Lease", {"spec": {"renewTime": text}}, version="v1") == ({"spec": {"renewTime": text}}, [])
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "2026-11-20", "2026-13-20T13:40:00Z", "2026-11-20 13:40:00Z", "٢026"])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(ApiFailure) as failure:
+        schemas.decode("Job", {"status": {"startTime": text}}, version="v1")
+    assert failure.value.code == 400
+    assert f'cannot be handled as a Job: parsing time "{text}" as ' in failure.value.message

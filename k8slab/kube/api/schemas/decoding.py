@@ -9,8 +9,10 @@ from functools import cache
 from typing import Any, Final
 
 from k8slab.kube.api.errors import ApiFailure, bad_request
+from k8slab.kube.api.meta import parse_time
 from k8slab.kube.api.schemas.model import Field, types
 
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 _ALPHABET: Final = frozenset(string.ascii_letters + string.digits + "+/")
 _BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 GO_NAMES: Final = {
@@ -90,6 +92,15 @@ def _quantity(run: _Decoding, value: Any, path: str, owner: str, dotted: str) ->
     return str(value)
 
 
+def _moment(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+    if type(value) is not str:
+        raise run.mismatch(value, "Time", owner, dotted)
+    if not (_MOMENT.match(value) and parse_time(value) is not None):
+        said = f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
+        raise bad_request(f"{run.refused} {said}")
+    return value
+
+
 def _bytes(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
     if type(value) is not str:
         raise run.mismatch(value, "bytes", owner, dotted)
@@ -109,14 +120,13 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "string": (str,),
     "boolean": (bool,),
     "double": (int, float),
-    "Time": (str,),
-    "MicroTime": (str,),
     "IntOrString": (int, str),
 }
 
 SCALARS: Final[Mapping[str, _Decoder]] = {
     **{form: _scalar(form, *kinds) for form, kinds in _KINDS.items()},
     **dict.fromkeys(("any", "FieldsV1", "RawExtension"), _as_it_is),
+    **dict.fromkeys(("Time", "MicroTime"), _moment),
     "bytes": _bytes,
     "int32": _integer(32),
     "int64": _integer(64),
@@ -189,10 +199,18 @@ def _is_blank(form: str, field: Field) -> bool:
     return not reported and not field.pointer and not field.required and field.form in _BLANK
 
 
+def _always_said(form: str, fields: Mapping[str, Field]) -> list[tuple[str, Any]]:
+    """What every condition says, and be it nothing: those who act on conditions look for their types."""
+    if not form.endswith("Condition"):
+        return []
+    return [(key, _EMPTY[field.form]) for key, field in fields.items() if field.required and field.form in _BLANK]
+
+
 def _struct(form: str) -> _Decoder:
     fields = types()[form].fields
     kept = {key: _KINDS.get(field.form, ()) for key, field in fields.items()}
     blank = frozenset(key for key, field in fields.items() if _is_blank(form, field))
+    said = _always_said(form, fields)
 
     def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
         if type(value) is not dict:
@@ -210,6 +228,8 @@ def _struct(form: str) -> _Decoder:
                 found = decoder(run, item, f"{path}.{key}" if path else key, form, f"{dotted}.{key}" if dotted else key)
                 if found or key not in blank:
                     decoded[key] = found
+        for key, empty in said:
+            decoded.setdefault(key, empty)
         return decoded
 
     return decode
