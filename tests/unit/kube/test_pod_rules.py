@@ -225,3 +225,14 @@ def test_how_long_a_pod_tolerates_may_change() -> None:
 
 def test_a_gate_without_a_name_that_was_let_in_once_is_lifted() -> None:
     assert POD.validate(made(), made(schedulingGates=[{}])) == []
+
+
+def test_a_pod_s_addresses_are_addresses() -> None:
+    def said(now: dict[str, Any], was: dict[str, Any]) -> list[str]:
+        return [str(one) for one in POD.validate_status({**made(), "status": now}, {**made(), "status": was})]
+
+    wrong = {"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "x"}]}
+    assert said({"podIP": "10.0.0.1"}, {}) == said({}, wrong) == said(wrong, wrong) == []
+    rule = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+    assert said(wrong, {}) == [f'status.podIPs[1]: Invalid value: "x": {rule}']
+    assert said({"podIP": "y"}, wrong) == [f'status.podIPs[0]: Invalid value: "y": {rule}']

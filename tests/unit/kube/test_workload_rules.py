@@ -9,7 +9,10 @@ import pytest
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds.apps import DAEMON_SET, DEPLOYMENT, STATEFUL_SET
 
-TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "main", "image": "i"}]}}
+TEMPLATE: dict[str, Any] = {
+    "metadata": {"labels": {"a": "b"}},
+    "spec": {"containers": [{"name": "main", "image": "i"}]},
+}
 
 
 def problems(kind: Kind, **spec: Any) -> list[str]:
@@ -65,3 +68,9 @@ def test_more_pods_than_there_are_may_surge() -> None:
     assert problems(DEPLOYMENT, strategy={"rollingUpdate": {"maxSurge": "250%", "maxUnavailable": "0100%"}}) == []
     (why,) = problems(DEPLOYMENT, strategy={"rollingUpdate": {"maxUnavailable": "101%"}})
     assert why.endswith('Invalid value: "101%": must not be greater than 100%')
+
+
+def test_a_template_has_nobody_look_into_its_pods() -> None:
+    spec = {**TEMPLATE["spec"], "ephemeralContainers": [{"name": "debug", "image": "i"}]}
+    (why,) = problems(DEPLOYMENT, template={**TEMPLATE, "spec": spec})
+    assert why == "template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template"

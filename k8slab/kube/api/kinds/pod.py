@@ -8,7 +8,7 @@ from typing import Any, Final
 from k8slab.kube.api.kind import AGE, NAME, PROXY_VERBS, Column, Kind, Subresource, field_reader
 from k8slab.kube.api.kinds.lifecycle_rules import PROBES
 from k8slab.kube.api.kinds.placement_rules import with_label_keys
-from k8slab.kube.api.kinds.pod_rules import pod_problems
+from k8slab.kube.api.kinds.pod_rules import pod_problems, status_problems
 from k8slab.kube.api.meta import Object, age, dig, parse_quantity
 
 
@@ -259,6 +259,7 @@ POD: Final = Kind(
     default=_defaults,
     prepare=_prepare,
     validate=pod_problems,
+    validate_status=status_problems,
     status=True,
     grace=grace,
     returns_deleted=True,

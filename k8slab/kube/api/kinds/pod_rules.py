@@ -41,6 +41,15 @@ def pod_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     return found
 
 
+def status_problems(new: Object, old: Object | None) -> list[FieldProblem]:
+    """A pod's addresses are handed on to services: one that is none would keep all of theirs from being written."""
+    status, was = new.get("status") or {}, (old or {}).get("status") or {}
+    given = [one.get("ip") or "" for one in status.get("podIPs") or ()] or [*filter(None, [status.get("podIP")])]
+    if status.get("podIP") == was.get("podIP") and status.get("podIPs") == was.get("podIPs"):
+        return []
+    return [one for index, ip in enumerate(given) for one in validation.address(f"status.podIPs[{index}]", ip)]
+
+
 def spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
     volumes = spec.get("volumes") or ()
     found, volume_names = _volumes(volumes, f"{path}.volumes")

@@ -49,6 +49,9 @@ def template_problems(
     for key in annotations:
         found += validation.checked(f"{path}.annotations", key, validation.annotation_key)
     found += spec_problems(spec, f"{path}.spec")
+    if spec.get("ephemeralContainers"):
+        why = "ephemeral containers not allowed in pod template"
+        found.append(validation.forbidden(f"{path}.spec.ephemeralContainers", why))
     policy = spec.get("restartPolicy")
     if policy not in restart and policy in ("Always", "Never", "OnFailure"):
         if len(restart) == 1:
