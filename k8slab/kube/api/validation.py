@@ -346,6 +346,13 @@ def metadata(obj: Object, old: Object | None, name_problems: Any, *, namespaced:
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):
                 found.append(invalid(f"{path}.{field}", owner.get(field) or "", f"{field} must not be empty"))
+    controllers = [
+        f"{one.get('kind')}/{one.get('name')}" for one in meta.get("ownerReferences") or () if one.get("controller")
+    ]
+    if len(controllers) > 1:
+        said = 'Only one reference can have Controller set to true. Found "true" in references for'
+        shown = Literal("[]v1.OwnerReference{…}")
+        found.append(invalid("metadata.ownerReferences", shown, f"{said} {controllers[0]} and {controllers[1]}"))
     for finalizer in meta.get("finalizers") or ():
         found += checked("metadata.finalizers", finalizer, qualified_name)
     if old is not None:

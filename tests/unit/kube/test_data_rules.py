@@ -1,9 +1,11 @@
-"""How much a config map or a secret may hold."""
+"""How much a config map or a secret may hold, and what a secret of a type must."""
 
 from __future__ import annotations
 
 import base64
 from typing import Any
+
+import pytest
 
 from k8slab.kube.api.kind import Kind
 from k8slab.kube.api.kinds.small import CONFIG_MAP, LARGEST, SECRET
@@ -29,3 +31,48 @@ def test_text_is_measured_in_bytes() -> None:
     annotated = {"metadata": {"name": "x", "annotations": {"a": "é" * (LONGEST_ANNOTATIONS // 2)}}}
     (problem,) = metadata(annotated, None, subdomain, namespaced=False)
     assert str(problem) == "metadata.annotations: Too long: may not be more than 262144 bytes"
+
+
+EMPTY, OBJECT = "", base64.b64encode(b"{}").decode()
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "lacking"),
+    [
+        ("Opaque", {}, []),
+        ("example.com/own", {}, []),
+        ("kubernetes.io/tls", {"tls.crt": EMPTY, "tls.key": EMPTY}, []),
+        ("kubernetes.io/tls", {"tls.crt": EMPTY}, ["tls.key"]),
+        ("kubernetes.io/ssh-auth", {}, ["ssh-privatekey"]),
+        ("kubernetes.io/basic-auth", {"password": EMPTY}, []),
+        ("kubernetes.io/basic-auth", {}, ["username", "password"]),
+        ("kubernetes.io/dockercfg", {".dockercfg": OBJECT}, []),
+        ("kubernetes.io/dockerconfigjson", {"a": OBJECT}, [".dockerconfigjson"]),
+    ],
+)
+def test_a_secret_of_a_type_has_what_is_looked_for(kind: str, data: dict[str, str], lacking: list[str]) -> None:
+    assert problems(SECRET, type=kind, data=data) == [f"data[{key}]: Required value" for key in lacking]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{"])
+def test_what_registries_are_told_is_an_object(text: str) -> None:
+    data = {".dockerconfigjson": base64.b64encode(text.encode()).decode()}
+    (why,) = problems(SECRET, type="kubernetes.io/dockerconfigjson", data=data)
+    shown = 'Invalid value: "<secret contents redacted>"'
+    assert why == f"data[.dockerconfigjson]: {shown}: must be a JSON object"
+
+
+def test_an_account_s_token_names_the_account() -> None:
+    (why,) = problems(SECRET, type="kubernetes.io/service-account-token")
+    assert why == "metadata.annotations[kubernetes.io/service-account.name]: Required value"
+    named = {"name": "x", "annotations": {"kubernetes.io/service-account.name": "robot"}}
+    assert problems(SECRET, type="kubernetes.io/service-account-token", metadata=named) == []
+
+
+def test_an_object_has_one_controller() -> None:
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "b", "controller": True}
+    owned: dict[str, Any] = {"metadata": {"name": "x", "ownerReferences": [owner, {**owner, "controller": False}]}}
+    assert metadata(owned, None, subdomain, namespaced=False) == []
+    owned["metadata"]["ownerReferences"].append({**owner, "name": "c"})
+    (why,) = metadata(owned, None, subdomain, namespaced=False)
+    assert str(why).endswith('Found "true" in references for Pod/a and Pod/c')

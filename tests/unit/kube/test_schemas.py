@@ -62,6 +62,11 @@ def test_what_is_unknown_is_named_and_left_out() -> None:
         ("Pod", {"spec": {"containers": {}}}, "object … PodSpec.spec.containers of type []v1.Container"),
         ("Deployment", {"spec": {"replicas": "3"}}, "string … DeploymentSpec.spec.replicas of type int32"),
         ("Deployment", {"spec": {"replicas": 1 << 31}}, "number … DeploymentSpec.spec.replicas of type int32"),
+        (
+            "Service",
+            {"spec": {"ports": [{"targetPort": 1 << 31}]}},
+            "number … ServicePort.spec.ports.targetPort of type int32",
+        ),
         ("Pod", {"metadata": {"labels": []}}, "array … ObjectMeta.metadata.labels of type map[string]string"),
     ],
 )

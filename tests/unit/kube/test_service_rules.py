@@ -109,3 +109,12 @@ def test_the_first_cluster_address_is_the_cluster_address() -> None:
     assert why == 'spec.clusterIPs: Invalid value: []string{"10.0.0.8"}: first value must match `clusterIP`'
     (why,) = problems(clusterIPs=["None", "10.0.0.8"])
     assert why.endswith("'None' must be the first and only value")
+
+
+def test_who_is_no_load_balancer_any_more_says_nothing_of_one_s_ports() -> None:
+    old: dict[str, Any] = {"metadata": {"name": "web"}, "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}}
+    SERVICE.default(old)
+    new = {**old, "spec": {**old["spec"], "type": "NodePort"}}
+    SERVICE.prepare(new, old)
+    assert "allocateLoadBalancerNodePorts" in old["spec"]
+    assert "allocateLoadBalancerNodePorts" not in new["spec"]

@@ -76,6 +76,10 @@ def _prepare(new: Object, old: Object | None) -> None:
         for port in spec.get("ports") or ():
             if port.get("nodePort") in freed:
                 port.pop("nodePort", None)
+    if spec["type"] != "LoadBalancer" and was["type"] == "LoadBalancer":
+        field = "allocateLoadBalancerNodePorts"
+        if spec.get(field) == was.get(field):
+            spec.pop(field, None)
     if spec["type"] == "ExternalName" and was["type"] != "ExternalName":
         for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
             if spec.get(field) == was.get(field):

@@ -86,6 +86,10 @@ def _integer(bits: int) -> _Decoder:
     return decode
 
 
+def _int_or_string(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+    return value if type(value) is str else _integer(32)(run, value, path, owner, dotted)
+
+
 def _quantity(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
     if type(value) not in (str, int, float):
         raise run.mismatch(value, "Quantity", owner, dotted)
@@ -120,7 +124,6 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "string": (str,),
     "boolean": (bool,),
     "double": (int, float),
-    "IntOrString": (int, str),
 }
 
 SCALARS: Final[Mapping[str, _Decoder]] = {
@@ -130,6 +133,7 @@ SCALARS: Final[Mapping[str, _Decoder]] = {
     "bytes": _bytes,
     "int32": _integer(32),
     "int64": _integer(64),
+    "IntOrString": _int_or_string,
     "Quantity": _quantity,
 }
 
