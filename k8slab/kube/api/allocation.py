@@ -6,7 +6,7 @@ Two servers on one etcd can therefore never give the same one away: the second t
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, ip_address
 from typing import Any, Final
@@ -80,22 +80,30 @@ class Allocator:
         return _held(new)
 
     async def _node_ports(self, new: Object, had: set[str], claims: Claims, attempt: int) -> None:
-        taken = {port.get("nodePort") for port in new["spec"].get("ports") or ()}
+        """A number serves both protocols of a port that has them, as DNS has."""
+        ports = new["spec"].get("ports") or ()
+        taken = {port["nodePort"] for port in ports if port.get("nodePort")}
+        given = {port.get("port"): port["nodePort"] for port in reversed(ports) if port.get("nodePort")}
         used = await self._used(PORTS) if attempt > RANDOM_TRIES else set()
-        for index, port in enumerate(new["spec"].get("ports") or ()):
-            number = port.get("nodePort")
+        claimed = {*had}
+        for index, port in enumerate(ports):
+            number, chosen = port.get("nodePort") or _shared(port, ports, given), False
             if not number:
                 free = [one for one in NODE_PORTS if one not in taken and str(one) not in used]
                 if not free:
                     raise internal("failed to allocate a nodePort: range is full")
-                number = port["nodePort"] = random.choice(free)
+                number, chosen = random.choice(free), True
                 taken.add(number)
-                claims.take(f"{PORTS}{number}", new, chosen=True)
-            elif f"{PORTS}{number}" not in had:
-                if number not in NODE_PORTS:
-                    why = "provided port is not in the valid range. The range of valid ports is 30000-32767"
-                    raise _refused(new, f"spec.ports[{index}].nodePort", number, why)
-                claims.take(f"{PORTS}{number}", new, chosen=False)
+                given[port.get("port")] = number
+            port["nodePort"] = number
+            key = f"{PORTS}{number}"
+            if key in claimed:
+                continue
+            if number not in NODE_PORTS:
+                why = "provided port is not in the valid range. The range of valid ports is 30000-32767"
+                raise _refused(new, f"spec.ports[{index}].nodePort", number, why)
+            claims.take(key, new, chosen=chosen)
+            claimed.add(key)
 
     def refusal(self, new: Object, claims: Claims, found: dict[str, Record | None]) -> ApiFailure | None:
         """Why a claim cannot be had, when it was asked for by name; None when another try may choose better."""
@@ -147,6 +155,13 @@ class Allocator:
     async def _used(self, prefix: str) -> set[str]:
         page = await self._storage.page(prefix)
         return {record.key[len(prefix) :] for record in page.records}
+
+
+def _shared(port: Object, ports: Sequence[Object], given: Mapping[Any, int]) -> int:
+    """The node port that the same port has for another protocol; 0 when there is none, or this protocol has it."""
+    number = given.get(port.get("port"), 0)
+    mine = any(one.get("nodePort") == number and one.get("protocol") == port.get("protocol") for one in ports)
+    return 0 if mine else number
 
 
 def _static_band(size: int) -> int:

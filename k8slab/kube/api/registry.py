@@ -94,9 +94,10 @@ class Registry:
                 meta["name"] = generated_name(meta["generateName"])
             if attempt == 1:
                 kind.default(obj)
-                await self.admission.change(kind, namespace, obj)
+                # What the cluster adds is nobody's: whoever made the object may apply it again without.
                 if track is not None and (owners := track(None, obj)):
                     meta["managedFields"] = owners
+                await self.admission.change(kind, namespace, obj)
                 kind.prepare(obj, None)
                 self._judge(kind, obj, None)
                 await self.admission.judge(kind, namespace, obj)

@@ -339,13 +339,20 @@ def metadata(obj: Object, old: Object | None, name_problems: Any, *, namespaced:
     annotations = meta.get("annotations") or {}
     for key in annotations:
         found += checked("metadata.annotations", key, annotation_key)
-    if sum(len(key) + len(value) for key, value in annotations.items()) > LONGEST_ANNOTATIONS:
+    if sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items()) > LONGEST_ANNOTATIONS:
         found.append(too_long("metadata.annotations", LONGEST_ANNOTATIONS))
     for index, owner in enumerate(meta.get("ownerReferences") or ()):
         path = f"metadata.ownerReferences[{index}]"
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):
                 found.append(invalid(f"{path}.{field}", owner.get(field) or "", f"{field} must not be empty"))
+    controllers = [
+        f"{one.get('kind')}/{one.get('name')}" for one in meta.get("ownerReferences") or () if one.get("controller")
+    ]
+    if len(controllers) > 1:
+        said = 'Only one reference can have Controller set to true. Found "true" in references for'
+        shown = Literal("[]v1.OwnerReference{…}")
+        found.append(invalid("metadata.ownerReferences", shown, f"{said} {controllers[0]} and {controllers[1]}"))
     for finalizer in meta.get("finalizers") or ():
         found += checked("metadata.finalizers", finalizer, qualified_name)
     if old is not None:

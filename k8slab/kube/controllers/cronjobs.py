@@ -87,13 +87,12 @@ class CronJobController:
         status = {**(owner.get("status") or {})}
         active, by_uid = [], {one["metadata"]["uid"]: one for one in jobs}
         for one in status.get("active") or ():
-            job = by_uid.pop(one["uid"], None)
+            job = by_uid.pop(one.get("uid") or "", None)
+            name = one.get("name") or ""
             if job is None:
-                self._recorder.say(
-                    owner, NORMAL, "MissingJob", f"Active job went missing: {one['name']}", component=COMPONENT
-                )
+                self._recorder.say(owner, NORMAL, "MissingJob", f"Active job went missing: {name}", component=COMPONENT)
             elif end := end_of(job):
-                said = f"Saw completed job: {one['name']}, condition: {end}"
+                said = f"Saw completed job: {name}, condition: {end}"
                 self._recorder.say(owner, NORMAL, "SawCompletedJob", said, component=COMPONENT)
             else:
                 active.append(one)

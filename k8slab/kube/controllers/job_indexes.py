@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from k8slab.kube.api.meta import is_number
+
 COMPLETION_INDEX: Final = "batch.kubernetes.io/job-completion-index"
 # How often an index has failed is written onto the pod that tries it next, where the limit is one of each index.
 INDEX_FAILURES: Final = "batch.kubernetes.io/job-index-failure-count"
@@ -14,13 +16,13 @@ NONE: Final = -1
 def index_of(pod: Mapping[str, Any]) -> int:
     """NONE for a pod that does not say which it is."""
     text = (pod["metadata"].get("annotations") or {}).get(COMPLETION_INDEX) or ""
-    return int(text) if text.isdigit() else NONE
+    return int(text) if is_number(text) else NONE
 
 
 def failures_before(pod: Mapping[str, Any]) -> int:
     """How often its index had failed when the pod was made."""
     text = (pod["metadata"].get("annotations") or {}).get(INDEX_FAILURES) or ""
-    return int(text) if text.isdigit() else 0
+    return int(text) if is_number(text) else 0
 
 
 def runs(text: str, end: int) -> list[range]:
@@ -31,7 +33,7 @@ def runs(text: str, end: int) -> list[range]:
     found = []
     for part in text.split(","):
         first, _, last = part.partition("-")
-        if first.isdecimal() and (last.isdecimal() or not last):
+        if is_number(first) and (is_number(last) or not last):
             found.append(range(int(first), min(int(last or first) + 1, end)))
     return found
 

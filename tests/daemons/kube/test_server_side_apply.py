@@ -82,6 +82,19 @@ def test_from_the_client_side_to_the_server_side(kubectl: Kubectl, namespace: st
     assert json.loads(annotation)["data"]["a"] == "9"
 
 
+def test_a_pod_goes_over_to_the_server_side_with_what_the_cluster_added(kubectl: Kubectl, namespace: str) -> None:
+    inside = ("-n", namespace)
+    kubectl("apply", *inside, "-f", "-", stdin=POD)
+    made = shown(kubectl, "pod", "p", *inside)
+    owned = owners(made)["kubectl-client-side-apply"]["fieldsV1"]["f:spec"]
+    assert made["spec"]["tolerations"]
+    assert "f:dnsPolicy" in owned
+    assert not {"f:tolerations", "f:priority", "f:preemptionPolicy"} & set(owned)
+    done = kubectl.run("apply", "--server-side", *inside, "-f", "-", stdin=POD)
+    assert (done.stdout, done.stderr) == ("pod/p serverside-applied\n", "")
+    assert shown(kubectl, "pod", "p", *inside)["spec"] == made["spec"]
+
+
 def test_members_of_lists_by_their_keys(kubectl: Kubectl, namespace: str) -> None:
     inside = ("-n", namespace)
     kubectl("apply", "--server-side", *inside, "-f", "-", stdin=POD)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from k8slab.kube.api.allocation import ADDRESSES, RANDOM_TRIES, Allocator
+from k8slab.kube.api.allocation import ADDRESSES, PORTS, RANDOM_TRIES, Allocator
 from k8slab.kube.api.errors import ApiFailure
 from k8slab.kube.api.storage.base import Write
 from k8slab.kube.api.storage.memory import MemoryStorage
@@ -56,3 +56,26 @@ async def test_the_beginning_is_given_away_when_nothing_else_is_left() -> None:
     assert await given("10.0.0.0/24", taken=238 + 14, attempt=last) == "10.0.0.2"
     with pytest.raises(ApiFailure, match="range is full"):
         await given("10.0.0.0/24", taken=253, attempt=last)
+
+
+async def node_ports(*ports: dict[str, Any]) -> tuple[list[int], list[str]]:
+    """The numbers that a service's ports get, and the keys that they are claimed by."""
+    wanted = service()
+    wanted["spec"].update(type="NodePort", ports=[{"protocol": "TCP", **port} for port in ports])
+    claims = await Allocator(MemoryStorage(), IPv4Network("10.0.0.0/24")).claims(wanted, None, attempt=1)
+    keys = [write.key for write in claims.writes if write.key.startswith(PORTS)]
+    return [port["nodePort"] for port in wanted["spec"]["ports"]], keys
+
+
+@pytest.mark.parametrize("asked", [{}, {"nodePort": 30053}])
+async def test_both_protocols_of_a_port_have_one_node_port(asked: dict[str, int]) -> None:
+    for first, second in ((asked, asked), (asked, {}), ({}, asked)):
+        (one, other), keys = await node_ports({"port": 53, **first}, {"port": 53, "protocol": "UDP", **second})
+        assert one == other
+        assert keys == [f"{PORTS}{one}"]
+
+
+async def test_ports_of_one_protocol_have_node_ports_of_their_own() -> None:
+    numbers, keys = await node_ports({"port": 53}, {"port": 54}, {"port": 55, "nodePort": 30055})
+    assert len(set(numbers)) == 3
+    assert keys == [f"{PORTS}{number}" for number in numbers]

@@ -199,11 +199,23 @@ def test_an_indexed_job_grows_in_tandem() -> None:
         ("0 0 * mon *", ['failed to parse int from mon: strconv.Atoi: parsing "mon": invalid syntax']),
         ("*/0 * * * *", ["step of range should be a positive number: */0"]),
         ("*/x * * * *", ['failed to parse int from x: strconv.Atoi: parsing "x": invalid syntax']),
+        ("*/² * * * *", ['failed to parse int from ²: strconv.Atoi: parsing "²": invalid syntax']),
+        ("0 0 * * FRI-mon", ["beginning of range (5) beyond end of range (1): FRI-mon"]),
+        ("0 0 * * sun-SAT/2", []),
+        ("@every 1.5h30m", []),
+        ("@every 5", ['failed to parse duration @every 5: time: invalid duration "5"']),
+        ("@every 9999999h", ['failed to parse duration @every 9999999h: time: invalid duration "9999999h"']),
+        ("@reboot", ["unrecognized descriptor: @reboot"]),
         ("0 0 * * 7", ["end of range (7) above maximum (6): 7"]),
     ],
 )
 def test_schedules(schedule: str, found: list[str]) -> None:
     assert schedule_problems(schedule) == found
+
+
+@pytest.mark.parametrize("digits", ["²", "9" * 5000])
+def test_what_python_alone_takes_for_digits_is_no_number_of_a_schedule(digits: str) -> None:
+    assert schedule_problems(f"{digits} * * * *") == schedule_problems(f"*/{digits} * * * *") != []
 
 
 @pytest.mark.parametrize(

@@ -192,3 +192,8 @@ def test_rules_of_probes_and_hooks(field: str, change: dict[str, Any], problems:
     POD.default(obj)
     found = {problem.field.removeprefix(f"spec.{field}[0]."): problem.message for problem in POD.validate(obj, None)}
     assert found == problems
+
+
+def test_a_container_status_without_a_name_is_shown_all_the_same() -> None:
+    status = {"initContainerStatuses": [{"ready": True, "restartCount": 3}]}
+    assert row(POD, pod({"phase": "Running", **status}), "None")["cells"][1:4] == ["0/1", "Init:0/0", "3"]

@@ -212,3 +212,27 @@ def test_containers_neither_come_nor_go() -> None:
 def test_a_probe_by_grpc_asks_for_the_server_as_a_whole() -> None:
     probe = made({"livenessProbe": {"grpc": {"port": 9}}})["spec"]["containers"][0]["livenessProbe"]
     assert probe["grpc"] == {"port": 9, "service": ""}
+
+
+def test_how_long_a_pod_tolerates_may_change() -> None:
+    def of(seconds: int, **more: str) -> dict[str, Any]:
+        return made(tolerations=[{"key": "a", "effect": "NoExecute", "tolerationSeconds": seconds, **more}])
+
+    assert POD.validate(of(60), of(300)) == []
+    (why,) = POD.validate(of(60, value="b"), of(300))
+    assert str(why).startswith("spec: Forbidden: pod updates may not change fields other than ")
+
+
+def test_a_gate_without_a_name_that_was_let_in_once_is_lifted() -> None:
+    assert POD.validate(made(), made(schedulingGates=[{}])) == []
+
+
+def test_a_pod_s_addresses_are_addresses() -> None:
+    def said(now: dict[str, Any], was: dict[str, Any]) -> list[str]:
+        return [str(one) for one in POD.validate_status({**made(), "status": now}, {**made(), "status": was})]
+
+    wrong = {"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}, {"ip": "x"}]}
+    assert said({"podIP": "10.0.0.1"}, {}) == said({}, wrong) == said(wrong, wrong) == []
+    rule = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+    assert said(wrong, {}) == [f'status.podIPs[1]: Invalid value: "x": {rule}']
+    assert said({"podIP": "y"}, wrong) == [f'status.podIPs[0]: Invalid value: "y": {rule}']

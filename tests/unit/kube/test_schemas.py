@@ -62,6 +62,11 @@ def test_what_is_unknown_is_named_and_left_out() -> None:
         ("Pod", {"spec": {"containers": {}}}, "object … PodSpec.spec.containers of type []v1.Container"),
         ("Deployment", {"spec": {"replicas": "3"}}, "string … DeploymentSpec.spec.replicas of type int32"),
         ("Deployment", {"spec": {"replicas": 1 << 31}}, "number … DeploymentSpec.spec.replicas of type int32"),
+        (
+            "Service",
+            {"spec": {"ports": [{"targetPort": 1 << 31}]}},
+            "number … ServicePort.spec.ports.targetPort of type int32",
+        ),
         ("Pod", {"metadata": {"labels": []}}, "array … ObjectMeta.metadata.labels of type map[string]string"),
     ],
 )
@@ -90,3 +95,71 @@ def test_yaml_that_json_cannot_say_is_refused(text: str) -> None:
 def test_yaml_is_read_as_the_json_it_stands_for() -> None:
     read = negotiation.read_object(b"2: 2020-01-01\ntrue: [~, 1.5]\n", "application/yaml")
     assert read == {"2": "2020-01-01", "true": [None, 1.5]}
+
+
+def test_an_empty_value_that_means_nothing_is_left_out() -> None:
+    probe = {"httpGet": {"port": 80, "scheme": "", "path": ""}, "successThreshold": 0, "timeoutSeconds": 0}
+    ports = [{"containerPort": 0, "protocol": "", "hostPort": 0}]
+    container = {"name": "", "livenessProbe": probe, "ports": ports}
+    spec = {"containers": [container], "restartPolicy": "", "hostNetwork": False, "enableServiceLinks": False}
+    decoded, _ = schemas.decode("Pod", {"spec": spec}, version="v1")
+    assert decoded["spec"] == {
+        "containers": [{"name": "", "livenessProbe": {"httpGet": {"port": 80}}, "ports": [{"containerPort": 0}]}],
+        "enableServiceLinks": False,
+    }
+
+
+def test_of_a_status_every_word_is_kept() -> None:
+    status = {"readyReplicas": 0, "conditions": [{"type": "Available", "status": "True", "message": ""}]}
+    decoded, _ = schemas.decode("Deployment", {"status": status}, version="v1")
+    assert decoded["status"] == status
+
+
+def test_a_null_in_a_list_or_a_map_is_an_empty_value() -> None:
+    body = {"metadata": {"labels": {"a": None}}, "data": {"b": None}, "binaryData": {"c": None}}
+    decoded, _ = schemas.decode("ConfigMap", body, version="v1")
+    assert decoded == {"metadata": {"labels": {"a": ""}}, "data": {"b": ""}, "binaryData": {"c": ""}}
+    container = {"args": ["a", None], "resources": {"limits": {"cpu": None}}}
+    decoded, _ = schemas.decode("Pod", {"spec": {"containers": [container, None]}}, version="v1")
+    kept = {"args": ["a", ""], "resources": {"limits": {"cpu": "0"}}}
+    assert decoded == {"spec": {"containers": [kept, {}]}}
+
+
+def test_bytes_may_be_broken_into_lines() -> None:
+    decoded, _ = schemas.decode("Secret", {"data": {"a": "Zm9v\r\nYmE=\n", "b": ""}}, version="v1")
+    assert decoded == {"data": {"a": "Zm9vYmE=", "b": ""}}
+
+
+@pytest.mark.parametrize(
+    ("text", "place"), [("é", 0), ("Zm9vYm", 4), ("Zm9v*", 4), ("=", 0), ("Zm9v====", 4), ("Zm-v", 2)]
+)
+def test_what_is_no_base64_is_refused(text: str, place: int) -> None:
+    with pytest.raises(ApiFailure) as failure:
+        schemas.decode("ConfigMap", {"binaryData": {"a": text}}, version="v1")
+    assert failure.value.code == 400
+    said = f"illegal base64 data at input byte {place}"
+    assert failure.value.message == f'ConfigMap in version "v1" cannot be handled as a ConfigMap: {said}'
+
+
+def test_every_condition_has_a_type_and_a_status() -> None:
+    body = {"status": {"conditions": [{"reason": "Because"}, {"type": "Ready"}]}}
+    decoded, _ = schemas.decode("Pod", body, version="v1")
+    assert decoded["status"]["conditions"] == [
+        {"reason": "Because", "type": "", "status": ""},
+        {"type": "Ready", "status": ""},
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["2026-11-20T13:40:00Z", "2026-11-20T13:40:00.123456Z", "2026-11-20T13:40:00.123456789+02:00"]
+)
+def test_a_moment_is_taken_as_it_is(text: str) -> None:
+    assert schemas.decode("Lease", {"spec": {"renewTime": text}}, version="v1") == ({"spec": {"renewTime": text}}, [])
+
+
+@pytest.mark.parametrize("text", ["", "garbage", "2026-11-20", "2026-13-20T13:40:00Z", "2026-11-20 13:40:00Z", "٢026"])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(ApiFailure) as failure:
+        schemas.decode("Job", {"status": {"startTime": text}}, version="v1")
+    assert failure.value.code == 400
+    assert f'cannot be handled as a Job: parsing time "{text}" as ' in failure.value.message

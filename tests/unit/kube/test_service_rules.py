@@ -88,3 +88,33 @@ def test_who_is_no_longer_reached_from_outside_has_no_policy_for_it() -> None:
     SERVICE.prepare(new, old)
     assert "externalTrafficPolicy" not in new["spec"]
     assert SERVICE.validate(new, old) == []
+
+
+def test_a_node_port_is_one_port_s_of_each_protocol() -> None:
+    both = [{"name": "a", "port": 53, "nodePort": 30053}, {"name": "b", "port": 53, "protocol": "UDP"}]
+    both[1]["nodePort"] = 30053
+    assert problems(type="NodePort", ports=both) == []
+    (why,) = problems(type="NodePort", ports=[*both, {"name": "c", "port": 54, "nodePort": 30053}])
+    assert why == "spec.ports[2].nodePort: Duplicate value: 30053"
+
+
+def test_only_who_keeps_to_clients_says_how_long() -> None:
+    (why,) = problems(sessionAffinityConfig={"clientIP": {"timeoutSeconds": 5}})
+    assert why == "spec.sessionAffinityConfig: Forbidden: must not be set when session affinity is None"
+
+
+def test_the_first_cluster_address_is_the_cluster_address() -> None:
+    assert problems(clusterIPs=["10.0.0.9"]) == problems(clusterIP="10.0.0.9", clusterIPs=["10.0.0.9"]) == []
+    (why,) = problems(clusterIP="10.0.0.9", clusterIPs=["10.0.0.8"])
+    assert why == 'spec.clusterIPs: Invalid value: []string{"10.0.0.8"}: first value must match `clusterIP`'
+    (why,) = problems(clusterIPs=["None", "10.0.0.8"])
+    assert why.endswith("'None' must be the first and only value")
+
+
+def test_who_is_no_load_balancer_any_more_says_nothing_of_one_s_ports() -> None:
+    old: dict[str, Any] = {"metadata": {"name": "web"}, "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]}}
+    SERVICE.default(old)
+    new = {**old, "spec": {**old["spec"], "type": "NodePort"}}
+    SERVICE.prepare(new, old)
+    assert "allocateLoadBalancerNodePorts" in old["spec"]
+    assert "allocateLoadBalancerNodePorts" not in new["spec"]

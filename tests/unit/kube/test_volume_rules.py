@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from k8slab.kube.api.kinds.volume_rules import env_from_problems, env_problems, source_problems
+from k8slab.kube.api.kinds.volumes import PERSISTENT_VOLUME
 
 WHERE = "spec.volumes[0]"
 MODE = "must be a number between 0 and 0777 (octal), both inclusive"
@@ -158,3 +159,14 @@ def test_variables(variable: dict[str, Any], problems: list[str]) -> None:
 )
 def test_sources_of_variables(source: dict[str, Any], problems: list[str]) -> None:
     assert [str(one) for one in env_from_problems(source, "envFrom[0]")] == [f"envFrom[0]{one}" for one in problems]
+
+
+def test_a_volume_of_the_host_stays_below_its_path() -> None:
+    def said(path: str) -> list[str]:
+        spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteOnce"], "hostPath": {"path": path}}
+        volume: dict[str, Any] = {"metadata": {"name": "v"}, "spec": spec}
+        PERSISTENT_VOLUME.default(volume)
+        return [str(one) for one in PERSISTENT_VOLUME.validate(volume, None)]
+
+    assert said("/mnt/..data") == []
+    assert said("/mnt/../etc") == ["spec.hostPath.path: Invalid value: \"/mnt/../etc\": must not contain '..'"]

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from k8slab.kube.api.kind import Kind
-from k8slab.kube.api.kinds.apps import DAEMON_SET, STATEFUL_SET
+from k8slab.kube.api.kinds.apps import DAEMON_SET, DEPLOYMENT, STATEFUL_SET
 
-TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "main", "image": "i"}]}}
+TEMPLATE: dict[str, Any] = {
+    "metadata": {"labels": {"a": "b"}},
+    "spec": {"containers": [{"name": "main", "image": "i"}]},
+}
 
 
 def problems(kind: Kind, **spec: Any) -> list[str]:
@@ -52,3 +55,22 @@ def test_a_stateful_set_s_numbers_and_policies() -> None:
     ]
     (why,) = problems(STATEFUL_SET, updateStrategy={"type": "OnDelete", "rollingUpdate": {"partition": 1}})
     assert why.endswith(": only allowed for updateStrategy 'RollingUpdate'")
+
+
+@pytest.mark.parametrize("percent", ["²%", "%", "1 %", "1%\n", "9" * 5000 + "%"])
+@pytest.mark.parametrize("field", ["maxUnavailable", "maxSurge"])
+def test_a_share_is_a_number_of_percent(field: str, percent: str) -> None:
+    (why,) = problems(DEPLOYMENT, strategy={"rollingUpdate": {field: percent}})
+    assert why.startswith(f"strategy.rollingUpdate.{field}: Invalid value: ")
+
+
+def test_more_pods_than_there_are_may_surge() -> None:
+    assert problems(DEPLOYMENT, strategy={"rollingUpdate": {"maxSurge": "250%", "maxUnavailable": "0100%"}}) == []
+    (why,) = problems(DEPLOYMENT, strategy={"rollingUpdate": {"maxUnavailable": "101%"}})
+    assert why.endswith('Invalid value: "101%": must not be greater than 100%')
+
+
+def test_a_template_has_nobody_look_into_its_pods() -> None:
+    spec = {**TEMPLATE["spec"], "ephemeralContainers": [{"name": "debug", "image": "i"}]}
+    (why,) = problems(DEPLOYMENT, template={**TEMPLATE, "spec": spec})
+    assert why == "template.spec.ephemeralContainers: Forbidden: ephemeral containers not allowed in pod template"

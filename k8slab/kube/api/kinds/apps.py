@@ -26,6 +26,8 @@ from k8slab.kube.api.meta import Object, dig
 GROUP: Final = "apps"
 REVISIONS: Final = 10
 DEADLINE: Final = 600
+# The original knows no bound, and cannot count with what 32 bits do not hold.
+MOST_SURGE: Final = 2**31 - 1
 STATEFUL_RULE: Final = (
     "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
     "'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
@@ -78,8 +80,7 @@ def _strategy_problems(strategy: dict[str, Any]) -> list[FieldProblem]:
     rolling = strategy["rollingUpdate"]
     found = share(f"{path}.rollingUpdate.maxUnavailable", rolling["maxUnavailable"])
     surge = rolling["maxSurge"]
-    if not (isinstance(surge, str) and surge.endswith("%") and surge[:-1].isdigit()):
-        found += share(f"{path}.rollingUpdate.maxSurge", surge)
+    found += share(f"{path}.rollingUpdate.maxSurge", surge, most=MOST_SURGE)
     if rolling["maxUnavailable"] in (0, "0%") and surge in (0, "0%"):
         why = "may not be 0 when `maxSurge` is 0"
         found.append(validation.invalid(f"{path}.rollingUpdate.maxUnavailable", rolling["maxUnavailable"], why))

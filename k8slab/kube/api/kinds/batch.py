@@ -20,7 +20,8 @@ from k8slab.kube.api.kinds.template import (
     starts_with_status,
     template_defaults,
 )
-from k8slab.kube.api.meta import Object, age, dig, duration, parse_time
+from k8slab.kube.api.meta import Object, age, dig, duration, is_number, parse_time
+from k8slab.kube.durations import duration as duration_of
 
 GROUP: Final = "batch"
 PREFIX: Final = "batch.kubernetes.io/"
@@ -34,6 +35,10 @@ KEPT: Final = (
 WHERE: Final = ("affinity", "nodeSelector", "tolerations", "schedulingGates")
 LONGEST_NAME: Final = 52
 _WORDS: Final = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
+_EVERY: Final = "@every "
+_DURATION: Final = re.compile(r"(?:[0-9]{1,18}(?:\.[0-9]{1,18})?(?:ns|us|ms|s|m|h))+\Z")
+# What 64 bits can hold, which count nanoseconds.
+_LONGEST_PERIOD: Final = 2**63 / 1e9
 _RANGES: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
 _NAMES: Final = {
     12: ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
@@ -210,8 +215,15 @@ def schedule_problems(text: str) -> list[str]:
     """What is wrong with a cron schedule: five fields, or one of the words for them."""
     if "TZ" in text:
         return ["cannot use TZ or CRON_TZ in schedule, use timeZone field instead"]
-    if text in _WORDS or re.fullmatch(r"@every \d+(ms|s|m|h)(\d+(ms|s|m|h))*", text):
+    if text in _WORDS:
         return []
+    if text.startswith(_EVERY):
+        period = text.removeprefix(_EVERY)
+        if _DURATION.match(period) and duration_of(period) < _LONGEST_PERIOD:
+            return []
+        return [f'failed to parse duration {text}: time: invalid duration "{period}"']
+    if text.startswith("@"):
+        return [f"unrecognized descriptor: {text}"]
     fields = text.split()
     if len(fields) != len(_RANGES):
         return [f"expected exactly 5 fields, found {len(fields)}: [{' '.join(fields)}]"]
@@ -224,8 +236,8 @@ def schedule_problems(text: str) -> list[str]:
 
 def _part_problem(part: str, least: int, most: int) -> str:
     span, slash, step = part.partition("/")
-    if slash and not step.isdigit():
-        return f'failed to parse int from {step}: strconv.Atoi: parsing "{step}": invalid syntax'
+    if slash and not is_number(step):
+        return _no_number(step)
     if slash and int(step) == 0:
         return f"step of range should be a positive number: {part}"
     if span in ("*", "?"):
@@ -233,18 +245,25 @@ def _part_problem(part: str, least: int, most: int) -> str:
     ends = span.split("-")
     if len(ends) > 2:
         return f"too many hyphens: {part}"
+    names, numbers = _NAMES.get(most, ()), []
     for end in ends:
-        if end.lower() in _NAMES.get(most, ()):
-            continue
-        if not end.isdigit():
-            return f'failed to parse int from {end}: strconv.Atoi: parsing "{end}": invalid syntax'
-        if int(end) < least:
+        if end.lower() in names:
+            numbers.append(names.index(end.lower()) + least)
+        elif is_number(end):
+            numbers.append(int(end))
+        else:
+            return _no_number(end)
+        if numbers[-1] < least:
             return f"beginning of range ({end}) below minimum ({least}): {part}"
-        if int(end) > most:
+        if numbers[-1] > most:
             return f"end of range ({end}) above maximum ({most}): {part}"
-    if len(ends) == 2 and all(end.isdigit() for end in ends) and int(ends[0]) > int(ends[1]):
-        return f"beginning of range ({ends[0]}) beyond end of range ({ends[1]}): {part}"
+    if numbers[0] > numbers[-1]:
+        return f"beginning of range ({numbers[0]}) beyond end of range ({numbers[-1]}): {part}"
     return ""
+
+
+def _no_number(text: str) -> str:
+    return f'failed to parse int from {text}: strconv.Atoi: parsing "{text}": invalid syntax'
 
 
 def _last_schedule(obj: Object) -> str:

@@ -58,6 +58,7 @@ def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
     for index, taint in enumerate(dig(new, "spec", "taints") or ()):
         path = f"spec.taints[{index}]"
         found += validation.checked(f"{path}.key", taint.get("key") or "", validation.qualified_name)
+        found += validation.checked(f"{path}.value", taint.get("value") or "", validation.label_value)
         if not taint.get("effect"):
             found.append(validation.required(f"{path}.effect"))
         else:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from k8slab.kube.api.kind import AGE, NAME, PROXY_VERBS, Column, Kind, Subresource, field_reader
 from k8slab.kube.api.kinds.lifecycle_rules import PROBES
 from k8slab.kube.api.kinds.placement_rules import with_label_keys
-from k8slab.kube.api.kinds.pod_rules import pod_problems
+from k8slab.kube.api.kinds.pod_rules import pod_problems, status_problems
 from k8slab.kube.api.meta import Object, age, dig, parse_quantity
 
 
@@ -136,7 +136,7 @@ def _ready(obj: Object) -> str:
     sidecars = _sidecars(obj)
     statuses = (
         *(dig(obj, "status", "containerStatuses") or ()),
-        *(one for one in dig(obj, "status", "initContainerStatuses") or () if one["name"] in sidecars),
+        *(one for one in dig(obj, "status", "initContainerStatuses") or () if one.get("name") in sidecars),
     )
     ready = sum(1 for one in statuses if one.get("ready") and dig(one, "state", "running") is not None)
     return f"{ready}/{len(obj['spec'].get('containers') or ()) + len(sidecars)}"
@@ -149,7 +149,7 @@ def _restarts(obj: Object) -> str:
     if _init_word(obj, status):
         statuses = [*initial]
     else:
-        statuses = [*(one for one in initial if one["name"] in sidecars), *(status.get("containerStatuses") or ())]
+        statuses = [*(one for one in initial if one.get("name") in sidecars), *(status.get("containerStatuses") or ())]
     count = sum(one.get("restartCount") or 0 for one in statuses)
     ends = [dig(one, "lastState", "terminated", "finishedAt") for one in statuses]
     last = max(filter(None, ends), default=None)
@@ -195,7 +195,7 @@ def _init_word(obj: Object, status: dict[str, Any]) -> str:
         ended, waiting = dig(one, "state", "terminated"), dig(one, "state", "waiting")
         if ended is not None and not ended.get("exitCode"):
             continue
-        if one["name"] in sidecars and one.get("started"):
+        if one.get("name") in sidecars and one.get("started"):
             continue
         if ended is not None:
             return f"Init:{_container_word(one)}"
@@ -259,6 +259,7 @@ POD: Final = Kind(
     default=_defaults,
     prepare=_prepare,
     validate=pod_problems,
+    validate_status=status_problems,
     status=True,
     grace=grace,
     returns_deleted=True,

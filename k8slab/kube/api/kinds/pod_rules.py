@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from k8slab.kube.api import validation
@@ -11,8 +11,10 @@ from k8slab.kube.api.errors import FieldProblem
 from k8slab.kube.api.kinds.lifecycle_rules import lifecycle_problems
 from k8slab.kube.api.kinds.placement_rules import affinity_problems, spread_problems
 from k8slab.kube.api.kinds.pod_updates import update_problems
+from k8slab.kube.api.kinds.resource_rules import resource_problems
+from k8slab.kube.api.kinds.security_rules import container_security_problems, pod_security_problems
 from k8slab.kube.api.kinds.volume_rules import env_from_problems, env_problems, source_problems
-from k8slab.kube.api.meta import Object, dig, parse_quantity
+from k8slab.kube.api.meta import Object, dig
 
 RESTART: Final = ("Always", "Never", "OnFailure")
 DNS: Final = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
@@ -22,6 +24,8 @@ MESSAGES: Final = ("FallbackToLogsOnError", "File")
 PROPAGATION: Final = ("Bidirectional", "HostToContainer", "None")
 PROTOCOLS: Final = ("SCTP", "TCP", "UDP")
 
+_MOST_SERVERS: Final = 3
+_MOST_SEARCHES: Final = 32
 _VARIABLE: Final = re.compile(r"[ -<>-~]+\Z")
 VARIABLE_RULE: Final = (
     "a valid environment variable name must consist only of printable ASCII characters other than '='"
@@ -30,7 +34,20 @@ VARIABLE_RULE: Final = (
 
 def pod_problems(new: Object, old: Object | None) -> list[FieldProblem]:
     found = spec_problems(new["spec"], "spec")
-    return found if old is None else found + update_problems(new["spec"], old["spec"])
+    if old is not None:
+        return found + update_problems(new["spec"], old["spec"])
+    if new["spec"].get("ephemeralContainers"):
+        found.append(validation.forbidden("spec.ephemeralContainers", "cannot be set on create"))
+    return found
+
+
+def status_problems(new: Object, old: Object | None) -> list[FieldProblem]:
+    """A pod's addresses are handed on to services: one that is none would keep all of theirs from being written."""
+    status, was = new.get("status") or {}, (old or {}).get("status") or {}
+    given = [one.get("ip") or "" for one in status.get("podIPs") or ()] or [*filter(None, [status.get("podIP")])]
+    if status.get("podIP") == was.get("podIP") and status.get("podIPs") == was.get("podIPs"):
+        return []
+    return [one for index, ip in enumerate(given) for one in validation.address(f"status.podIPs[{index}]", ip)]
 
 
 def spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
@@ -40,11 +57,15 @@ def spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
     grace = spec.get("terminationGracePeriodSeconds", 30)
     if not spec.get("containers"):
         found.append(validation.required(f"{path}.containers"))
+    taken: set[str] = set()
     for field in ("containers", "initContainers"):
         for index, container in enumerate(spec.get(field) or ()):
             found += _container(container, f"{path}.{field}[{index}]", seen, volume_names)
             where, initial = f"{path}.{field}[{index}]", field == "initContainers"
             found += lifecycle_problems(container, where, initial=initial, grace=grace)
+            # Init containers run one after the other.
+            taken = set() if initial else taken
+            found += _host_port_twice(container.get("ports") or (), f"{where}.ports", taken)
             if spec.get("hostNetwork"):
                 found += _host_ports(container.get("ports") or (), f"{where}.ports")
     found += validation.one_of(f"{path}.restartPolicy", spec["restartPolicy"], RESTART)
@@ -52,6 +73,9 @@ def spec_problems(spec: Mapping[str, Any], path: str) -> list[FieldProblem]:
     if spec["dnsPolicy"] == "None" and not dig(spec, "dnsConfig", "nameservers"):
         why = "must provide at least one DNS nameserver when `dnsPolicy` is None"
         found.append(validation.required(f"{path}.dnsConfig.nameservers", why))
+    found += _resolver(spec.get("dnsConfig") or {}, f"{path}.dnsConfig")
+    found += pod_security_problems(spec.get("securityContext") or {}, f"{path}.securityContext")
+    found += _gates(spec, path)
     for index, toleration in enumerate(spec.get("tolerations") or ()):
         found += _toleration(toleration, f"{path}.tolerations[{index}]")
     found += validation.labels(f"{path}.nodeSelector", spec.get("nodeSelector"))
@@ -110,6 +134,45 @@ def _host_ports(ports: Sequence[Mapping[str, Any]], path: str) -> list[FieldProb
         for index, port in enumerate(ports)
         if port.get("hostPort") != port.get("containerPort") and port.get("containerPort")
     ]
+
+
+def _host_port_twice(ports: Sequence[Mapping[str, Any]], path: str, taken: set[str]) -> Iterator[FieldProblem]:
+    """``taken``: those of the containers before it, and then its own as well."""
+    for index, port in enumerate(ports):
+        if port.get("hostPort"):
+            shown = f"{port['protocol']}/{port.get('hostIP') or ''}/{port['hostPort']}"
+            if shown in taken:
+                yield validation.duplicate(f"{path}[{index}].hostPort", shown)
+            taken.add(shown)
+
+
+def _resolver(config: Mapping[str, Any], path: str) -> Iterator[FieldProblem]:
+    servers, searches = config.get("nameservers") or (), config.get("searches") or ()
+    for field, listed, most in (("nameservers", servers, _MOST_SERVERS), ("searches", searches, _MOST_SEARCHES)):
+        if len(listed) > most:
+            what = "nameservers" if field == "nameservers" else "search paths"
+            yield validation.invalid(f"{path}.{field}", listed, f"must not have more than {most} {what}")
+    for index, server in enumerate(servers):
+        yield from validation.address(f"{path}.nameservers[{index}]", server)
+    for index, domain in enumerate(searches):
+        yield from validation.checked(f"{path}.searches[{index}]", domain.removesuffix("."), validation.subdomain)
+    for index, option in enumerate(config.get("options") or ()):
+        if not option.get("name"):
+            yield validation.required(f"{path}.options[{index}]", "must not be empty")
+
+
+def _gates(spec: Mapping[str, Any], path: str) -> Iterator[FieldProblem]:
+    """What must come before the pod is scheduled, and before it is ready."""
+    names: set[str] = set()
+    for index, gate in enumerate(spec.get("schedulingGates") or ()):
+        name, where = gate.get("name") or "", f"{path}.schedulingGates[{index}]"
+        yield from validation.checked(where, name, validation.qualified_name)
+        if name in names:
+            yield validation.duplicate(where, name)
+        names.add(name)
+    for index, gate in enumerate(spec.get("readinessGates") or ()):
+        where = f"{path}.readinessGates[{index}].conditionType"
+        yield from validation.checked(where, gate.get("conditionType") or "", validation.qualified_name)
 
 
 def _volumes(volumes: Sequence[Mapping[str, Any]], path: str) -> tuple[list[FieldProblem], set[str]]:
@@ -184,7 +247,8 @@ def _container(container: Mapping[str, Any], path: str, seen: set[str], volumes:
             if mode == "Bidirectional" and not dig(container, "securityContext", "privileged"):
                 why = "Bidirectional mount propagation is available only to privileged containers"
                 found.append(validation.forbidden(shared, why))
-    found += _resources(container.get("resources") or {}, f"{path}.resources")
+    found += resource_problems(container.get("resources") or {}, f"{path}.resources")
+    found += container_security_problems(container.get("securityContext") or {}, f"{path}.securityContext")
     return found
 
 
@@ -221,19 +285,4 @@ def _ports(ports: Sequence[Mapping[str, Any]], path: str) -> list[FieldProblem]:
         if port.get("hostPort"):
             found += validation.port(f"{where}.hostPort", port["hostPort"])
         found += validation.one_of(f"{where}.protocol", port["protocol"], PROTOCOLS)
-    return found
-
-
-def _resources(resources: Mapping[str, Any], path: str) -> list[FieldProblem]:
-    found: list[FieldProblem] = []
-    amounts: dict[tuple[str, str], Any] = {}
-    for field in ("limits", "requests"):
-        for name, value in (resources.get(field) or {}).items():
-            amounts[field, name] = parse_quantity(value)
-            found += validation.quantity(f"{path}.{field}[{name}]", value)
-    for name, value in (resources.get("requests") or {}).items():
-        request, limit = amounts.get(("requests", name)), amounts.get(("limits", name))
-        if request is not None and limit is not None and request > limit:
-            why = f"must be less than or equal to {name} limit of {(resources.get('limits') or {})[name]}"
-            found.append(validation.invalid(f"{path}.requests", value, why))
     return found

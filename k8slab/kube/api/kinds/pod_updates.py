@@ -21,7 +21,7 @@ def update_problems(spec: Mapping[str, Any], was: Mapping[str, Any]) -> list[Fie
         if len(spec.get(field) or ()) != len(was.get(field) or ()):
             return [validation.forbidden(f"spec.{field}", "pod updates may not add or remove containers")]
     found = [*_deadline(spec.get("activeDeadlineSeconds"), was.get("activeDeadlineSeconds"))]
-    before = [one["name"] for one in was.get("schedulingGates") or ()]
+    before = [one.get("name") for one in was.get("schedulingGates") or ()]
     for index, gate in enumerate(spec.get("schedulingGates") or ()):
         if gate.get("name") not in before:
             why = f"only deletion is allowed, but found new scheduling gate '{gate.get('name') or ''}'"
@@ -52,6 +52,11 @@ def _deadline(now: int | None, was: int | None) -> Iterator[FieldProblem]:
         yield validation.invalid(path, now, "must be less than or equal to previous value")
 
 
+def _without_seconds(toleration: Mapping[str, Any]) -> dict[str, Any]:
+    """How long it holds may change."""
+    return {key: value for key, value in toleration.items() if key != "tolerationSeconds"}
+
+
 def _frozen(spec: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
     """The spec with what an update may change set back to what it was."""
     shown = dict(spec)
@@ -60,7 +65,8 @@ def _frozen(spec: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
             shown[field] = [{key: value for key, value in one.items() if key != "image"} for one in shown[field]]
     shown.pop("activeDeadlineSeconds", None)
     was = old.get("tolerations") or []
-    shown["tolerations"] = [one for one in was if one in (shown.get("tolerations") or ())]
+    now = [_without_seconds(one) for one in shown.get("tolerations") or ()]
+    shown["tolerations"] = [one for one in was if _without_seconds(one) in now]
     if old.get("terminationGracePeriodSeconds", 0) < 0 and shown.get("terminationGracePeriodSeconds") == 1:
         shown["terminationGracePeriodSeconds"] = old["terminationGracePeriodSeconds"]
     # What keeps a pod from being scheduled may go, and where it is scheduled may be narrowed until then.

@@ -76,6 +76,10 @@ def _prepare(new: Object, old: Object | None) -> None:
         for port in spec.get("ports") or ():
             if port.get("nodePort") in freed:
                 port.pop("nodePort", None)
+    if spec["type"] != "LoadBalancer" and was["type"] == "LoadBalancer":
+        field = "allocateLoadBalancerNodePorts"
+        if spec.get(field) == was.get(field):
+            spec.pop(field, None)
     if spec["type"] == "ExternalName" and was["type"] != "ExternalName":
         for field in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
             if spec.get(field) == was.get(field):
@@ -109,7 +113,17 @@ def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
         if not 0 < seconds <= LONGEST_AFFINITY:
             why = f"must be greater than 0 and less than {LONGEST_AFFINITY}"
             found.append(validation.invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds, why))
-    address = spec.get("clusterIP")
+    elif spec["sessionAffinity"] == "None" and spec.get("sessionAffinityConfig") is not None:
+        found.append(
+            validation.forbidden("spec.sessionAffinityConfig", "must not be set when session affinity is None")
+        )
+    address, addresses = spec.get("clusterIP"), spec.get("clusterIPs") or ()
+    if old is None and addresses and addresses[0] != (address or ""):
+        shown = validation.go_strings(addresses)
+        found.append(validation.invalid("spec.clusterIPs", shown, "first value must match `clusterIP`"))
+    if is_headless(spec) and len(addresses) > 1:
+        shown = validation.go_strings(addresses)
+        found.append(validation.invalid("spec.clusterIPs", shown, "'None' must be the first and only value"))
     if address and address != "None":
         found += validation.address("spec.clusterIPs[0]", address)
     if is_headless(spec) and kind in WITH_NODE_PORTS:
@@ -173,6 +187,7 @@ def _ports(spec: Mapping[str, Any]) -> list[FieldProblem]:
         found.append(validation.required("spec.ports"))
     names: set[str] = set()
     taken: set[tuple[Any, Any]] = set()
+    numbers: set[tuple[Any, Any]] = set()
     for index, port in enumerate(ports):
         path = f"spec.ports[{index}]"
         name = port.get("name") or ""
@@ -193,6 +208,10 @@ def _ports(spec: Mapping[str, Any]) -> list[FieldProblem]:
         if port.get("nodePort") and spec["type"] not in WITH_NODE_PORTS:
             why = "may not be used when `type` is 'ClusterIP'"
             found.append(validation.forbidden(f"{path}.nodePort", why))
+        if number := port.get("nodePort"):
+            if (number, port["protocol"]) in numbers:
+                found.append(validation.duplicate(f"{path}.nodePort", number))
+            numbers.add((number, port["protocol"]))
         pair = (port.get("port"), port["protocol"])
         if pair in taken:
             found.append(validation.duplicate(path, {"port": pair[0], "protocol": pair[1]}))

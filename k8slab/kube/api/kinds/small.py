@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
+from collections.abc import Iterator, Mapping
 from typing import Final
+
+import orjson
 
 from k8slab.kube.api import validation
 from k8slab.kube.api.errors import FieldProblem
@@ -17,20 +19,32 @@ _KEY_RULE: Final = (
     "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
     "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
 )
+_ACCOUNT: Final = "kubernetes.io/service-account.name"
+_TOKEN: Final = "kubernetes.io/service-account-token"
+_BASIC: Final = "kubernetes.io/basic-auth"
+_JSON: Final = ("kubernetes.io/dockercfg", "kubernetes.io/dockerconfigjson")
+_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    "kubernetes.io/dockercfg": (".dockercfg",),
+    "kubernetes.io/dockerconfigjson": (".dockerconfigjson",),
+    _BASIC: ("username", "password"),
+    "kubernetes.io/ssh-auth": ("ssh-privatekey",),
+    "kubernetes.io/tls": ("tls.crt", "tls.key"),
+}
 LARGEST: Final = 1024 * 1024
 
 
-def _data_problems(obj: Object, fields: tuple[str, ...]) -> list[FieldProblem]:
+def _data_problems(obj: Object, fields: tuple[str, ...], texts: tuple[str, ...], whole: str) -> list[FieldProblem]:
+    """``texts``: those of the fields whose values are not base64; ``whole``: what together must not be too large."""
     found, size = [], 0
     for field in fields:
         for key, value in (obj.get(field) or {}).items():
-            size += len(value)
+            size += len(value.encode()) if field in texts else len(value) // 4 * 3 - value[-2:].count("=")
             if not _KEY.match(key):
                 found.append(validation.invalid(f"{field}[{key}]", key, _KEY_RULE))
             if len(key) > 253:
                 found.append(validation.invalid(f"{field}[{key}]", key, "must be no more than 253 characters"))
     if size > LARGEST:
-        found.append(validation.too_long("", LARGEST))
+        found.append(validation.too_long(whole, LARGEST))
     return found
 
 
@@ -48,7 +62,7 @@ def _unchanged(new: Object, old: Object | None, fields: tuple[str, ...]) -> list
 
 
 def _config_map_problems(new: Object, old: Object | None) -> list[FieldProblem]:
-    found = _data_problems(new, ("data", "binaryData"))
+    found = _data_problems(new, ("data", "binaryData"), texts=("data",), whole="[]")
     for key in (new.get("data") or {}).keys() & (new.get("binaryData") or {}).keys():
         found.append(validation.invalid(f"data[{key}]", key, "duplicate of key present in binaryData"))
     return found + _unchanged(new, old, ("data", "binaryData"))
@@ -62,13 +76,29 @@ def _secret_defaults(obj: Object) -> None:
         obj["data"] = {**(obj.get("data") or {}), **encoded}
 
 
+def _type_problems(secret: Object) -> Iterator[FieldProblem]:
+    """What those who read a secret of this type look for in it."""
+    kind, data = secret.get("type") or "", secret.get("data") or {}
+    if kind == _TOKEN and not dig(secret, "metadata", "annotations", _ACCOUNT):
+        yield validation.required(f"metadata.annotations[{_ACCOUNT}]")
+    keys = _KEYS.get(kind, ())
+    if kind != _BASIC or not any(key in data for key in keys):
+        yield from (validation.required(f"data[{key}]") for key in keys if key not in data)
+    for key in keys if kind in _JSON else ():
+        if key in data and not _is_json_object(data[key]):
+            yield validation.invalid(f"data[{key}]", "<secret contents redacted>", "must be a JSON object")
+
+
+def _is_json_object(encoded: str) -> bool:
+    try:
+        return isinstance(orjson.loads(base64.b64decode(encoded)), dict)
+    except ValueError:
+        return False
+
+
 def _secret_problems(new: Object, old: Object | None) -> list[FieldProblem]:
-    found = _data_problems(new, ("data",))
-    for key, value in (new.get("data") or {}).items():
-        try:
-            base64.b64decode(value, validate=True)
-        except binascii.Error:
-            found.append(validation.invalid(f"data[{key}]", "<redacted>", "must be base64"))
+    found = _data_problems(new, ("data",), texts=(), whole="data")
+    found += _type_problems(new)
     if old is not None and new.get("type") != old.get("type"):
         found.append(validation.immutable("type", new.get("type")))
     return found + _unchanged(new, old, ("data",))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from k8slab.kube.api.meta import Object, dig
 from k8slab.kube.api.selectors import requirements_of, shown_requirements
 
 SCALE: Final = Subresource("scale", "Scale", ("get", "patch", "update"), "autoscaling", "v1")
+
+_PERCENT: Final = re.compile(r"[0-9]+%\Z")
 
 Prepare = Callable[[Object, Object | None], None]
 
@@ -46,6 +49,9 @@ def template_problems(
     for key in annotations:
         found += validation.checked(f"{path}.annotations", key, validation.annotation_key)
     found += spec_problems(spec, f"{path}.spec")
+    if spec.get("ephemeralContainers"):
+        why = "ephemeral containers not allowed in pod template"
+        found.append(validation.forbidden(f"{path}.spec.ephemeralContainers", why))
     policy = spec.get("restartPolicy")
     if policy not in restart and policy in ("Always", "Never", "OnFailure"):
         if len(restart) == 1:
@@ -93,19 +99,22 @@ def counts_problems(spec: Mapping[str, Any], *fields: str) -> list[FieldProblem]
     return [problem for name in fields for problem in validation.not_negative(f"spec.{name}", spec.get(name))]
 
 
-def share(path: str, value: Any) -> list[FieldProblem]:
-    """A number of pods, or a percentage of them."""
+def share(path: str, value: Any, *, most: int = 100) -> list[FieldProblem]:
+    """A number of pods, or a percentage of them, ``most`` at the most."""
     if isinstance(value, bool) or value is None:
         return []
     if isinstance(value, int):
         return validation.not_negative(path, value)
-    if not (value.endswith("%") and value[:-1].isdigit()):
+    if not _PERCENT.match(value):
         why = (
             "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex "
             "used for validation is '[0-9]+%')"
         )
         return [validation.invalid(path, value, why)]
-    return [validation.invalid(path, value, "must not be greater than 100%")] if int(value[:-1]) > 100 else []
+    digits = value[:-1].lstrip("0")
+    if len(digits) > len(str(most)) or int(digits or 0) > most:
+        return [validation.invalid(path, value, f"must not be greater than {most}%")]
+    return []
 
 
 def number(name: str, *path: str) -> Column:

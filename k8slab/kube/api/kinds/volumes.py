@@ -71,6 +71,8 @@ def _volume_problems(new: Object, old: Object | None) -> list[FieldProblem]:
         found.append(validation.forbidden(f"spec.{extra}", "may not specify more than 1 volume type"))
     if "hostPath" in spec and not spec["hostPath"].get("path"):
         found.append(validation.required("spec.hostPath.path"))
+    elif "hostPath" in spec and ".." in spec["hostPath"]["path"].split("/"):
+        found.append(validation.invalid("spec.hostPath.path", spec["hostPath"]["path"], "must not contain '..'"))
     if "local" in spec and not spec.get("nodeAffinity"):
         found.append(validation.required("spec.nodeAffinity", "Local volume requires node affinity"))
     found += validation.one_of("spec.persistentVolumeReclaimPolicy", spec["persistentVolumeReclaimPolicy"], RECLAIM)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import string
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
 from k8slab.kube.api.errors import ApiFailure, bad_request
-from k8slab.kube.api.schemas.model import types
+from k8slab.kube.api.meta import parse_time
+from k8slab.kube.api.schemas.model import Field, types
 
+_MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)\Z", re.ASCII)
+_ALPHABET: Final = frozenset(string.ascii_letters + string.digits + "+/")
+_BASE64: Final = re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 GO_NAMES: Final = {
     "boolean": "bool",
     "bytes": "[]uint8",
@@ -31,13 +37,14 @@ class _Decoding:
         self.version = version
         self.unknown: list[str] = []
 
+    @property
+    def refused(self) -> str:
+        return f'{self.kind} in version "{self.version}" cannot be handled as a {self.kind}:'
+
     def mismatch(self, value: Any, expected: str, where: str, field: str) -> ApiFailure:
         found = {dict: "object", list: "array", str: "string", bool: "bool"}.get(type(value), "number")
         target = f"Go struct field {bare(where)}.{field}" if field else "Go value"
-        return bad_request(
-            f'{self.kind} in version "{self.version}" cannot be handled as a {self.kind}: '
-            f"json: cannot unmarshal {found} into {target} of type {_go_name(expected)}"
-        )
+        return bad_request(f"{self.refused} json: cannot unmarshal {found} into {target} of type {_go_name(expected)}")
 
 
 def bare(name: str) -> str:
@@ -79,10 +86,33 @@ def _integer(bits: int) -> _Decoder:
     return decode
 
 
+def _int_or_string(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+    return value if type(value) is str else _integer(32)(run, value, path, owner, dotted)
+
+
 def _quantity(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
     if type(value) not in (str, int, float):
         raise run.mismatch(value, "Quantity", owner, dotted)
     return str(value)
+
+
+def _moment(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+    if type(value) is not str:
+        raise run.mismatch(value, "Time", owner, dotted)
+    if not (_MOMENT.match(value) and parse_time(value) is not None):
+        said = f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
+        raise bad_request(f"{run.refused} {said}")
+    return value
+
+
+def _bytes(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
+    if type(value) is not str:
+        raise run.mismatch(value, "bytes", owner, dotted)
+    text = value.replace("\r", "").replace("\n", "")
+    if not _BASE64.match(text):
+        bad = next((index for index, mark in enumerate(text) if mark not in _ALPHABET), len(text) // 4 * 4)
+        raise bad_request(f"{run.refused} illegal base64 data at input byte {bad}")
+    return text
 
 
 def _as_it_is(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
@@ -94,19 +124,30 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "string": (str,),
     "boolean": (bool,),
     "double": (int, float),
-    "Time": (str,),
-    "MicroTime": (str,),
-    "bytes": (str,),
-    "IntOrString": (int, str),
 }
 
 SCALARS: Final[Mapping[str, _Decoder]] = {
     **{form: _scalar(form, *kinds) for form, kinds in _KINDS.items()},
     **dict.fromkeys(("any", "FieldsV1", "RawExtension"), _as_it_is),
+    **dict.fromkeys(("Time", "MicroTime"), _moment),
+    "bytes": _bytes,
     "int32": _integer(32),
     "int64": _integer(64),
+    "IntOrString": _int_or_string,
     "Quantity": _quantity,
 }
+
+
+# Their empty values.
+_EMPTY: Final[Mapping[str, Any]] = {
+    "string": "",
+    "bytes": "",
+    "boolean": False,
+    "Quantity": "0",
+    "IntOrString": 0,
+    **dict.fromkeys(("double", "int32", "int64"), 0),
+}
+_BLANK: Final = ("string", "boolean", "double", "int32", "int64")
 
 
 @cache
@@ -124,8 +165,11 @@ def _array(form: str) -> _Decoder:
     def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
         if type(value) is not list:
             raise run.mismatch(value, f"[]{form}", owner, dotted)
-        each = _decoder(form)
-        return [each(run, item, f"{path}[{index}]", owner, dotted) for index, item in enumerate(value)]
+        each, empty = _decoder(form), _empty(form)
+        return [
+            each(run, empty if item is None else item, f"{path}[{index}]", owner, dotted)
+            for index, item in enumerate(value)
+        ]
 
     return decode
 
@@ -134,15 +178,43 @@ def _map(form: str) -> _Decoder:
     def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
         if type(value) is not dict:
             raise run.mismatch(value, f"map[]{form}", owner, dotted)
-        each = _decoder(form)
-        return {key: each(run, item, f"{path}.{key}", owner, dotted) for key, item in value.items() if item is not None}
+        each, empty = _decoder(form), _empty(form)
+        return {
+            key: each(run, empty if item is None else item, f"{path}.{key}", owner, dotted)
+            for key, item in value.items()
+        }
 
     return decode
+
+
+def _empty(form: str) -> Any:
+    """What the original takes a null for in a list or a map, where it cannot be as if it were not there."""
+    if form in SCALARS:
+        return _EMPTY.get(form)
+    return [] if form.startswith("[]") else {}
+
+
+def _is_blank(form: str, field: Field) -> bool:
+    """Whether the original cannot tell the field's empty value from none, and so fills in what is meant by none.
+
+    Of a status every word is kept: who writes it compares it with what was read.
+    """
+    reported = form.endswith(("Status", "Condition"))
+    return not reported and not field.pointer and not field.required and field.form in _BLANK
+
+
+def _always_said(form: str, fields: Mapping[str, Field]) -> list[tuple[str, Any]]:
+    """What every condition says, and be it nothing: those who act on conditions look for their types."""
+    if not form.endswith("Condition"):
+        return []
+    return [(key, _EMPTY[field.form]) for key, field in fields.items() if field.required and field.form in _BLANK]
 
 
 def _struct(form: str) -> _Decoder:
     fields = types()[form].fields
     kept = {key: _KINDS.get(field.form, ()) for key, field in fields.items()}
+    blank = frozenset(key for key, field in fields.items() if _is_blank(form, field))
+    said = _always_said(form, fields)
 
     def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
         if type(value) is not dict:
@@ -151,21 +223,24 @@ def _struct(form: str) -> _Decoder:
         for key, item in value.items():
             # Most of a body: no path need be spelled out for what is right.
             if type(item) in kept.get(key, ()):
-                decoded[key] = item
+                if item or key not in blank:
+                    decoded[key] = item
             elif key not in fields:
                 run.unknown.append(f"{path}.{key}" if path else key)
             elif item is not None:
                 decoder = _decoder(fields[key].form)
-                decoded[key] = decoder(
-                    run, item, f"{path}.{key}" if path else key, form, f"{dotted}.{key}" if dotted else key
-                )
+                found = decoder(run, item, f"{path}.{key}" if path else key, form, f"{dotted}.{key}" if dotted else key)
+                if found or key not in blank:
+                    decoded[key] = found
+        for key, empty in said:
+            decoded.setdefault(key, empty)
         return decoded
 
     return decode
 
 
 def decode(form: str, value: Any, *, version: str) -> tuple[dict[str, Any], list[str]]:
-    """The value with only the fields its type has and no nulls, and the paths of the fields it does not have.
+    """The value with only the fields its type has that say something, and the paths of those it does not have.
 
     Raises BadRequest where a field has the wrong type.
     """
