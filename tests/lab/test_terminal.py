@@ -172,7 +172,7 @@ def test_a_program_aside_goes_away_by_itself_when_its_caller_is_killed(tmp_path:
 
 
 def test_closed_streams_are_as_empty_ones() -> None:
-    program = "import sys; from k8slab.cli.app import main; sys.argv[0] = 'k8slab'; main()"
+    program = "import sys; from k8slab.cli.entry import main; sys.argv[0] = 'k8slab'; main()"
     for closed in ("<&-", "<&- >&-", ">&- 2>&-"):
         script = f'exec "$0" -c "$1" topology list {closed}'
         done = subprocess.run(["sh", "-c", script, sys.executable, program], capture_output=True, text=True)

@@ -58,7 +58,7 @@ def as_user(home: Path, copy: Path, *words: str, timeout: float = 300) -> subpro
 def begun(home: Path, copy: Path, *words: str) -> subprocess.Popen[str]:
     user = pwd.getpwnam(NAME) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
     drop = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups", "--no-new-privs"]
-    command = [PYTHON, "-c", "from k8slab.cli.app import main; main()", *words]
+    command = [PYTHON, "-c", "from k8slab.cli.entry import main; main()", *words]
     environment = {
         "HOME": str(home),
         "USER": user.pw_name,

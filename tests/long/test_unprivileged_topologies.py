@@ -50,23 +50,26 @@ def test_one_host(good: Good, home: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("seconds", [0.7, 2, 4, 6])
+@pytest.mark.parametrize("seconds", [0.2, 1, 2, 4])
 def test_a_package_whose_installation_is_interrupted(good: Good, home: Path, copy: Path, seconds: float) -> None:
     good("run", "dcos")
     installing = begun(home, copy, "package", "install", "kubernetes")
+    assert installing.stderr is not None
+    first = installing.stderr.readline()
     threading.Event().wait(seconds)
     installing.send_signal(signal.SIGINT)
     out, err = installing.communicate(timeout=60)
-    assert "Traceback" not in out + err
-    assert (installing.returncode, "the same command goes on from there" in err) == (130, True), (out, err)
-    good("package", "install", "kubernetes")
+    assert "Traceback" not in first + out + err
+    if installing.returncode != 0:
+        assert (installing.returncode, "the same command goes on from there" in err) == (130, True), (first, out, err)
+        good("package", "install", "kubernetes")
     good("kubectl", "create", "-f", manifest(home, ROOT / "topologies" / "k8s-mesos" / "nginx.yaml"))
     until("nginx runs", lambda: "Running" in good("kubectl", "get", "pods"), within=40)
     taking_out = begun(home, copy, "package", "uninstall", "kubernetes")
     threading.Event().wait(seconds / 2)
     taking_out.send_signal(signal.SIGINT)
     out, err = taking_out.communicate(timeout=60)
-    assert "Traceback" not in out + err
+    assert "Traceback" not in out + err, err
     if taking_out.returncode != 0:
         good("package", "uninstall", "kubernetes")
     assert json.loads(good("mesos", "frameworks", "-o", "json"))["frameworks"] == []

@@ -19,7 +19,7 @@ from tests.daemons.mesos.cluster import Cluster, Driver, command, eventually, ge
 from tests.daemons.mesos.test_failover import leader_of, leads, three_masters
 from tests.daemons.processes import ZooKeeper
 
-PROGRAM = "from k8slab.cli.app import main; main()"
+PROGRAM = "from k8slab.cli.entry import main; main()"
 
 
 @dataclass
