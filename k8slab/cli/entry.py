@@ -1,4 +1,4 @@
-"""Where ``k8slab`` begins: for as long as it is being loaded nothing has been begun, and Ctrl-C ends it without a word."""
+"""Where ``k8slab`` begins: while it is being loaded nothing has been begun, and Ctrl-C ends it without a word."""
 
 from __future__ import annotations
 
