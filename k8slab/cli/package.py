@@ -35,13 +35,14 @@ def install(
 ) -> None:
     """Install a package: its machine, its daemons in order. Like run, it brings everything up."""
     from k8slab.cli.work import watched
-    from k8slab.lab.packages import with_installed
-    from k8slab.topology.packages.places import options_of
+    from k8slab.lab.lab import Lab
+    from k8slab.topology.packages.places import options_of, with_package
     from k8slab.view import packages
 
     session = session_of(context)
     given, meant = options_of(name, options_file)
-    bigger = with_installed(session.lab(lab_name), name, given)
+    lab = session.lab(lab_name)
+    bigger = Lab(lab.runtime, with_package(lab.topology, name, given))
     session.changing = bigger.name
     with watched(session, bigger.topology, f"Installing {name}") as listener:
         result = bigger.run(listener=listener, timeout=timeout)
@@ -49,6 +50,8 @@ def install(
     if session.json:
         session.answer_json(packages.installed_json(bigger.topology, name, result))
         return
+    if not result.changes:
+        session.say(f"Nothing to do: {name} is installed already.")
     session.answer(packages.installed(bigger.topology, name, look(session.out)))
     for note in meant.notes():
         session.say(note)
@@ -101,6 +104,6 @@ def uninstall(
     left = left_behind(place(lab.topology, name))
     with watched(session, lab.topology, f"Uninstalling {name}") as listener:
         done = take_out(lab, name, listener=listener)
-    report_changes(session, lab.name, done, nothing="")
-    if left and not session.json:
+    report_changes(session, lab.name, done, nothing=f"Nothing to do: {name} is not installed.")
+    if done and left and not session.json:
         session.say(left)

@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from k8slab.errors import StepFailed
 from k8slab.lab import observe, perform
 from k8slab.lab.apply import Event, Listener
 from k8slab.lab.lab import Lab
 from k8slab.snapshot import Change
-from k8slab.topology.packages.places import already_installed, place, with_package, without_package
+from k8slab.topology.packages.places import place, without_package
 from k8slab.topology.resolved import Topology
 
 
-def with_installed(lab: Lab, name: str, options: Mapping[str, Any]) -> Lab:
-    """The lab to run so that the package is in it. Raises UsageError when it is, and nothing is left to do.
-
-    An installation that was cut off may have told the lab of the package already: asked for again, it goes on.
-    """
-    bigger = Lab(lab.runtime, with_package(lab.topology, name, options))
-    if place(lab.topology, name).installed and not bigger.plan():
-        raise already_installed(lab.topology, name)
-    return bigger
-
-
 def uninstall(lab: Lab, name: str, *, listener: Listener) -> tuple[Change, ...]:
-    """Raises UsageError when the package is not installed, StepFailed when Mesos cannot be asked to end it."""
+    """Nothing is done where the package is not installed. Raises StepFailed when Mesos cannot be asked to end it."""
+    if not place(lab.topology, name).installed:
+        return ()
     smaller = without_package(lab.topology, name)
     machine = lab.topology.node(name).container
     done: tuple[Change, ...] = ()

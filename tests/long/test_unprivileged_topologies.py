@@ -62,7 +62,7 @@ def test_a_package_whose_installation_is_interrupted(good: Good, home: Path, cop
     assert "Traceback" not in first + out + err
     if installing.returncode != 0:
         assert (installing.returncode, "the same command goes on from there" in err) == (130, True), (first, out, err)
-        good("package", "install", "kubernetes")
+    good("package", "install", "kubernetes")
     good("kubectl", "create", "-f", manifest(home, ROOT / "topologies" / "k8s-mesos" / "nginx.yaml"))
     until("nginx runs", lambda: "Running" in good("kubectl", "get", "pods"), within=40)
     taking_out = begun(home, copy, "package", "uninstall", "kubernetes")
@@ -70,7 +70,6 @@ def test_a_package_whose_installation_is_interrupted(good: Good, home: Path, cop
     taking_out.send_signal(signal.SIGINT)
     out, err = taking_out.communicate(timeout=60)
     assert "Traceback" not in out + err, err
-    if taking_out.returncode != 0:
-        good("package", "uninstall", "kubernetes")
+    good("package", "uninstall", "kubernetes")
     assert json.loads(good("mesos", "frameworks", "-o", "json"))["frameworks"] == []
     assert json.loads(good("run", "dcos", "-o", "json"))["ready"]

@@ -68,25 +68,16 @@ def with_package(topology: Topology, name: str, options: Mapping[str, Any]) -> T
         differing = sorted(one for one in asked if asked[one] != there.options[one])
         if differing:
             shown = ", ".join(f"{one}: {json.dumps(there.options[one])}" for one in differing)
-            raise already_installed(topology, name, why=f"It was installed with other options ({shown}).")
+            raise UsageError(
+                f"{name} is installed in lab {topology.lab} already.",
+                why=f"It was installed with other options ({shown}).",
+                remedy=f"`k8slab package uninstall {name}` first; `k8slab package list` shows it.",
+            )
         return topology
     return _placed(topology, name, {"installed": True, "options": dict(options)})
 
 
-def already_installed(topology: Topology, name: str, why: str = "") -> UsageError:
-    return UsageError(
-        f"{name} is installed in lab {topology.lab} already.",
-        why=why,
-        remedy=f"`k8slab package uninstall {name}` first; `k8slab package list` shows it.",
-    )
-
-
 def without_package(topology: Topology, name: str) -> Topology:
-    """The topology without the package. Raises UsageError if it is not installed."""
-    if not place(topology, name).installed:
-        raise UsageError(
-            f"{name} is not installed in lab {topology.lab}.", remedy="`k8slab package list` shows what is."
-        )
     return _placed(topology, name, {})
 
 

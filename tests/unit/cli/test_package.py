@@ -75,7 +75,7 @@ def test_what_is_installed_is_there_when_the_lab_is_run_again(dcos: Any) -> None
     assert "Nothing to do: lab dcos is up." in dcos("run", "dcos").stderr
     dcos.runtime.remove("machine", "kubernetes")
     assert "created kubernetes" in dcos("run", "dcos").stderr
-    assert "is installed in lab dcos already" in dcos("package", "install", "kubernetes", code=2).stderr
+    assert "Nothing to do: kubernetes is installed already." in dcos("package", "install", "kubernetes").stderr
 
 
 def test_uninstalling_ends_the_framework_and_then_the_machine(dcos: Any) -> None:
@@ -95,7 +95,8 @@ def test_uninstalling_ends_the_framework_and_then_the_machine(dcos: Any) -> None
     )
     assert stop < end < calls.index("remove kubernetes")
     assert "kubernetes" not in dcos.runtime.machines_by_name
-    assert "is not installed in lab dcos" in dcos("package", "uninstall", "kubernetes", code=2).stderr
+    again = dcos("package", "uninstall", "kubernetes")
+    assert "Nothing to do: kubernetes is not installed." in again.stdout + again.stderr
     assert "Nothing to do" in dcos("run", "dcos").stderr
 
 
@@ -154,7 +155,7 @@ def test_an_installation_that_was_cut_off_goes_on_when_asked_for_again(
     assert dcos.json("package", "install", "kubernetes")["ready"]
     (listed,) = dcos.json("package", "list")["packages"]
     assert (listed["installed"], listed["state"]) == (True, "ready")
-    assert "is installed in lab dcos already" in dcos("package", "install", "kubernetes", code=2).stderr
+    assert "Nothing to do: kubernetes is installed already." in dcos("package", "install", "kubernetes").stderr
 
 
 def test_an_installation_whose_daemon_died_goes_on_when_asked_for_again(dcos: Any, tmp_path: Path) -> None:
