@@ -13,7 +13,7 @@ from aiohttp import web
 
 from k8slab.k8sm import static_pods
 from k8slab.k8sm.executor.executor import Executor
-from k8slab.k8sm.executor.main import Settings
+from k8slab.k8sm.executor.settings import Settings
 from k8slab.kube.client import KubeClient
 from k8slab.kube.kubelet.engine import Engine
 from k8slab.kube.kubelet.kubelet import Kubelet

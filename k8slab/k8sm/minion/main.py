@@ -19,7 +19,7 @@ from typing import Final
 
 from k8slab import daemon
 from k8slab.daemon import FlagParser, whole
-from k8slab.k8sm.executor.main import settings as executor_settings
+from k8slab.k8sm.executor.settings import settings as executor_settings
 from k8slab.k8sm.minion.logs import Limits, RotatingFile
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from k8slab.k8sm import km
-from k8slab.k8sm.executor.main import settings as executor_settings
+from k8slab.k8sm.executor.settings import settings as executor_settings
 from k8slab.k8sm.scheduler.settings import settings as scheduler_settings
 
 
