@@ -35,12 +35,12 @@ async def read_as(
     return obj, judge_unknown(request.query, api_version, name, unknown, twice)
 
 
-def decoded(kind: Kind, body: Any) -> tuple[Object, list[str]]:
+def decoded(kind: Kind, body: Any, *, literal: bool = False) -> tuple[Object, list[str]]:
     """The body as an object of the kind, and the paths of the fields it has too much."""
-    return decoded_as(kind.schema, kind.api_version, kind.kind, body)
+    return decoded_as(kind.schema, kind.api_version, kind.kind, body, literal=literal)
 
 
-def decoded_as(form: str, api_version: str, name: str, body: Any) -> tuple[Object, list[str]]:
+def decoded_as(form: str, api_version: str, name: str, body: Any, *, literal: bool = False) -> tuple[Object, list[str]]:
     if not isinstance(body, dict):
         raise errors.bad_request("the object provided is unrecognized: it is not an object")
     given, given_version = body.get("kind") or name, body.get("apiVersion") or api_version
@@ -51,7 +51,7 @@ def decoded_as(form: str, api_version: str, name: str, body: Any) -> tuple[Objec
             if isinstance(given, str) and isinstance(given_version, str)
             else "the object provided is unrecognized: kind and apiVersion are words"
         )
-    obj, unknown = schemas.decode(form, body, version=api_version.rpartition("/")[2])
+    obj, unknown = schemas.decode(form, body, version=api_version.rpartition("/")[2], literal=literal)
     obj.setdefault("metadata", {})
     return obj, unknown
 

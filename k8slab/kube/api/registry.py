@@ -18,6 +18,7 @@ from k8slab.kube.api.admission import Admission
 from k8slab.kube.api.admission.quota import Quotas
 from k8slab.kube.api.allocation import Allocator, Claims
 from k8slab.kube.api.apply.managed import Track
+from k8slab.kube.api.blanks import with_stored_blanks
 from k8slab.kube.api.cache import Cache, in_stored_form
 from k8slab.kube.api.errors import ApiFailure, FieldProblem
 from k8slab.kube.api.kind import Kind
@@ -228,6 +229,7 @@ class Registry:
                 if new["metadata"][field] is None:
                     del new["metadata"][field]
             return _owned(new, old, track)
+        new = with_stored_blanks(kind, new, old)
         kind.default(new)
         kind.prepare(new, old)
         if kind.is_raised(new, old):

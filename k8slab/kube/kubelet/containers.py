@@ -42,7 +42,7 @@ def sandbox_config(
         "IpcMode": "host" if spec.get("hostIPC") else "shareable",
         "CpuShares": _LEAST_SHARES,
         "OomScoreAdj": max(_SANDBOX_SCORE, machine.oom_score),
-        "Sysctls": {one["name"]: one["value"] for one in security.of_pod(pod).get("sysctls") or ()},
+        "Sysctls": {one["name"]: one.get("value") or "" for one in security.of_pod(pod).get("sysctls") or ()},
     }
     config: dict[str, Any] = {"Image": image, "Labels": naming.labels(name, node), "HostConfig": host}
     if spec.get("hostPID"):

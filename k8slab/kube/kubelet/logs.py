@@ -65,7 +65,7 @@ def _chosen(pod: Pod, container: str, attempts: tuple[Seen, ...], *, previous: b
         return begun[0]
     told: Any = pod.get("status") or {}
     statuses = (*(told.get("initContainerStatuses") or ()), *(told.get("containerStatuses") or ()))
-    status = next((one for one in statuses if one["name"] == container), None)
+    status = next((one for one in statuses if one.get("name") == container), None)
     if status is None:
         raise NoLog(f'container "{container}" in pod "{name}" is not available')
     reason = ((status.get("state") or {}).get("waiting") or {}).get("reason") or "ContainerCreating"

@@ -32,7 +32,7 @@ def told_status(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """The container's part of the status that the pod comes with, an empty one when it has none."""
     status = pod.get("status") or {}
     statuses = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
-    return next((one for one in statuses if one["name"] == name), {})
+    return next((one for one in statuses if one.get("name") == name), {})
 
 
 def is_sidecar(container: Container) -> bool:

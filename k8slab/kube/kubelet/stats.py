@@ -102,7 +102,7 @@ class Sampler:
     def _pod(self, pod: Pod, containers: Mapping[str, str], now: str) -> Object:
         meta, status = pod["metadata"], pod.get("status") or {}
         started = {
-            one["name"]: ((one.get("state") or {}).get("running") or {}).get("startedAt", "")
+            one.get("name"): ((one.get("state") or {}).get("running") or {}).get("startedAt", "")
             for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
         }
         shown = [

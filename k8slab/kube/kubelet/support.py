@@ -51,8 +51,8 @@ def _problems(pod: Mapping[str, Any], missing: Collection[str]) -> Iterator[str]
             yield f"spec.{name} is not supported by this kubelet"
     yield from _foreign("spec.securityContext", spec.get("securityContext"), _POD_SECURITY)
     for sysctl in security.of_pod(pod).get("sysctls") or ():
-        if sysctl["name"] not in _SAFE_SYSCTLS:
-            yield f'forbidden sysctl: "{sysctl["name"]}" not allowlisted'
+        if (name := sysctl.get("name") or "") not in _SAFE_SYSCTLS:
+            yield f'forbidden sysctl: "{name}" not allowlisted'
     volumes = [volume["name"] for volume in spec.get("volumes") or ()]
     for volume in spec.get("volumes") or ():
         yield from _volume_problems(volume)

@@ -95,6 +95,52 @@ def test_a_pod_goes_over_to_the_server_side_with_what_the_cluster_added(kubectl:
     assert shown(kubectl, "pod", "p", *inside)["spec"] == made["spec"]
 
 
+QUIET = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: quiet}
+spec:
+  paused: false
+  selector: {matchLabels: {a: b}}
+  template:
+    metadata: {labels: {a: b}}
+    spec:
+      restartPolicy: ""
+      containers:
+      - name: main
+        image: nginx
+        env: [{name: A, value: ""}]
+        ports: [{containerPort: 80, protocol: ""}]
+"""
+
+
+def test_an_empty_value_is_had_against_others(kubectl: Kubectl, namespace: str) -> None:
+    inside = ("-n", namespace)
+    apply = ("apply", "--server-side", *inside, "--validate=false", "-f", "-")
+    kubectl(*apply, stdin=QUIET)
+    made = shown(kubectl, "deployment", "quiet", *inside)
+    spec = made["spec"]["template"]["spec"]
+    assert "paused" not in made["spec"]
+    assert (spec["restartPolicy"], spec["containers"][0]["env"]) == ("Always", [{"name": "A"}])
+    assert spec["containers"][0]["ports"] == [{"containerPort": 80, "protocol": "TCP"}]
+    kubectl(*apply, stdin=QUIET)
+    assert shown(kubectl, "deployment", "quiet", *inside) == made, "nothing new is said, so nothing changes"
+    kubectl(*apply, "--field-manager=other", stdin=QUIET)
+    kubectl(*apply, stdin=QUIET)
+
+    kubectl("rollout", "pause", *inside, "deployment/quiet")
+    kubectl("set", "env", *inside, "deployment/quiet", "A=1")
+    said = kubectl.fails(*apply, stdin=QUIET)
+    assert ".spec.paused" in said
+    assert '.spec.template.spec.containers[name="main"].env[name="A"].value' in said
+    kubectl(*apply, "--force-conflicts", stdin=QUIET)
+    forced = shown(kubectl, "deployment", "quiet", *inside)
+    assert "paused" not in forced["spec"]
+    assert forced["spec"]["template"] == made["spec"]["template"]
+    assert "f:paused" in owners(forced)["kubectl"]["fieldsV1"]["f:spec"]
+    assert set(owners(forced)) == {"kubectl", "other"}
+
+
 def test_members_of_lists_by_their_keys(kubectl: Kubectl, namespace: str) -> None:
     inside = ("-n", namespace)
     kubectl("apply", "--server-side", *inside, "-f", "-", stdin=POD)

@@ -61,6 +61,18 @@ def test_users_and_groups_are_numbers_that_there_are(number: int) -> None:
     assert why == f"containers[0].securityContext.runAsGroup: {bound}"
 
 
+def test_what_of_the_kernel_is_set_has_a_name() -> None:
+    assert (
+        problems(securityContext={"sysctls": [{"name": "net.ipv4/conf.eth0-1"}, {"name": "a_b", "value": "1"}]}) == []
+    )
+    listed = [{"name": "a"}, {}, {"name": "a"}, {"name": "A."}, {"name": "a\n"}, {"name": 254 * "a"}]
+    nameless, twice, *wrong = problems(securityContext={"sysctls": listed})
+    assert nameless == "securityContext.sysctls[1].name: Required value"
+    assert twice == 'securityContext.sysctls[2].name: Duplicate value: "a"'
+    assert len(wrong) == 3
+    assert all("must have at most 253 characters and match regex ^([a-z0-9]" in why for why in wrong)
+
+
 def test_who_is_privileged_cannot_be_kept_from_becoming_so() -> None:
     assert problems({"securityContext": {"allowPrivilegeEscalation": False}}) == []
     (why,) = problems({"securityContext": {"allowPrivilegeEscalation": False, "privileged": True}})

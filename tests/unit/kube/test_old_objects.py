@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 import pytest
 
+from k8slab.kube.api import bodies, patches
 from k8slab.kube.api.admission import Admission
 from k8slab.kube.api.allocation import Allocator
 from k8slab.kube.api.cache import Cache
@@ -113,3 +114,40 @@ async def test_an_old_service_of_two_families_is_still_looked_at(registry: Regis
     worse = changing(registry, SERVICE, lambda obj: obj["spec"].update(ports=[{"port": 0}]))
     with pytest.raises(ApiFailure, match="must be between 1 and 65535"):
         await registry.change(SERVICE, "default", "old", worse)
+
+
+BLANKS = {"hostNetwork": False, "nodeName": "", "hostname": ""}
+BLANK_MAIN = {"name": "main", "image": "i", "tty": False, "env": [{"name": "A", "value": ""}], "workingDir": ""}
+BLANK_POD = {"containers": [BLANK_MAIN], "restartPolicy": "Always", **BLANKS}
+
+
+def patching(registry: Registry, kind: Kind, patch: Object) -> Callable[[Object], Object]:
+    def mutate(old: Object) -> Object:
+        new, _ = bodies.decoded(kind, patches.merge(old, patch))
+        return registry.replacement(kind, old, new)
+
+    return mutate
+
+
+async def test_an_old_pod_with_empty_values_can_be_changed(registry: Registry, storage: MemoryStorage) -> None:
+    await keep(storage, POD, BLANK_POD)
+    patch = {"metadata": {"finalizers": None}, "spec": {"containers": [{**BLANK_MAIN, "image": "j"}]}}
+    done = await registry.change(POD, "default", "old", patching(registry, POD, patch))
+    new = orjson.loads(done.value)
+    assert "finalizers" not in new["metadata"]
+    assert new["spec"]["containers"][0]["image"] == "j"
+    assert BLANKS.items() <= new["spec"].items()
+
+
+async def test_an_old_template_with_empty_values_is_still_the_same(registry: Registry, storage: MemoryStorage) -> None:
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": BLANK_POD}
+    await keep(storage, DEPLOYMENT, {**CHOSEN, "replicas": 3, "paused": False, "template": template})
+    [record] = (await storage.page(DEPLOYMENT.prefix)).records
+    before = orjson.loads(record.value)
+    labelled = await registry.change(
+        DEPLOYMENT, "default", "old", patching(registry, DEPLOYMENT, {"metadata": {"labels": {"a": "b"}}})
+    )
+    assert orjson.loads(labelled.value)["spec"] == before["spec"]
+    patch = {"spec": {"replicas": 1, "paused": True}}
+    done = await registry.change(DEPLOYMENT, "default", "old", patching(registry, DEPLOYMENT, patch))
+    assert orjson.loads(done.value)["spec"] == {**before["spec"], "replicas": 1, "paused": True}

@@ -109,6 +109,15 @@ def test_an_empty_value_that_means_nothing_is_left_out() -> None:
     }
 
 
+def test_an_empty_value_is_kept_for_who_applies_it_but_in_keys_and_names() -> None:
+    ports = [{"containerPort": 80, "protocol": "", "hostPort": 0}]
+    container = {"name": "c", "env": [{"name": "A", "value": ""}], "ports": ports, "tty": False}
+    body = {"metadata": {"name": "", "namespace": ""}, "spec": {"containers": [container], "hostNetwork": False}}
+    decoded, _ = schemas.decode("Pod", body, version="v1", literal=True)
+    kept = {**container, "ports": [{"containerPort": 80, "hostPort": 0}]}
+    assert decoded == {"metadata": {}, "spec": {"containers": [kept], "hostNetwork": False}}
+
+
 def test_of_a_status_every_word_is_kept() -> None:
     status = {"readyReplicas": 0, "conditions": [{"type": "Available", "status": "True", "message": ""}]}
     decoded, _ = schemas.decode("Deployment", {"status": status}, version="v1")

@@ -99,8 +99,14 @@ def test_a_node_port_is_one_port_s_of_each_protocol() -> None:
 
 
 def test_only_who_keeps_to_clients_says_how_long() -> None:
-    (why,) = problems(sessionAffinityConfig={"clientIP": {"timeoutSeconds": 5}})
-    assert why == "spec.sessionAffinityConfig: Forbidden: must not be set when session affinity is None"
+    spec: dict[str, Any] = {"sessionAffinity": "ClientIP", "ports": [{"port": 80}]}
+    service: dict[str, Any] = {"metadata": {"name": "web"}, "spec": spec}
+    SERVICE.default(service)
+    assert spec["sessionAffinityConfig"] == {"clientIP": {"timeoutSeconds": 10800}}
+    spec["sessionAffinity"] = "None"
+    SERVICE.default(service)
+    assert "sessionAffinityConfig" not in spec
+    assert SERVICE.validate(service, None) == []
 
 
 def test_the_first_cluster_address_is_the_cluster_address() -> None:

@@ -190,6 +190,12 @@ def test_only_sysctls_of_the_pod_alone_are_set(name: str, safe: bool) -> None:
     assert sandbox_of(pod)["HostConfig"]["Sysctls"] == {name: "1"}
 
 
+def test_a_sysctl_that_does_not_say_all_is_judged_as_well() -> None:
+    assert unsupported(a_pod(securityContext={"sysctls": [{}]}), missing=()) == ['forbidden sysctl: "" not allowlisted']
+    pod = a_pod(securityContext={"sysctls": [{"name": "net.ipv4.tcp_syncookies"}]})
+    assert sandbox_of(pod)["HostConfig"]["Sysctls"] == {"net.ipv4.tcp_syncookies": ""}
+
+
 @pytest.mark.parametrize(
     ("spec", "names"),
     [

@@ -61,6 +61,13 @@ def test_a_running_pod_is_ready_and_has_an_address() -> None:
     assert container["restartCount"] == 0
 
 
+def test_a_status_that_names_no_container_tells_nothing() -> None:
+    pod = a_pod()
+    told = status_of(pod, sandbox())
+    pod["status"] = {"containerStatuses": [{}], "initContainerStatuses": [{"ready": True}]}
+    assert status_of(pod, sandbox())["containerStatuses"] == told["containerStatuses"]
+
+
 def test_one_container_of_two_running_is_not_ready() -> None:
     status = status_of(a_pod(a_container("a"), a_container("b")), sandbox(), running("a"))
     assert status["phase"] == "Pending"

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from k8slab.kube.api import schemas
 from k8slab.kube.api.apply import managed
 from k8slab.kube.api.apply.fieldsets import Fields, difference, intersection, paths, shown, union, without
 from k8slab.kube.api.apply.managed import APPLY, UPDATE, Entry, Writer
@@ -101,7 +102,11 @@ def _applied(kind: Kind, live: Object, config: Object, writer: Writer, *, force:
     others = [one for one in found if one.identity != own.identity]
     merged = _pruned(shape, merge(shape, there, config), [*others, own], last.fields if last else {})
     changes = compare(shape, there, merged)
-    touched = without(union(changes.modified, changes.added), managed.ignored(kind, writer.subresource))
+    touched = union(changes.modified, changes.added)
+    if _meant(kind, config) != config:
+        merged = _meant(kind, merged)
+        touched = intersection(touched, _real(kind, shape, there, merged))
+    touched = without(touched, managed.ignored(kind, writer.subresource))
     conflicts = [
         (one, path)
         for one in others
@@ -111,13 +116,31 @@ def _applied(kind: Kind, live: Object, config: Object, writer: Writer, *, force:
     if conflicts and not force:
         raise _Refusal(conflicts)
     left = [managed.taken(one, kind, touched, changes.removed) for one in others]
-    if last is not None and changes.is_none and last.fields == own.fields and last.version == own.version:
+    if (
+        last is not None
+        and not (touched or changes.removed)
+        and last.fields == own.fields
+        and last.version == own.version
+    ):
         own = last
     entries = managed.written([*left, own])
     meta = {**merged["metadata"], "managedFields": listed if entries == listed else entries}
     if writer.manager == "kubectl" and LAST_APPLIED in (meta.get("annotations") or {}):
         meta["annotations"] = {**meta["annotations"], LAST_APPLIED: _last_applied(config)}
     return {**merged, "metadata": meta}
+
+
+def _meant(kind: Kind, obj: Object) -> Object:
+    """Without the empty values that a configuration says to have its way with whoever says something else."""
+    return schemas.decode(kind.schema, obj, version=kind.version)[0]
+
+
+def _real(kind: Kind, shape: Shape, there: Object, meant: Object) -> Fields:
+    """What becomes otherwise once what is empty means what is meant by none."""
+    filled: Object = orjson.loads(orjson.dumps(meant))
+    kind.default(filled)
+    changes = compare(shape, there, filled)
+    return union(union(changes.modified, changes.added), changes.removed)
 
 
 def _before_first(kind: Kind, there: Object) -> Entry:

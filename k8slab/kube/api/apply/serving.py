@@ -68,7 +68,7 @@ async def serve_apply(
         except ApiFailure as failure:
             if failure.code != 404 or status_only or asked.subresource:
                 raise
-        obj = orjson.loads(encoded)
+        obj, _ = bodies.decoded(kind, orjson.loads(encoded))
         if uid := obj["metadata"].get("uid"):
             why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise errors.conflict(kind.group, kind.plural, asked.name, why)
@@ -90,7 +90,7 @@ async def _read(request: web.BaseRequest, kind: Kind, asked: Asked) -> tuple[Obj
     body, media = _parsed(raw)
     if not isinstance(body, dict) or not body.get("kind") or not body.get("apiVersion"):
         raise errors.bad_request("error decoding YAML: a configuration says its kind and apiVersion")
-    config, unknown = bodies.decoded(kind, body)
+    config, unknown = bodies.decoded(kind, body, literal=True)
     meta = config["metadata"]
     if meta.get("managedFields") is not None:
         raise errors.bad_request("metadata.managedFields must be nil")

@@ -35,6 +35,9 @@ def _defaults(obj: Object) -> None:
     if spec["sessionAffinity"] == "ClientIP":
         config = spec.setdefault("sessionAffinityConfig", {}).setdefault("clientIP", {})
         config.setdefault("timeoutSeconds", 10800)
+    elif spec["sessionAffinity"] == "None":
+        # Whoever turns it off need not take out what was filled in for it.
+        spec.pop("sessionAffinityConfig", None)
     for port in spec.get("ports") or ():
         port.setdefault("protocol", "TCP")
         if port.get("targetPort") in (None, "", 0) and port.get("port"):
@@ -113,10 +116,6 @@ def _problems(new: Object, old: Object | None) -> list[FieldProblem]:
         if not 0 < seconds <= LONGEST_AFFINITY:
             why = f"must be greater than 0 and less than {LONGEST_AFFINITY}"
             found.append(validation.invalid("spec.sessionAffinityConfig.clientIP.timeoutSeconds", seconds, why))
-    elif spec["sessionAffinity"] == "None" and spec.get("sessionAffinityConfig") is not None:
-        found.append(
-            validation.forbidden("spec.sessionAffinityConfig", "must not be set when session affinity is None")
-        )
     address, addresses = spec.get("clusterIP"), spec.get("clusterIPs") or ()
     if old is None and addresses and addresses[0] != (address or ""):
         shown = validation.go_strings(addresses)

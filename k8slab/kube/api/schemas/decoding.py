@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from k8slab.kube.api.errors import ApiFailure, bad_request
 from k8slab.kube.api.meta import parse_time
-from k8slab.kube.api.schemas.model import Field, types
+from k8slab.kube.api.schemas.model import Field, element, types
 
 _MOMENT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:\d\d)\Z", re.ASCII)
 _ALPHABET: Final = frozenset(string.ascii_letters + string.digits + "+/")
@@ -32,9 +32,10 @@ GO_NAMES: Final = {
 class _Decoding:
     """One body being decoded: gathers what it has too much; stops at what has the wrong type."""
 
-    def __init__(self, kind: str, version: str) -> None:
+    def __init__(self, kind: str, version: str, *, literal: bool) -> None:
         self.kind = kind
         self.version = version
+        self.literal = literal
         self.unknown: list[str] = []
 
     @property
@@ -203,6 +204,16 @@ def _is_blank(form: str, field: Field) -> bool:
     return not reported and not field.pointer and not field.required and field.form in _BLANK
 
 
+@cache
+def _keys() -> Mapping[str, frozenset[str]]:
+    """Type → those of its fields by which members of lists are told apart."""
+    found: dict[str, frozenset[str]] = {}
+    for one in (field for known in types().values() for field in known.fields.values()):
+        form = element(one.form)
+        found[form] = found.get(form, frozenset()) | {*one.map_keys, *filter(None, [one.merge_key])}
+    return found
+
+
 def _always_said(form: str, fields: Mapping[str, Field]) -> list[tuple[str, Any]]:
     """What every condition says, and be it nothing: those who act on conditions look for their types."""
     if not form.endswith("Condition"):
@@ -214,23 +225,25 @@ def _struct(form: str) -> _Decoder:
     fields = types()[form].fields
     kept = {key: _KINDS.get(field.form, ()) for key, field in fields.items()}
     blank = frozenset(key for key, field in fields.items() if _is_blank(form, field))
+    # An empty name names nothing, and an empty key the member that has the key's default.
+    nameless = blank if form == "ObjectMeta" else blank & _keys().get(form, frozenset())
     said = _always_said(form, fields)
 
     def decode(run: _Decoding, value: Any, path: str, owner: str, dotted: str) -> Any:
         if type(value) is not dict:
             raise run.mismatch(value, form, owner, dotted)
-        decoded = {}
+        decoded, idle = {}, nameless if run.literal else blank
         for key, item in value.items():
             # Most of a body: no path need be spelled out for what is right.
             if type(item) in kept.get(key, ()):
-                if item or key not in blank:
+                if item or key not in idle:
                     decoded[key] = item
             elif key not in fields:
                 run.unknown.append(f"{path}.{key}" if path else key)
             elif item is not None:
                 decoder = _decoder(fields[key].form)
                 found = decoder(run, item, f"{path}.{key}" if path else key, form, f"{dotted}.{key}" if dotted else key)
-                if found or key not in blank:
+                if found or key not in idle:
                     decoded[key] = found
         for key, empty in said:
             decoded.setdefault(key, empty)
@@ -239,11 +252,12 @@ def _struct(form: str) -> _Decoder:
     return decode
 
 
-def decode(form: str, value: Any, *, version: str) -> tuple[dict[str, Any], list[str]]:
+def decode(form: str, value: Any, *, version: str, literal: bool = False) -> tuple[dict[str, Any], list[str]]:
     """The value with only the fields its type has that say something, and the paths of those it does not have.
 
-    Raises BadRequest where a field has the wrong type.
+    ``literal``: with those that say something empty, too: whoever applies a configuration means it. Raises BadRequest
+    where a field has the wrong type.
     """
-    run = _Decoding(bare(form), version)
+    run = _Decoding(bare(form), version, literal=literal)
     decoded = _decoder(form)(run, value, "", form, "")
     return decoded, run.unknown
