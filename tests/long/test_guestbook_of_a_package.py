@@ -40,11 +40,13 @@ def test_the_guestbooks_pods_find_services_that_are_younger_than_they(dcos: None
         file = tmp_path / f"{name}.json"
         file.write_text((GUESTBOOK / f"{name}.json").read_text().replace('"value": "env"', '"value": "dns"'))
         kubectl("create", "-f", str(file))
-    until("six pods run", lambda: kubectl("get", "pods").count("1/1     Running") == 6, within=90)
-    # A variable that says where they are would come too late for every pod.
+    frontends = ("get", "pods", "-l", "name=frontend")
+    until("three frontends run", lambda: kubectl(*frontends).count(" Running ") == 3, within=90)
+    # A variable that says where they are would come too late for these; slaves wait for their master's name.
     for name in SERVICES:
         kubectl("create", "-f", str(GUESTBOOK / f"{name}.json"))
-    frontend = kubectl("get", "pods", "-l", "name=frontend", "-o", "name").splitlines()[0]
+    until("six pods run", lambda: kubectl("get", "pods").count("1/1     Running") == 6, within=90)
+    frontend = kubectl(*frontends, "-o", "name").splitlines()[0]
 
     def asked(**words: str) -> str:
         page = f"http://localhost/guestbook.php?{urllib.parse.urlencode({'key': 'messages', **words})}"
