@@ -25,6 +25,7 @@ LAST_PORT: Final = 65535
 
 # What int() would take besides, as "1_000", " 5" and digits of other scripts, nobody means.
 _WHOLE: Final = re.compile(r"-?[0-9]{1,18}")
+_NUMBER: Final = re.compile(r"[0-9]+\.?[0-9]*|\.[0-9]+")
 
 
 class FlagParser(argparse.ArgumentParser):
@@ -71,11 +72,8 @@ def whole(flag: str, text: str, least: int = 0, most: float = math.inf) -> int:
 
 def number(flag: str, text: str, most: float = math.inf) -> float:
     """As ``whole``, with a fraction; none is negative."""
-    try:
-        found = float(text)
-    except ValueError:
-        found = -1.0
-    if not 0 <= found <= most or found == math.inf:
+    found = float(text) if _NUMBER.fullmatch(text) else math.inf
+    if found > most or found == math.inf:
         raise ValueError(f"{flag}: {text!r} is not a number from 0 {_up_to(most)}")
     return found
 

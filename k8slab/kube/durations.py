@@ -6,20 +6,21 @@ import math
 import re
 from typing import Final
 
-_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_UNITS: Final = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_NUMBER: Final = r"([0-9]+\.?[0-9]*|\.[0-9]+)"
+_PART: Final = re.compile(_NUMBER + f"({'|'.join(_UNITS)})")
+_PLAIN: Final = re.compile(_NUMBER)
 
 
 def duration(text: str) -> float:
     """Seconds; a plain number counts as seconds. Raises ValueError for what is none, endless or negative."""
-    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)", text)
-    try:
-        if parts and "".join(number + unit for number, unit in parts) == text:
-            found = sum(float(number) * _UNITS[unit] for number, unit in parts)
-        else:
-            found = float(text)
-    except ValueError:
-        found = -1.0
-    if not 0 <= found < math.inf:
+    parts = _PART.findall(text)
+    found = math.inf
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        found = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    elif _PLAIN.fullmatch(text):
+        found = float(text)
+    if found == math.inf:
         raise ValueError(f"{text!r} is not a duration such as 40s or 5m")
     return found
 

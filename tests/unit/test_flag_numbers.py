@@ -159,13 +159,25 @@ def test_a_whole_number_may_have_bounds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("0", 0.0), ("40", 40.0), ("1.5h", 5400.0), ("20m0s", 1200.0), ("250ms", 0.25)]
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("40", 40.0),
+        ("1.5h", 5400.0),
+        ("20m0s", 1200.0),
+        ("250ms", 0.25),
+        (".5s", 0.5),
+        ("5.", 5.0),
+        ("1\u00b5s", 1e-6),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "nan", "-nan", "inf", "1e999", "-1", "9" * 400 + "h", "5 m", "\u0661s"])
+@pytest.mark.parametrize(
+    "text", ["", "s", "nan", "-nan", "inf", "1e999", "-1", "9" * 400 + "h", "5 m", "\u0661s", "1_0", "1_0s", "."]
+)
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration"):
         duration(text)

@@ -203,6 +203,8 @@ def test_an_indexed_job_grows_in_tandem() -> None:
         ("0 0 * * FRI-mon", ["beginning of range (5) beyond end of range (1): FRI-mon"]),
         ("0 0 * * sun-SAT/2", []),
         ("@every 1.5h30m", []),
+        ("@every 0", []),
+        ("@every .5s", []),
         ("@every 5", ['failed to parse duration @every 5: time: invalid duration "5"']),
         ("@every 9999999h", ['failed to parse duration @every 9999999h: time: invalid duration "9999999h"']),
         ("@reboot", ["unrecognized descriptor: @reboot"]),

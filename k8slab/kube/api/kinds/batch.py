@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -36,7 +35,6 @@ WHERE: Final = ("affinity", "nodeSelector", "tolerations", "schedulingGates")
 LONGEST_NAME: Final = 52
 _WORDS: Final = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly")
 _EVERY: Final = "@every "
-_DURATION: Final = re.compile(r"(?:[0-9]{1,18}(?:\.[0-9]{1,18})?(?:ns|us|ms|s|m|h))+\Z")
 # What 64 bits can hold, which count nanoseconds.
 _LONGEST_PERIOD: Final = 2**63 / 1e9
 _RANGES: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
@@ -211,6 +209,14 @@ def _is_zone(name: str) -> bool:
     return bool(name)
 
 
+def _is_period(text: str) -> bool:
+    """A number with its unit; 0 needs none."""
+    try:
+        return duration_of(text) < _LONGEST_PERIOD and (text == "0" or text[-1].isalpha())
+    except ValueError:
+        return False
+
+
 def schedule_problems(text: str) -> list[str]:
     """What is wrong with a cron schedule: five fields, or one of the words for them."""
     if "TZ" in text:
@@ -219,9 +225,7 @@ def schedule_problems(text: str) -> list[str]:
         return []
     if text.startswith(_EVERY):
         period = text.removeprefix(_EVERY)
-        if _DURATION.match(period) and duration_of(period) < _LONGEST_PERIOD:
-            return []
-        return [f'failed to parse duration {text}: time: invalid duration "{period}"']
+        return [] if _is_period(period) else [f'failed to parse duration {text}: time: invalid duration "{period}"']
     if text.startswith("@"):
         return [f"unrecognized descriptor: {text}"]
     fields = text.split()
