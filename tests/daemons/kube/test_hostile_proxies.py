@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from k8slab.kube.client import KubeClient
+from k8slab.kube.client import ApiError, KubeClient
 from tests.daemons.kube.conftest import Api
 from tests.daemons.kube.test_streams import add_node, add_pod
 
@@ -133,7 +133,10 @@ async def test_statuses_that_name_no_place(api: Api, client: KubeClient, namespa
             status = {"addresses": [{"type": "InternalIP", "address": address}]}
             await client.create("nodes", {"metadata": {"name": name}, "status": status})
             await add_pod(client, namespace, f"web{number}", node=name)
-            await client.patch("pods", f"web{number}", {"status": {"podIP": address}}, namespace, subresource="status")
+            with pytest.raises(ApiError, match="must be a valid IP address"):
+                await client.patch(
+                    "pods", f"web{number}", {"status": {"podIP": address}}, namespace, subresource="status"
+                )
             inside = f"/api/v1/namespaces/{namespace}/pods/web{number}"
             headers = {"Connection": "Upgrade", "Upgrade": "SPDY/3.1"}
             for path, more in (
