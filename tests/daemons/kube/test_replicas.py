@@ -62,7 +62,13 @@ async def test_scale_up_and_down(client: KubeClient, newest_kubectl: Kubectl, na
         for wanted in (20, 2, 0):
             await asyncio.to_thread(kubectl, "scale", resource, "web", f"--replicas={wanted}", *inside)
             await settled(client, namespace, wanted, resource)
-        described = await asyncio.to_thread(kubectl, "describe", resource, "web", *inside)
+
+        async def told() -> str:
+            said = await asyncio.to_thread(kubectl, "describe", resource, "web", *inside)
+            return said if "SuccessfulDelete" in said else ""
+
+        # Events are written when what they tell of is done.
+        described = await eventually(told, what="the deletions are told")
     source = "replicaset-controller" if resource == "replicasets" else "replication-controller"
     assert re.search(rf"Normal +SuccessfulCreate .* {source} +Created pod: web-", described)
     assert re.search(rf"Normal +SuccessfulDelete .* {source} +Deleted pod: web-", described)
