@@ -13,7 +13,6 @@ from typer.core import TyperGroup
 from k8slab.cli.session import Session, look, session_of
 from k8slab.errors import Interrupted, LabError, StepFailed
 
-QUIET_INTERRUPT = 130
 BROKEN_PIPE = 141
 
 # Muscle memory of those who know the scripts this lab grew from: the target came first there.
@@ -37,7 +36,7 @@ class Group(TyperGroup):
         except KeyboardInterrupt as error:
             if session.changing:
                 raise typer.Exit(tell(session, Interrupted(session.changing))) from error
-            raise typer.Exit(QUIET_INTERRUPT) from error
+            raise typer.Exit(Interrupted.exit_code) from error
         except (typer.Exit, typer.Abort, typer.TyperException):
             raise
         except Exception as error:

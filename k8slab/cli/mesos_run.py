@@ -17,14 +17,13 @@ from rich.text import Text
 
 from k8slab.cli.mesos_cluster import Known, addresses, cluster
 from k8slab.cli.session import Session, look
-from k8slab.errors import AmbiguousTask, MesosFailed, PackageMissing, UnknownTask
+from k8slab.errors import AmbiguousTask, Interrupted, MesosFailed, PackageMissing, UnknownTask
 from k8slab.view.mesos import ended, progress
 from k8slab.view.mesos_cluster import LIVE, Cluster, Task
 
 if TYPE_CHECKING:
     from k8slab.mesos.client.command import Command
 
-INTERRUPTED = 130
 FAILED = 1
 
 
@@ -87,7 +86,7 @@ async def _run(session: Session, master: str, command: Command) -> int:
     final = await running.run(stop)
     session.say(ended(command.task_id, final, drawn))
     if stop.is_set():
-        return INTERRUPTED
+        return Interrupted.exit_code
     return 0 if final is not None and final["state"] == "TASK_FINISHED" else FAILED
 
 
